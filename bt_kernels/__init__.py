@@ -1,0 +1,14 @@
+"""The Barlow Twins loss (Zbontar et al., ICML 2021), fused, without a D x D matrix where none is needed."""
+
+from bt_kernels.diagnostics import cross_correlation, cross_correlation_blocks
+from bt_kernels.loss import BarlowTwinsLoss, LossTerms, barlow_twins_loss
+from bt_kernels.version import __version__
+
+__all__ = [
+    "BarlowTwinsLoss",
+    "LossTerms",
+    "__version__",
+    "barlow_twins_loss",
+    "cross_correlation",
+    "cross_correlation_blocks",
+]

@@ -1,0 +1,173 @@
+"""The eager backend: both formulations in plain PyTorch ops, on any device. Read it beside docs/mathematics.md.
+
+Embeddings of 16 bits are standardized, multiplied and reduced in float32, and the gradient is rounded to 16 bits once.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bt_kernels.backends.stages import (
+    Availability,
+    CorrelationResiduals,
+    GramResiduals,
+    OutputGradients,
+    Terms,
+    accumulation_dtype,
+)
+from bt_kernels.options import LossOptions
+
+# Rows of C alive at a time when correlation is forced with N < D.
+BLOCK_ROWS = 256
+
+
+class Standardized(NamedTuple):
+    """One view: y = (z - mean) * rstd per feature."""
+
+    y: Tensor  # (N, D) in the accumulation dtype
+    mean: Tensor  # (D,)
+    rstd: Tensor  # (D,) 1 / sqrt(variance + eps)
+
+
+class TermWeights(NamedTuple):
+    """What the gradients of the three outputs amount to for the two terms."""
+
+    on_diagonal: Tensor  # ()
+    off_diagonal: Tensor  # ()
+
+
+def availability(device: torch.device) -> Availability:
+    return Availability(True, "plain PyTorch ops")
+
+
+def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
+    z = z.to(accumulation_dtype(z.dtype))
+    variance, mean = torch.var_mean(z, dim=0, correction=int(unbiased))
+    rstd = torch.rsqrt(variance + eps)
+    return Standardized((z - mean) * rstd, mean, rstd)
+
+
+def standardize_again(z: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:  # (N, D), (D,), (D,) -> (N, D)
+    """The forward's y, bit for bit: computing it again is cheaper than keeping it."""
+    return (z.to(mean.dtype) - mean) * rstd
+
+
+def block_rows(n: int, d: int) -> int:
+    """Rows of C to hold at a time: all of them where C is not larger than an embedding."""
+    return d if n >= d else min(d, BLOCK_ROWS)
+
+
+def sum_of_squares(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dtype=torch.float64) ** 2
+
+
+def finish_terms(c_diagonal: Tensor, sum_c_squared: Tensor, options: LossOptions) -> Terms:
+    """The loss and its terms from C_ii, (D,), and the sum of all C_ij^2, () float64."""
+    on_diagonal = ((1 - c_diagonal) ** 2).sum()
+    # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. clamp keeps NaN.
+    off_diagonal = (sum_c_squared - sum_of_squares(c_diagonal)).clamp(min=0).to(c_diagonal.dtype)
+    return options.scale * (on_diagonal + options.lambd * off_diagonal), on_diagonal, off_diagonal
+
+
+def term_weights(gradients: OutputGradients, options: LossOptions, like: Tensor) -> TermWeights:
+    zero = torch.zeros((), dtype=like.dtype, device=like.device)
+    loss, on_diagonal, off_diagonal = (zero if g is None else g.to(like.dtype) for g in gradients)
+    return TermWeights(on_diagonal + options.scale * loss, off_diagonal + options.scale * options.lambd * loss)
+
+
+def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,) -> (D,)
+    """d: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii."""
+    return 2 * (weights.on_diagonal * (c_diagonal - 1) - weights.off_diagonal * c_diagonal)
+
+
+def standardize_backward(dy: Tensor, y: Tensor, rstd: Tensor, unbiased: bool, dtype: torch.dtype) -> Tensor:
+    """dloss/dz from dloss/dy, (N, D). The columns of dy sum to zero here, so the term with their mean is absent."""
+    q = (dy * y).sum(0)
+    return (rstd * (dy - y * (q / (y.shape[0] - int(unbiased))))).to(dtype)
+
+
+def gram_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, GramResiduals | None]:
+    n = z_a.shape[0]
+    a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
+    c_diagonal = (a.y * b.y).sum(0) / n
+    k_a, k_b = a.y @ a.y.T, b.y @ b.y.T
+    terms = finish_terms(c_diagonal, (k_a * k_b).sum(dtype=torch.float64) / n**2, options)
+    if not needs_backward:
+        return terms, None
+    return terms, GramResiduals(c_diagonal, torch.stack([a.mean, a.rstd, b.mean, b.rstd]), k_a, k_b)
+
+
+def gram_backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: GramResiduals,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    n = z_a.shape[0]
+    c_diagonal, (mean_a, rstd_a, mean_b, rstd_b), k_a, k_b = residuals
+    y_a, y_b = standardize_again(z_a, mean_a, rstd_a), standardize_again(z_b, mean_b, rstd_b)
+    weights = term_weights(gradients, options, c_diagonal)
+    d = diagonal_weight(weights, c_diagonal)
+
+    def gradient(k_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
+        dy = (2 * weights.off_diagonal / n**2) * (k_other @ y) + y_other * (d / n)
+        return standardize_backward(dy, y, rstd, options.unbiased, z_a.dtype)
+
+    return (
+        gradient(k_b, y_a, y_b, rstd_a) if needs[0] else None,
+        gradient(k_a, y_b, y_a, rstd_b) if needs[1] else None,
+    )
+
+
+def correlation_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, CorrelationResiduals | None]:
+    n, d = z_a.shape
+    a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
+    c_diagonal = (a.y * b.y).sum(0) / n
+    rows = block_rows(n, d)
+    sum_c_squared = torch.zeros((), dtype=torch.float64, device=z_a.device)
+    for start in range(0, d, rows):
+        c = a.y[:, start : start + rows].T @ b.y / n  # (rows, D)
+        sum_c_squared += sum_of_squares(c)
+    terms = finish_terms(c_diagonal, sum_c_squared, options)
+    if not needs_backward:
+        return terms, None
+    statistics = torch.stack([a.mean, a.rstd, b.mean, b.rstd])
+    return terms, CorrelationResiduals(c_diagonal, statistics, c if rows == d else c.new_empty(0))
+
+
+def correlation_backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: CorrelationResiduals,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    n, d = z_a.shape
+    c_diagonal, (mean_a, rstd_a, mean_b, rstd_b), stored_c = residuals
+    y_a, y_b = standardize_again(z_a, mean_a, rstd_a), standardize_again(z_b, mean_b, rstd_b)
+    weights = term_weights(gradients, options, c_diagonal)
+    diagonal = y_b * (diagonal_weight(weights, c_diagonal) / n), y_a * (diagonal_weight(weights, c_diagonal) / n)
+    coefficient = 2 * weights.off_diagonal / n
+    rows = block_rows(n, d)
+    blocks_a, dy_b = [], diagonal[1]
+    for start in range(0, d, rows):
+        block = slice(start, start + rows)
+        c = stored_c if rows == d else y_a[:, block].T @ y_b / n  # (rows, D)
+        if needs[0]:
+            blocks_a.append(coefficient * (y_b @ c.T))
+        if needs[1]:
+            dy_b = dy_b + coefficient * (y_a[:, block] @ c)
+    dz_a = dz_b = None
+    if needs[0]:
+        dz_a = standardize_backward(torch.cat(blocks_a, 1) + diagonal[0], y_a, rstd_a, options.unbiased, z_a.dtype)
+    if needs[1]:
+        dz_b = standardize_backward(dy_b, y_b, rstd_b, options.unbiased, z_a.dtype)
+    return dz_a, dz_b

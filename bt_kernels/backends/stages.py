@@ -1,0 +1,88 @@
+"""What a backend must provide: forward and backward of the loss in both formulations.
+
+A backend is a module. It knows nothing about ranks, modules or training; it is handed validated embeddings and
+options, on a device for which it said it is available. The formulas are in docs/mathematics.md.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from bt_kernels.options import LossOptions
+
+
+class Availability(NamedTuple):
+    """Whether a backend works here, and the reason in one sentence."""
+
+    ok: bool
+    reason: str
+
+
+class GramResiduals(NamedTuple):
+    """What the Gram backward needs beside the embeddings."""
+
+    c_diagonal: Tensor  # (D,) C_ii
+    statistics: Tensor  # (4, D) mean_a, rstd_a, mean_b, rstd_b
+    k_a: Tensor  # (N, N) y_a y_a^T, symmetric
+    k_b: Tensor  # (N, N) y_b y_b^T, symmetric
+
+
+class CorrelationResiduals(NamedTuple):
+    """What the correlation backward needs beside the embeddings."""
+
+    c_diagonal: Tensor  # (D,) C_ii
+    statistics: Tensor  # (4, D) mean_a, rstd_a, mean_b, rstd_b
+    c: Tensor  # (D, D) C where N >= D; else (0,): the backward computes it again, panel by panel
+
+
+RESIDUALS = {"gram": GramResiduals, "correlation": CorrelationResiduals}
+Terms = tuple[Tensor, Tensor, Tensor]  # loss, on_diagonal, off_diagonal: scalars in the accumulation dtype
+
+
+class OutputGradients(NamedTuple):
+    """Gradients of the three outputs: scalars on the embeddings' device, None where an output was not used."""
+
+    loss: Tensor | None
+    on_diagonal: Tensor | None
+    off_diagonal: Tensor | None
+
+
+class Backend(Protocol):
+    """The stages. Both backwards return a gradient in the embeddings' dtype per view, None where not needed."""
+
+    def availability(self, device: torch.device) -> Availability:
+        """Whether this backend can take embeddings on that device."""
+
+    def gram_forward(
+        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+    ) -> tuple[Terms, GramResiduals | None]: ...
+
+    def gram_backward(
+        self,
+        gradients: OutputGradients,
+        z_a: Tensor,
+        z_b: Tensor,
+        residuals: GramResiduals,
+        options: LossOptions,
+        needs: tuple[bool, bool],
+    ) -> tuple[Tensor | None, Tensor | None]: ...
+
+    def correlation_forward(
+        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+    ) -> tuple[Terms, CorrelationResiduals | None]: ...
+
+    def correlation_backward(
+        self,
+        gradients: OutputGradients,
+        z_a: Tensor,
+        z_b: Tensor,
+        residuals: CorrelationResiduals,
+        options: LossOptions,
+        needs: tuple[bool, bool],
+    ) -> tuple[Tensor | None, Tensor | None]: ...
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that embeddings of the given dtype are standardized, multiplied and reduced in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,26 @@
+"""What setup.py built and with what, read back from the report it leaves beside the package's modules."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+REPORT = Path(__file__).parent / "_build_report.json"
+
+
+def read_build_report() -> dict[str, str]:
+    """The report as setup.py wrote it; empty if the package was never built."""
+    return json.loads(REPORT.read_text()) if REPORT.exists() else {}
+
+
+def why_not_built() -> str:
+    """Why there is no C++ library, in one sentence."""
+    return read_build_report().get("cpp_missing", "the package was not built; install it with pip (README)")
+
+
+def host_module() -> ModuleType | None:
+    """bt_kernels._host, the torch-free side of the C++ code; None where it was not built."""
+    try:
+        return importlib.import_module("bt_kernels._host")
+    except ModuleNotFoundError:
+        return None

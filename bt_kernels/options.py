@@ -1,0 +1,45 @@
+"""The loss's options: one frozen dataclass, validated once, passed along unchanged."""
+
+import math
+from dataclasses import dataclass, fields
+
+FORMULATIONS = ("auto", "correlation", "gram")
+BACKENDS = ("auto", "cpu", "eager")
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What the loss computes (lambd, scale, eps, unbiased) and how (formulation, backend).
+
+    Raises TypeError for a value of the wrong type, ValueError for one out of range.
+    """
+
+    lambd: float = 0.0051  # weight of the redundancy-reduction term, eq. 1 of the paper
+    scale: float = 1.0  # multiplies the whole loss
+    eps: float = 1e-5  # added to the variance, inside the square root
+    unbiased: bool = False  # variance divided by N - 1 instead of N
+    formulation: str = "auto"
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("lambd", "scale", "eps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a Python float, got {type(value).__name__}: {value!r}")
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value}")
+            object.__setattr__(self, name, float(value))
+        for name in ("lambd", "eps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if not isinstance(self.unbiased, bool):
+            raise TypeError(f"unbiased must be a bool, got {type(self.unbiased).__name__}: {self.unbiased!r}")
+        for name, known in (("formulation", FORMULATIONS), ("backend", BACKENDS)):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a str, got {type(value).__name__}: {value!r}")
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))

@@ -1,0 +1,32 @@
+// One view's embeddings as they come: any strides, any of the four dtypes. load() widens a panel of them to the
+// accumulation type, store() rounds a panel of the gradient back.
+#pragma once
+
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace bt::cpu {
+
+// What embeddings of type scalar_t are standardized, multiplied and reduced in. 16-bit embeddings go through float32
+// products: ATen's CPU BLAS has no 16-bit product that keeps a float32 result, and the panel is in cache anyway.
+template <typename scalar_t>
+using accumulation_t = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
+
+template <typename scalar_t>
+struct Embeddings {
+  const scalar_t* data;
+  int64_t n, d, row_stride, col_stride;
+};
+
+// panel[i, c] = z[i, first + c] for c < w; panel is (n, w) with leading dimension ld.
+template <typename scalar_t>
+void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel, int64_t ld);
+
+// out[i, c] = panel[i, c] rounded; panel is (n, w) contiguous, out has leading dimension ld.
+template <typename scalar_t>
+void store(const accumulation_t<scalar_t>* panel, int64_t n, int64_t w, scalar_t* out, int64_t ld);
+
+}  // namespace bt::cpu

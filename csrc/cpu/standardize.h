@@ -1,0 +1,59 @@
+// Stage 1: y = (z - mean) * rstd per feature, rstd = 1 / sqrt(variance + eps), for one panel at a time.
+//
+// One read of z from memory: the panel is loaded into cache once, and the mean, the variance (two passes) and y are
+// computed there. Statistics and C_ii are double; y is in the accumulation type and feeds the matrix products.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "cpu/columns.h"
+#include "cpu/embeddings.h"
+
+namespace bt::cpu {
+
+struct Options {
+  double lambd, scale, eps;
+  bool unbiased;
+
+  double variance_divisor(int64_t n) const { return static_cast<double>(unbiased ? n - 1 : n); }
+};
+
+// Rows of the (4, D) statistics: mean_a, rstd_a, mean_b, rstd_b.
+struct Statistics {
+  double *mean_a, *rstd_a, *mean_b, *rstd_b;
+
+  Statistics(double* data, int64_t d) : mean_a(data), rstd_a(data + d), mean_b(data + 2 * d), rstd_b(data + 3 * d) {}
+};
+
+// Columns [first, first + w) of one view, standardized into y (n, w), leading dimension ld; mean and rstd are written.
+template <typename scalar_t>
+void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const Options& options, double* mean,
+                 double* rstd, accumulation_t<scalar_t>* y, int64_t ld) {
+  mean += first, rstd += first;
+  load(z, first, w, y, ld);
+  column_sums(y, ld, z.n, w, mean);
+  for (int64_t c = 0; c < w; ++c) mean[c] /= static_cast<double>(z.n);
+  column_centred_squares(y, ld, z.n, w, mean, rstd);
+  const double divisor = options.variance_divisor(z.n);
+  for (int64_t c = 0; c < w; ++c) rstd[c] = 1 / std::sqrt(rstd[c] / divisor + options.eps);
+  standardize_columns(y, ld, z.n, w, mean, rstd);
+}
+
+// The same y, bit for bit, from the statistics: the backward computes it again instead of keeping it.
+template <typename scalar_t>
+void standardize_again(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const double* mean, const double* rstd,
+                       accumulation_t<scalar_t>* y, int64_t ld) {
+  load(z, first, w, y, ld);
+  standardize_columns(y, ld, z.n, w, mean + first, rstd + first);
+}
+
+// C_ii = sum_n y_a[n, i] y_b[n, i] / n for the panel's columns.
+template <typename T>
+void correlate_diagonal(const T* y_a, int64_t ld_a, const T* y_b, int64_t ld_b, int64_t n, int64_t w,
+                        double* c_diagonal) {
+  column_products(y_a, ld_a, y_b, ld_b, n, w, c_diagonal);
+  for (int64_t c = 0; c < w; ++c) c_diagonal[c] /= static_cast<double>(n);
+}
+
+}  // namespace bt::cpu

@@ -1,0 +1,38 @@
+// bt_kernels._host: the host side of the kernels without torch, for the tests and for bt_kernels.info.
+#include <pybind11/pybind11.h>
+
+#include "cpu/multiversion.h"
+#include "cpu/schedule.h"
+
+#define BT_TEXT_(x) #x
+#define BT_TEXT(x) BT_TEXT_(x)
+
+namespace {
+
+const char* compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "gcc " __VERSION__;
+#else
+  return "unknown compiler";
+#endif
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_host, m) {
+  m.doc() = "Schedules and build information of the compiled kernels.";
+  m.def("compiler", &compiler, "The compiler that built the C++ library, with its version.");
+  m.def(
+      "instruction_sets", [] { return sizeof(BT_TEXT(BT_MULTIVERSION)) > 1 ? "default, avx2, avx512f" : "default"; },
+      "The instruction sets that the CPU passes were compiled for.");
+  namespace py = pybind11;
+  m.def("panel_width", &bt::cpu::panel_width, py::arg("n"), py::arg("d"), py::arg("threads"), py::arg("itemsize"),
+        "Columns of a panel of (n, d) numbers of itemsize bytes.");
+  m.def("triangle_block", &bt::cpu::triangle_block, py::arg("n"), "Rows of a row block of the upper triangle of K.");
+  m.def("gram_splits", &bt::cpu::gram_splits, py::arg("n"), py::arg("d"), py::arg("threads"),
+        "Partial Gram matrices that fit beside the embeddings.");
+  m.def("share_begin", &bt::cpu::share_begin, py::arg("count"), py::arg("parts"), py::arg("index"),
+        "First item of a share when count items are cut into parts.");
+}
