@@ -1,4 +1,4 @@
-// Correlation formulation, forward: C = y_a^T y_b / N by panels of rows, each reduced to sum_ij C_ij^2 while in cache.
+// Correlation formulation, forward: C = y_a^T y_b / N, reduced to sum_ij C_ij^2.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@ template <typename scalar_t>
 Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
                           double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* c);
 
-// out[r, j] = C[first + r, j] for r < rows, (rows, D) contiguous, from the panel y_left (N, rows) and all of y_right
-// (N, D) of the other view. With the views exchanged it gives rows of C^T.
+// out[r, j] = sum_n y_left[n, r] y_right[n, j] / N for r < rows, out (rows, D) contiguous; both y have leading
+// dimension D. Rows of C where left is view a, rows of C^T where it is view b.
 template <typename T>
-void correlation_rows(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, T* out);
+void correlate(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, T* out);
 
 }  // namespace bt::cpu

@@ -38,13 +38,14 @@ void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_
 }
 
 template <typename scalar_t>
-void store(const accumulation_t<scalar_t>* panel, int64_t n, int64_t w, scalar_t* out, int64_t ld) {
-  convert_rows(panel, w, out, ld, n, w);
+void store(const accumulation_t<scalar_t>* panel, int64_t ld_panel, int64_t n, int64_t w, scalar_t* out,
+           int64_t ld_out) {
+  convert_rows(panel, ld_panel, out, ld_out, n, w);
 }
 
 #define BT_INSTANTIATE(T)                                                                          \
   template void load<T>(const Embeddings<T>&, int64_t, int64_t, accumulation_t<T>*, int64_t);      \
-  template void store<T>(const accumulation_t<T>*, int64_t, int64_t, T*, int64_t);
+  template void store<T>(const accumulation_t<T>*, int64_t, int64_t, int64_t, T*, int64_t);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

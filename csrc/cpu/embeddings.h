@@ -25,8 +25,8 @@ struct Embeddings {
 template <typename scalar_t>
 void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel, int64_t ld);
 
-// out[i, c] = panel[i, c] rounded; panel is (n, w) contiguous, out has leading dimension ld.
+// out[i, c] = panel[i, c] rounded; panel and out are (n, w) with leading dimensions ld_panel and ld_out.
 template <typename scalar_t>
-void store(const accumulation_t<scalar_t>* panel, int64_t n, int64_t w, scalar_t* out, int64_t ld);
+void store(const accumulation_t<scalar_t>* panel, int64_t ld_panel, int64_t n, int64_t w, scalar_t* out, int64_t ld_out);
 
 }  // namespace bt::cpu

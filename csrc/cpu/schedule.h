@@ -10,7 +10,7 @@
 namespace bt::cpu {
 
 inline constexpr int64_t kPanelBytes = 512 * 1024;  // half of a 1 MB second-level cache
-inline constexpr int64_t kMinPanelWidth = 64;       // narrower ones starve the matrix product
+inline constexpr int64_t kMinPanelWidth = 128;      // narrower ones starve the passes and the matrix product
 inline constexpr int64_t kMaxPanelWidth = 512;
 inline constexpr int64_t kWidthStep = 16;  // one 64-byte line of float32
 
@@ -35,6 +35,9 @@ inline int64_t gram_splits(int64_t n, int64_t d, int64_t threads) {
   const int64_t panels = ceil_div(d, kMinPanelWidth);
   return std::max<int64_t>(1, std::min({threads, panels, d / n}));
 }
+
+// Rows of C to form at a time when it is not kept: no more numbers than one embedding has.
+inline int64_t correlation_rows(int64_t n, int64_t d) { return std::min({n, d, int64_t{512}}); }
 
 // [begin, end) of part `index` when `count` items are cut into `parts` consecutive shares.
 inline int64_t share_begin(int64_t count, int64_t parts, int64_t index) { return count * index / parts; }
