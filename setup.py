@@ -22,7 +22,7 @@ GIGABYTES_PER_COMPILER = 1.0  # torch's headers; measured peak 0.6 GB
 
 try:
     import torch
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+    from torch.utils.cpp_extension import BuildExtension, CppExtension, include_paths
 except ImportError:
     sys.exit(
         "bt_kernels is built against the torch that is installed, and pip's build isolation hides it: "
@@ -53,27 +53,48 @@ def default_jobs() -> int:
     return max(jobs, 1)
 
 
-def cpp_extensions() -> list[Extension]:
-    import pybind11
+def pybind11_include() -> str:
+    """pybind11's headers: the installed package's, else the copy that torch ships."""
+    try:
+        import pybind11
+    except ImportError:
+        return include_paths()[0]
+    return pybind11.get_include()
 
-    flags = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+
+def cpp_extensions() -> list[Extension]:
+    flags = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
     include = [str(ROOT / "csrc")]
+    headers = sorted(str(path) for path in (ROOT / "csrc").rglob("*.h"))  # a change in one rebuilds
     ops = CppExtension(
         "bt_kernels._C",
         sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("cpu/*.cpp")) + ["csrc/ops.cpp"],
         include_dirs=include,
         # torch's stable ABI: one library for this torch and every later one.
         extra_compile_args=[*flags, "-DTORCH_TARGET_VERSION=0x020b000000000000", "-DPy_LIMITED_API=0x030A0000"],
+        depends=headers,
         py_limited_api=True,
     )
     host = Extension(
         "bt_kernels._host",
         ["csrc/host/module.cpp"],
-        include_dirs=[*include, pybind11.get_include()],
+        include_dirs=[*include, pybind11_include()],
+        depends=headers,
         extra_compile_args=flags,
         language="c++",
     )
     return [ops, host]
+
+
+class BuildOps(BuildExtension):
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            sys.exit(
+                f"{error}\nbt_kernels: {compiler} could not build the C++ ops (its messages are above). "
+                "BT_KERNELS_CPP=0 installs the other backends without them; CXX chooses another compiler."
+            )
 
 
 compiler = find_compiler()
@@ -93,5 +114,5 @@ REPORT.write_text(json.dumps(report, indent=2) + "\n")
 
 setup(
     ext_modules=[] if missing else cpp_extensions(),
-    cmdclass={} if missing else {"build_ext": BuildExtension.with_options(use_ninja=True)},
+    cmdclass={} if missing else {"build_ext": BuildOps},
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.eager import standardize
+from bt_kernels.function import without_autocast
 from bt_kernels.loss import check_embeddings
 from bt_kernels.options import LossOptions
 
@@ -51,10 +52,10 @@ def cross_correlation_blocks(
 @torch.no_grad()
 def _blocks(z_a: Tensor, z_b: Tensor, rows: int, options: LossOptions) -> Iterator[Tensor]:
     # A generator of its own, so that the checks above run at the call and not at the first next().
-    with torch.autocast(z_a.device.type, enabled=False):
+    with without_autocast(z_a.device):
         y_a, y_b = (standardize(z, options.eps, options.unbiased).y for z in (z_a, z_b))
     n, d = z_a.shape
     for start in range(0, d, rows):
-        with torch.autocast(z_a.device.type, enabled=False):
+        with without_autocast(z_a.device):
             block = y_a[:, start : start + rows].T @ y_b / n
         yield block

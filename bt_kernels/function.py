@@ -13,7 +13,7 @@ from bt_kernels.options import LossOptions
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Keeps an active autocast from rounding the backend's own products to 16 bits."""
-    if torch.is_autocast_enabled(device.type):
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 
 FORMULATIONS = ("auto", "correlation", "gram")
 BACKENDS = ("auto", "cpu", "eager")
@@ -24,8 +25,8 @@ class LossOptions:
     def __post_init__(self) -> None:
         for name in ("lambd", "scale", "eps"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a Python float, got {type(value).__name__}: {value!r}")
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"{name} must be a real number, got {type(value).__name__}: {value!r}")
             if not math.isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
             object.__setattr__(self, name, float(value))

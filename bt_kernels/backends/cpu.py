@@ -56,7 +56,7 @@ def gram_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels.gram_backward(
-        *gradients, z_a, z_b, *residuals, options.lambd, options.scale, options.unbiased, *needs
+        *gradients, z_a, z_b, *residuals, options.lambd, options.scale, options.eps, options.unbiased, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
 
@@ -79,6 +79,6 @@ def correlation_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels.correlation_backward(
-        *gradients, z_a, z_b, *residuals, options.lambd, options.scale, options.unbiased, *needs
+        *gradients, z_a, z_b, *residuals, options.lambd, options.scale, options.eps, options.unbiased, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

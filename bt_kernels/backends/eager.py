@@ -15,6 +15,7 @@ from bt_kernels.backends.stages import (
     OutputGradients,
     Terms,
     accumulation_dtype,
+    gram_shift,
 )
 from bt_kernels.options import LossOptions
 
@@ -62,6 +63,13 @@ def sum_of_squares(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dtype=torch.float64) ** 2
 
 
+def shifted_gram(y: Tensor, shift: float) -> Tensor:  # (N, D) -> (N, N)
+    """K - shift * I with K = y y^T. K's diagonal dwarfs its other entries, so it is summed in float64."""
+    k = y @ y.T
+    k.diagonal().copy_(torch.linalg.vector_norm(y, dim=1, dtype=torch.float64) ** 2 - shift)
+    return k
+
+
 def finish_terms(c_diagonal: Tensor, sum_c_squared: Tensor, options: LossOptions) -> Terms:
     """The loss and its terms from C_ii, (D,), and the sum of all C_ij^2, () float64."""
     on_diagonal = ((1 - c_diagonal) ** 2).sum()
@@ -81,10 +89,13 @@ def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,)
     return 2 * (weights.on_diagonal * (c_diagonal - 1) - weights.off_diagonal * c_diagonal)
 
 
-def standardize_backward(dy: Tensor, y: Tensor, rstd: Tensor, unbiased: bool, dtype: torch.dtype) -> Tensor:
-    """dloss/dz from dloss/dy, (N, D). The columns of dy sum to zero here, so the term with their mean is absent."""
+def standardize_backward(dy: Tensor, y: Tensor, rstd: Tensor, unbiased: bool, extra: Tensor | float = 0) -> Tensor:
+    """dloss/dz from dloss/dy + extra * y, (N, D), where extra is the part that the standardization does not take out.
+
+    The columns of dy sum to zero here, so the usual term with their mean is absent.
+    """
     q = (dy * y).sum(0)
-    return (rstd * (dy - y * (q / (y.shape[0] - int(unbiased))))).to(dtype)
+    return rstd * (dy - y * (q / (y.shape[0] - int(unbiased)) - extra))
 
 
 def gram_forward(
@@ -93,8 +104,12 @@ def gram_forward(
     n = z_a.shape[0]
     a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
     c_diagonal = (a.y * b.y).sum(0) / n
-    k_a, k_b = a.y @ a.y.T, b.y @ b.y.T
-    terms = finish_terms(c_diagonal, (k_a * k_b).sum(dtype=torch.float64) / n**2, options)
+    shift = gram_shift(n, z_a.shape[1], options.unbiased)
+    k_a, k_b = shifted_gram(a.y, shift), shifted_gram(b.y, shift)
+    # <K_a, K_b> with K = k + shift * I
+    traces = k_a.diagonal().sum(dtype=torch.float64) + k_b.diagonal().sum(dtype=torch.float64)
+    inner_product = (k_a * k_b).sum(dtype=torch.float64) + shift * traces + n * shift**2
+    terms = finish_terms(c_diagonal, inner_product / n**2, options)
     if not needs_backward:
         return terms, None
     return terms, GramResiduals(c_diagonal, torch.stack([a.mean, a.rstd, b.mean, b.rstd]), k_a, k_b)
@@ -114,9 +129,14 @@ def gram_backward(
     weights = term_weights(gradients, options, c_diagonal)
     d = diagonal_weight(weights, c_diagonal)
 
+    alpha = 2 * weights.off_diagonal / n**2
+    shift = gram_shift(n, z_a.shape[1], options.unbiased)
+
     def gradient(k_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
-        dy = (2 * weights.off_diagonal / n**2) * (k_other @ y) + y_other * (d / n)
-        return standardize_backward(dy, y, rstd, options.unbiased, z_a.dtype)
+        dy = alpha * (k_other @ y) + y_other * (d / n)
+        # Of shift * alpha * y, which k lacks, the standardization takes out all but this share.
+        extra = alpha * shift * options.eps * rstd**2
+        return standardize_backward(dy, y, rstd, options.unbiased, extra).to(z_a.dtype)
 
     return (
         gradient(k_b, y_a, y_b, rstd_a) if needs[0] else None,
@@ -139,7 +159,9 @@ def correlation_forward(
     if not needs_backward:
         return terms, None
     statistics = torch.stack([a.mean, a.rstd, b.mean, b.rstd])
-    return terms, CorrelationResiduals(c_diagonal, statistics, c if rows == d else c.new_empty(0))
+    none = c.new_empty(0)
+    kept = (c, a.y, b.y) if n >= d else (none, none, none)
+    return terms, CorrelationResiduals(c_diagonal, statistics, *kept)
 
 
 def correlation_backward(
@@ -151,8 +173,9 @@ def correlation_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     n, d = z_a.shape
-    c_diagonal, (mean_a, rstd_a, mean_b, rstd_b), stored_c = residuals
-    y_a, y_b = standardize_again(z_a, mean_a, rstd_a), standardize_again(z_b, mean_b, rstd_b)
+    c_diagonal, (mean_a, rstd_a, mean_b, rstd_b), kept_c, y_a, y_b = residuals
+    if n < d:
+        y_a, y_b = standardize_again(z_a, mean_a, rstd_a), standardize_again(z_b, mean_b, rstd_b)
     weights = term_weights(gradients, options, c_diagonal)
     diagonal = y_b * (diagonal_weight(weights, c_diagonal) / n), y_a * (diagonal_weight(weights, c_diagonal) / n)
     coefficient = 2 * weights.off_diagonal / n
@@ -160,14 +183,15 @@ def correlation_backward(
     blocks_a, dy_b = [], diagonal[1]
     for start in range(0, d, rows):
         block = slice(start, start + rows)
-        c = stored_c if rows == d else y_a[:, block].T @ y_b / n  # (rows, D)
+        c = kept_c if n >= d else y_a[:, block].T @ y_b / n  # (rows, D)
         if needs[0]:
             blocks_a.append(coefficient * (y_b @ c.T))
         if needs[1]:
             dy_b = dy_b + coefficient * (y_a[:, block] @ c)
     dz_a = dz_b = None
     if needs[0]:
-        dz_a = standardize_backward(torch.cat(blocks_a, 1) + diagonal[0], y_a, rstd_a, options.unbiased, z_a.dtype)
+        dy_a = torch.cat(blocks_a, 1) + diagonal[0]
+        dz_a = standardize_backward(dy_a, y_a, rstd_a, options.unbiased).to(z_a.dtype)
     if needs[1]:
-        dz_b = standardize_backward(dy_b, y_b, rstd_b, options.unbiased, z_a.dtype)
+        dz_b = standardize_backward(dy_b, y_b, rstd_b, options.unbiased).to(z_a.dtype)
     return dz_a, dz_b

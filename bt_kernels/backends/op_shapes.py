@@ -24,25 +24,23 @@ def _gram_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
 
 def _correlation_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
     n, d = z_a.shape
-    size = (d, d) if needs_backward and n >= d else (0,)
-    return *_terms_and_statistics(z_a), z_a.new_empty(size, dtype=accumulation_dtype(z_a.dtype))
+    keep = needs_backward and n >= d
+    sizes = ((d, d), (n, d), (n, d)) if keep else ((0,),) * 3
+    kept = [z_a.new_empty(size, dtype=accumulation_dtype(z_a.dtype)) for size in sizes]
+    return *_terms_and_statistics(z_a), *kept
 
 
-def _gradients(z_a, needs_a, needs_b):
-    return z_a.new_empty(z_a.shape if needs_a else (0,)), z_a.new_empty(z_a.shape if needs_b else (0,))
-
-
-def _gram_backward(g, g_on, g_off, z_a, z_b, c_ii, stats, k_a, k_b, lambd, scale, unbiased, needs_a, needs_b):
-    return _gradients(z_a, needs_a, needs_b)
-
-
-def _correlation_backward(g, g_on, g_off, z_a, z_b, c_ii, stats, c, lambd, scale, unbiased, needs_a, needs_b):
-    return _gradients(z_a, needs_a, needs_b)
+def _backward(grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_options):
+    needs_a, needs_b = saved_and_options[-2:]
+    return (
+        z_a.new_empty(z_a.shape if needs_a else (0,)),
+        z_a.new_empty(z_a.shape if needs_b else (0,)),
+    )
 
 
 def register() -> None:
     """Registers the shapes; the library that defines the ops must have been loaded."""
     torch.library.register_fake("bt_kernels::gram_forward", _gram_forward)
-    torch.library.register_fake("bt_kernels::gram_backward", _gram_backward)
+    torch.library.register_fake("bt_kernels::gram_backward", _backward)
     torch.library.register_fake("bt_kernels::correlation_forward", _correlation_forward)
-    torch.library.register_fake("bt_kernels::correlation_backward", _correlation_backward)
+    torch.library.register_fake("bt_kernels::correlation_backward", _backward)

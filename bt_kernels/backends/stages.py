@@ -24,16 +24,21 @@ class GramResiduals(NamedTuple):
 
     c_diagonal: Tensor  # (D,) C_ii
     statistics: Tensor  # (4, D) mean_a, rstd_a, mean_b, rstd_b
-    k_a: Tensor  # (N, N) y_a y_a^T, symmetric
-    k_b: Tensor  # (N, N) y_b y_b^T, symmetric
+    k_a: Tensor  # (N, N) y_a y_a^T - gram_shift * I, symmetric
+    k_b: Tensor  # (N, N) y_b y_b^T - gram_shift * I, symmetric
 
 
 class CorrelationResiduals(NamedTuple):
-    """What the correlation backward needs beside the embeddings."""
+    """What the correlation backward needs beside the embeddings.
+
+    A backend may leave c, y_a and y_b out, (0,), and compute them again; for N < D it must, and C by blocks.
+    """
 
     c_diagonal: Tensor  # (D,) C_ii
     statistics: Tensor  # (4, D) mean_a, rstd_a, mean_b, rstd_b
-    c: Tensor  # (D, D) C where N >= D; else (0,): the backward computes it again, panel by panel
+    c: Tensor  # (D, D)
+    y_a: Tensor  # (N, D) standardized embeddings in the accumulation dtype
+    y_b: Tensor  # (N, D)
 
 
 RESIDUALS = {"gram": GramResiduals, "correlation": CorrelationResiduals}
@@ -81,6 +86,11 @@ class Backend(Protocol):
         options: LossOptions,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]: ...
+
+
+def gram_shift(n: int, d: int, unbiased: bool) -> float:
+    """What is taken from the diagonal of K before it is multiplied: its mean, but for eps. See docs/mathematics.md."""
+    return d * (n - int(unbiased)) / n
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -8,7 +8,6 @@
 #include <tuple>
 
 #include "cpu/correlation.h"
-#include "cpu/gradient.h"
 #include "cpu/gram.h"
 
 namespace {
@@ -95,7 +94,13 @@ Tensor gradient_like(const Tensor& z, bool needed) {
 }
 
 using SevenTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-using SixTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using EightTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+template <typename T>
+Kept<T> kept_data(bool keep, const Tensor& c, const Tensor& y_a, const Tensor& y_b) {
+  if (!keep) return {nullptr, nullptr, nullptr};
+  return {data<T>(c), data<T>(y_a), data<T>(y_b)};
+}
 
 SevenTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps,
                               bool unbiased, bool needs_backward) {
@@ -124,8 +129,8 @@ SevenTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd
 std::tuple<Tensor, Tensor> gram_backward_cpu(const OptionalTensor& grad_loss, const OptionalTensor& grad_on,
                                              const OptionalTensor& grad_off, const Tensor& z_a, const Tensor& z_b,
                                              const Tensor& c_diagonal, const Tensor& statistics, const Tensor& k_a,
-                                             const Tensor& k_b, double lambd, double scale, bool unbiased, bool needs_a,
-                                             bool needs_b) {
+                                             const Tensor& k_b, double lambd, double scale, double eps, bool unbiased,
+                                             bool needs_a, bool needs_b) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
   check_saved(c_diagonal, "c_diagonal", d, ScalarType::Double);
@@ -137,7 +142,7 @@ std::tuple<Tensor, Tensor> gram_backward_cpu(const OptionalTensor& grad_loss, co
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
     using acc_t = accumulation_t<scalar_t>;
-    gram_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), {lambd, scale, 0, unbiased}, weights,
+    gram_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), {lambd, scale, eps, unbiased}, weights,
                             data<double>(c_diagonal), Statistics(data<double>(statistics), d), data<acc_t>(k_a),
                             data<acc_t>(k_b), needs_a ? data<scalar_t>(dz_a) : nullptr,
                             needs_b ? data<scalar_t>(dz_b) : nullptr);
@@ -145,43 +150,50 @@ std::tuple<Tensor, Tensor> gram_backward_cpu(const OptionalTensor& grad_loss, co
   return {dz_a, dz_b};
 }
 
-SixTensors correlation_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps,
-                                   bool unbiased, bool needs_backward) {
+EightTensors correlation_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps,
+                                     bool unbiased, bool needs_backward) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
-  const bool keep = needs_backward && n >= d;  // where it is not larger than an embedding
+  const bool keep = needs_backward && n >= d;  // where C is not larger than an embedding
   const Options options{lambd, scale, eps, unbiased};
+  const ScalarType acc_type = accumulation_type(z_a);
   Saved saved(z_a);
-  Tensor c = keep ? torch::stable::new_empty(z_a, {d, d}, accumulation_type(z_a))
-                  : torch::stable::new_empty(z_a, {0}, accumulation_type(z_a));
+  const auto kept = [&](int64_t rows) {
+    return keep ? torch::stable::new_empty(z_a, {rows, d}, acc_type) : torch::stable::new_empty(z_a, {0}, acc_type);
+  };
+  Tensor c = kept(d), y_a = kept(n), y_b = kept(n);
   Terms terms{};
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
     terms = correlation_forward(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), options,
                                 data<double>(saved.c_diagonal), Statistics(data<double>(saved.statistics), d),
-                                keep ? data<accumulation_t<scalar_t>>(c) : nullptr);
+                                kept_data<accumulation_t<scalar_t>>(keep, c, y_a, y_b));
   });
   return {scalar(z_a, terms.loss), scalar(z_a, terms.on_diagonal), scalar(z_a, terms.off_diagonal), saved.c_diagonal,
-          saved.statistics, c};
+          saved.statistics, c, y_a, y_b};
 }
 
 std::tuple<Tensor, Tensor> correlation_backward_cpu(const OptionalTensor& grad_loss, const OptionalTensor& grad_on,
                                                     const OptionalTensor& grad_off, const Tensor& z_a,
                                                     const Tensor& z_b, const Tensor& c_diagonal,
-                                                    const Tensor& statistics, const Tensor& c, double lambd,
-                                                    double scale, bool unbiased, bool needs_a, bool needs_b) {
+                                                    const Tensor& statistics, const Tensor& c, const Tensor& y_a,
+                                                    const Tensor& y_b, double lambd, double scale, double eps,
+                                                    bool unbiased, bool needs_a, bool needs_b) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
+  const bool keep = n >= d;
   check_saved(c_diagonal, "c_diagonal", d, ScalarType::Double);
   check_saved(statistics, "statistics", 4 * d, ScalarType::Double);
-  check_saved(c, "c", n >= d ? d * d : 0, accumulation_type(z_a));
+  check_saved(c, "c", keep ? d * d : 0, accumulation_type(z_a));
+  check_saved(y_a, "y_a", keep ? n * d : 0, accumulation_type(z_a));
+  check_saved(y_b, "y_b", keep ? n * d : 0, accumulation_type(z_a));
   Tensor dz_a = gradient_like(z_a, needs_a), dz_b = gradient_like(z_b, needs_b);
   const TermWeights weights = term_weights(grad_loss, grad_on, grad_off, lambd, scale);
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
-    correlation_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), {lambd, scale, 0, unbiased},
+    correlation_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), {lambd, scale, eps, unbiased},
                                    weights, data<double>(c_diagonal), Statistics(data<double>(statistics), d),
-                                   n >= d ? data<accumulation_t<scalar_t>>(c) : nullptr,
+                                   kept_data<accumulation_t<scalar_t>>(keep, c, y_a, y_b),
                                    needs_a ? data<scalar_t>(dz_a) : nullptr, needs_b ? data<scalar_t>(dz_b) : nullptr);
   });
   return {dz_a, dz_b};

@@ -5,20 +5,19 @@
 namespace bt::cpu {
 
 template <typename T>
-BT_MULTIVERSION void column_sums(const T* x, int64_t ld, int64_t n, int64_t w, double* sum) {
+BT_MULTIVERSION void column_sums(const T* x, int64_t n, int64_t w, double* sum) {
   for (int64_t c = 0; c < w; ++c) sum[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const T* row = x + i * ld;
+    const T* row = x + i * w;
     for (int64_t c = 0; c < w; ++c) sum[c] += static_cast<double>(row[c]);
   }
 }
 
 template <typename T>
-BT_MULTIVERSION void column_centred_squares(const T* x, int64_t ld, int64_t n, int64_t w, const double* mean,
-                                            double* sum) {
+BT_MULTIVERSION void column_centred_squares(const T* x, int64_t n, int64_t w, const double* mean, double* sum) {
   for (int64_t c = 0; c < w; ++c) sum[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const T* row = x + i * ld;
+    const T* row = x + i * w;
     for (int64_t c = 0; c < w; ++c) {
       const double centred = static_cast<double>(row[c]) - mean[c];
       sum[c] += centred * centred;
@@ -27,33 +26,40 @@ BT_MULTIVERSION void column_centred_squares(const T* x, int64_t ld, int64_t n, i
 }
 
 template <typename T>
-BT_MULTIVERSION void standardize_columns(T* x, int64_t ld, int64_t n, int64_t w, const double* mean,
-                                         const double* rstd) {
+BT_MULTIVERSION void column_squares(const T* x, int64_t ld, int64_t n, int64_t w, double* sum) {
+  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    T* row = x + i * ld;
-    for (int64_t c = 0; c < w; ++c) row[c] = static_cast<T>((static_cast<double>(row[c]) - mean[c]) * rstd[c]);
+    const T* row = x + i * ld;
+    for (int64_t c = 0; c < w; ++c) sum[c] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
   }
 }
 
 template <typename T>
-BT_MULTIVERSION void column_products(const T* x, int64_t ldx, const T* y, int64_t ldy, int64_t n, int64_t w,
-                                     double* sum) {
+BT_MULTIVERSION void column_products(const T* x, const T* y, int64_t n, int64_t w, double* sum) {
   for (int64_t c = 0; c < w; ++c) sum[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const T *x_row = x + i * ldx, *y_row = y + i * ldy;
+    const T *x_row = x + i * w, *y_row = y + i * w;
     for (int64_t c = 0; c < w; ++c) sum[c] += static_cast<double>(x_row[c]) * static_cast<double>(y_row[c]);
   }
 }
 
 template <typename T>
-BT_MULTIVERSION void blend_columns(T* __restrict t, int64_t ldt, double alpha, const T* __restrict other, int64_t ldo,
-                                   const T* __restrict weight, const T* __restrict y, int64_t ldy, int64_t n, int64_t w,
+BT_MULTIVERSION void standardize_columns(T* x, int64_t n, int64_t w, const double* mean, const double* rstd) {
+  for (int64_t i = 0; i < n; ++i) {
+    T* row = x + i * w;
+    for (int64_t c = 0; c < w; ++c) row[c] = static_cast<T>((static_cast<double>(row[c]) - mean[c]) * rstd[c]);
+  }
+}
+
+template <typename T>
+BT_MULTIVERSION void blend_columns(T* __restrict t, double alpha, const T* __restrict other,
+                                   const T* __restrict weight, const T* __restrict y, int64_t n, int64_t w,
                                    double* __restrict q) {
   const T factor = static_cast<T>(alpha);
   for (int64_t c = 0; c < w; ++c) q[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    T* t_row = t + i * ldt;
-    const T *other_row = other + i * ldo, *y_row = y + i * ldy;
+    T* t_row = t + i * w;
+    const T *other_row = other + i * w, *y_row = y + i * w;
     for (int64_t c = 0; c < w; ++c) {
       const T value = factor * t_row[c] + weight[c] * other_row[c];
       t_row[c] = value;
@@ -63,24 +69,35 @@ BT_MULTIVERSION void blend_columns(T* __restrict t, int64_t ldt, double alpha, c
 }
 
 template <typename T>
-BT_MULTIVERSION void standardize_columns_backward(T* __restrict t, int64_t ldt, const T* __restrict y, int64_t ldy,
-                                                  const T* __restrict rstd, const T* __restrict q, int64_t n,
-                                                  int64_t w) {
+BT_MULTIVERSION void standardize_columns_backward(T* __restrict t, const T* __restrict y, const T* __restrict rstd,
+                                                  const T* __restrict q, int64_t n, int64_t w) {
   for (int64_t i = 0; i < n; ++i) {
-    T* t_row = t + i * ldt;
-    const T* y_row = y + i * ldy;
+    T* t_row = t + i * w;
+    const T* y_row = y + i * w;
     for (int64_t c = 0; c < w; ++c) t_row[c] = rstd[c] * (t_row[c] - y_row[c] * q[c]);
   }
 }
 
-#define BT_INSTANTIATE(T)                                                                                              \
-  template void column_sums<T>(const T*, int64_t, int64_t, int64_t, double*);                                          \
-  template void column_centred_squares<T>(const T*, int64_t, int64_t, int64_t, const double*, double*);                \
-  template void standardize_columns<T>(T*, int64_t, int64_t, int64_t, const double*, const double*);                   \
-  template void column_products<T>(const T*, int64_t, const T*, int64_t, int64_t, int64_t, double*);                   \
-  template void blend_columns<T>(T*, int64_t, double, const T*, int64_t, const T*, const T*, int64_t, int64_t, int64_t, \
-                                 double*);                                                                             \
-  template void standardize_columns_backward<T>(T*, int64_t, const T*, int64_t, const T*, const T*, int64_t, int64_t);
+template <typename T>
+BT_MULTIVERSION void combine_columns(T* __restrict t, const T* __restrict alpha, const T* __restrict other,
+                                     const T* __restrict beta, const T* __restrict y, const T* __restrict gamma,
+                                     int64_t n, int64_t w) {
+  for (int64_t i = 0; i < n; ++i) {
+    T* t_row = t + i * w;
+    const T *other_row = other + i * w, *y_row = y + i * w;
+    for (int64_t c = 0; c < w; ++c) t_row[c] = alpha[c] * t_row[c] + beta[c] * other_row[c] - gamma[c] * y_row[c];
+  }
+}
+
+#define BT_INSTANTIATE(T)                                                                                    \
+  template void column_sums<T>(const T*, int64_t, int64_t, double*);                                         \
+  template void column_centred_squares<T>(const T*, int64_t, int64_t, const double*, double*);               \
+  template void column_squares<T>(const T*, int64_t, int64_t, int64_t, double*);                             \
+  template void column_products<T>(const T*, const T*, int64_t, int64_t, double*);                           \
+  template void standardize_columns<T>(T*, int64_t, int64_t, const double*, const double*);                  \
+  template void blend_columns<T>(T*, double, const T*, const T*, const T*, int64_t, int64_t, double*);       \
+  template void standardize_columns_backward<T>(T*, const T*, const T*, const T*, int64_t, int64_t);         \
+  template void combine_columns<T>(T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t);
 
 BT_INSTANTIATE(float)
 BT_INSTANTIATE(double)

@@ -1,5 +1,5 @@
-// Passes over the columns of a panel: x is (n, w), row-major with leading dimension ld, in the accumulation type T
-// (float or double). Sums over the rows are kept in double: the panel is in cache, so this costs no memory traffic.
+// Passes over the columns of a panel: x is (n, w) contiguous in the accumulation type T (float or double), all in
+// cache. Sums over the rows are kept in double, which costs no memory traffic there.
 #pragma once
 
 #include <cstdint>
@@ -8,28 +8,35 @@ namespace bt::cpu {
 
 // sum[c] = sum_n x[n, c]
 template <typename T>
-void column_sums(const T* x, int64_t ld, int64_t n, int64_t w, double* sum);
+void column_sums(const T* x, int64_t n, int64_t w, double* sum);
 
 // sum[c] = sum_n (x[n, c] - mean[c])^2
 template <typename T>
-void column_centred_squares(const T* x, int64_t ld, int64_t n, int64_t w, const double* mean, double* sum);
+void column_centred_squares(const T* x, int64_t n, int64_t w, const double* mean, double* sum);
 
-// x[n, c] = (x[n, c] - mean[c]) * rstd[c]
+// sum[c] = sum_n x[n, c]^2; here x has leading dimension ld
 template <typename T>
-void standardize_columns(T* x, int64_t ld, int64_t n, int64_t w, const double* mean, const double* rstd);
+void column_squares(const T* x, int64_t ld, int64_t n, int64_t w, double* sum);
 
 // sum[c] = sum_n x[n, c] * y[n, c]
 template <typename T>
-void column_products(const T* x, int64_t ldx, const T* y, int64_t ldy, int64_t n, int64_t w, double* sum);
+void column_products(const T* x, const T* y, int64_t n, int64_t w, double* sum);
+
+// x[n, c] = (x[n, c] - mean[c]) * rstd[c]
+template <typename T>
+void standardize_columns(T* x, int64_t n, int64_t w, const double* mean, const double* rstd);
 
 // t[n, c] = alpha * t[n, c] + weight[c] * other[n, c]; q[c] = sum_n t[n, c] * y[n, c] afterwards
 template <typename T>
-void blend_columns(T* t, int64_t ldt, double alpha, const T* other, int64_t ldo, const T* weight, const T* y, int64_t ldy,
-                   int64_t n, int64_t w, double* q);
+void blend_columns(T* t, double alpha, const T* other, const T* weight, const T* y, int64_t n, int64_t w, double* q);
 
 // t[n, c] = rstd[c] * (t[n, c] - y[n, c] * q[c])
 template <typename T>
-void standardize_columns_backward(T* t, int64_t ldt, const T* y, int64_t ldy, const T* rstd, const T* q, int64_t n,
-                                  int64_t w);
+void standardize_columns_backward(T* t, const T* y, const T* rstd, const T* q, int64_t n, int64_t w);
+
+// t[n, c] = alpha[c] * t[n, c] + beta[c] * other[n, c] - gamma[c] * y[n, c]
+template <typename T>
+void combine_columns(T* t, const T* alpha, const T* other, const T* beta, const T* y, const T* gamma, int64_t n,
+                     int64_t w);
 
 }  // namespace bt::cpu

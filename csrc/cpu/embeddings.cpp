@@ -18,34 +18,33 @@ BT_MULTIVERSION void convert_rows(const from_t* __restrict from, int64_t from_ld
 }  // namespace
 
 template <typename scalar_t>
-void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel, int64_t ld) {
+void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel) {
   const scalar_t* from = z.data + first * z.col_stride;
   if (z.col_stride == 1) {
-    convert_rows(from, z.row_stride, panel, ld, z.n, w);
+    convert_rows(from, z.row_stride, panel, w, z.n, w);
   } else if (std::abs(z.row_stride) < std::abs(z.col_stride)) {  // transposed: walk down the columns
     for (int64_t c = 0; c < w; ++c) {
       for (int64_t i = 0; i < z.n; ++i) {
-        panel[i * ld + c] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + c * z.col_stride]);
+        panel[i * w + c] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + c * z.col_stride]);
       }
     }
   } else {
     for (int64_t i = 0; i < z.n; ++i) {
       for (int64_t c = 0; c < w; ++c) {
-        panel[i * ld + c] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + c * z.col_stride]);
+        panel[i * w + c] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + c * z.col_stride]);
       }
     }
   }
 }
 
-template <typename scalar_t>
-void store(const accumulation_t<scalar_t>* panel, int64_t ld_panel, int64_t n, int64_t w, scalar_t* out,
-           int64_t ld_out) {
-  convert_rows(panel, ld_panel, out, ld_out, n, w);
+template <typename acc_t, typename out_t>
+void store(const acc_t* panel, int64_t n, int64_t w, out_t* out, int64_t ld) {
+  convert_rows(panel, w, out, ld, n, w);
 }
 
-#define BT_INSTANTIATE(T)                                                                          \
-  template void load<T>(const Embeddings<T>&, int64_t, int64_t, accumulation_t<T>*, int64_t);      \
-  template void store<T>(const accumulation_t<T>*, int64_t, int64_t, int64_t, T*, int64_t);
+#define BT_INSTANTIATE(T)                                                                     \
+  template void load<T>(const Embeddings<T>&, int64_t, int64_t, accumulation_t<T>*);          \
+  template void store<accumulation_t<T>, T>(const accumulation_t<T>*, int64_t, int64_t, T*, int64_t);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

@@ -1,5 +1,5 @@
 // One view's embeddings as they come: any strides, any of the four dtypes. load() widens a panel of them to the
-// accumulation type, store() rounds a panel of the gradient back.
+// accumulation type, store() puts a panel into its place in an (N, D) matrix, rounded to that matrix's type.
 #pragma once
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -19,14 +19,18 @@ template <typename scalar_t>
 struct Embeddings {
   const scalar_t* data;
   int64_t n, d, row_stride, col_stride;
+
+  Embeddings rows(int64_t first, int64_t count) const {
+    return {data + first * row_stride, count, d, row_stride, col_stride};
+  }
 };
 
-// panel[i, c] = z[i, first + c] for c < w; panel is (n, w) with leading dimension ld.
+// panel[i, c] = z[i, first + c] for c < w, all rows of z; panel is (n, w) contiguous.
 template <typename scalar_t>
-void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel, int64_t ld);
+void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel);
 
-// out[i, c] = panel[i, c] rounded; panel and out are (n, w) with leading dimensions ld_panel and ld_out.
-template <typename scalar_t>
-void store(const accumulation_t<scalar_t>* panel, int64_t ld_panel, int64_t n, int64_t w, scalar_t* out, int64_t ld_out);
+// out[i * ld + c] = panel[i, c]; panel is (n, w) contiguous.
+template <typename acc_t, typename out_t>
+void store(const acc_t* panel, int64_t n, int64_t w, out_t* out, int64_t ld);
 
 }  // namespace bt::cpu

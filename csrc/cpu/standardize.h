@@ -26,33 +26,32 @@ struct Statistics {
   Statistics(double* data, int64_t d) : mean_a(data), rstd_a(data + d), mean_b(data + 2 * d), rstd_b(data + 3 * d) {}
 };
 
-// Columns [first, first + w) of one view, standardized into y (n, w), leading dimension ld; mean and rstd are written.
+// Columns [first, first + w) of one view, standardized into y (n, w); that part of mean and rstd (D) is written.
 template <typename scalar_t>
 void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const Options& options, double* mean,
-                 double* rstd, accumulation_t<scalar_t>* y, int64_t ld) {
+                 double* rstd, accumulation_t<scalar_t>* y) {
   mean += first, rstd += first;
-  load(z, first, w, y, ld);
-  column_sums(y, ld, z.n, w, mean);
+  load(z, first, w, y);
+  column_sums(y, z.n, w, mean);
   for (int64_t c = 0; c < w; ++c) mean[c] /= static_cast<double>(z.n);
-  column_centred_squares(y, ld, z.n, w, mean, rstd);
+  column_centred_squares(y, z.n, w, mean, rstd);
   const double divisor = options.variance_divisor(z.n);
   for (int64_t c = 0; c < w; ++c) rstd[c] = 1 / std::sqrt(rstd[c] / divisor + options.eps);
-  standardize_columns(y, ld, z.n, w, mean, rstd);
+  standardize_columns(y, z.n, w, mean, rstd);
 }
 
 // The same y, bit for bit, from the statistics: the backward computes it again instead of keeping it.
 template <typename scalar_t>
 void standardize_again(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const double* mean, const double* rstd,
-                       accumulation_t<scalar_t>* y, int64_t ld) {
-  load(z, first, w, y, ld);
-  standardize_columns(y, ld, z.n, w, mean + first, rstd + first);
+                       accumulation_t<scalar_t>* y) {
+  load(z, first, w, y);
+  standardize_columns(y, z.n, w, mean + first, rstd + first);
 }
 
 // C_ii = sum_n y_a[n, i] y_b[n, i] / n for the panel's columns.
 template <typename T>
-void correlate_diagonal(const T* y_a, int64_t ld_a, const T* y_b, int64_t ld_b, int64_t n, int64_t w,
-                        double* c_diagonal) {
-  column_products(y_a, ld_a, y_b, ld_b, n, w, c_diagonal);
+void correlate_diagonal(const T* y_a, const T* y_b, int64_t n, int64_t w, double* c_diagonal) {
+  column_products(y_a, y_b, n, w, c_diagonal);
   for (int64_t c = 0; c < w; ++c) c_diagonal[c] /= static_cast<double>(n);
 }
 

@@ -1,0 +1,76 @@
+"""The formulas that the benchmark compares with, each as people run it today. Same numbers, coded differently.
+
+All of them take lambd = 0.0051, scale = 1, eps = 1e-5 and the biased variance, the defaults of bt_kernels.
+Embeddings of 16 bits: the products and D x D matrices stay in 16 bits, as under autocast, and sums come out in float32.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+LAMBD = 0.0051
+EPS = 1e-5
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (N, D), (N, D) -> ()
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of sums and statistics."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def off_diagonal(c: Tensor) -> Tensor:  # (D, D) -> (D * (D - 1),), a copy
+    """Without the first element, every row of D + 1 numbers begins right behind a diagonal element."""
+    d = c.shape[0]
+    return c.flatten()[:-1].view(d - 1, d + 1)[:, 1:].flatten()
+
+
+def official(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
+    """The authors' code: main.py of github.com/facebookresearch/barlowtwins."""
+    bn = nn.BatchNorm1d(d, affine=False, eps=EPS, device=device, dtype=wide(dtype))
+
+    def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
+        c = bn(z_a).T @ bn(z_b)
+        c.div_(z_a.shape[0])
+        on_diag = torch.diagonal(c).add_(-1).pow_(2).sum(dtype=wide(c.dtype))
+        off_diag = off_diagonal(c).pow_(2).sum(dtype=wide(c.dtype))
+        return on_diag + LAMBD * off_diag
+
+    return loss
+
+
+def solo_learn(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
+    """solo-learn's (github.com/vturrisi/solo-learn, losses/barlow.py): a boolean mask weights the off-diagonal."""
+
+    def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
+        bn = nn.BatchNorm1d(d, affine=False, eps=EPS, device=device, dtype=wide(dtype))
+        c = torch.einsum("ni,nj->ij", bn(z_a), bn(z_b)) / z_a.shape[0]
+        identity = torch.eye(d, device=c.device, dtype=c.dtype)
+        squared = (c - identity).pow(2)
+        squared[~identity.bool()] *= LAMBD
+        return squared.sum(dtype=wide(c.dtype))
+
+    return loss
+
+
+def gram(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
+    """The Gram formulation as one writes it in plain PyTorch, differentiated by autograd."""
+
+    def standardize(z: Tensor) -> Tensor:
+        y = z.to(wide(z.dtype))
+        variance, mean = torch.var_mean(y, dim=0, correction=0)
+        return (y - mean) * torch.rsqrt(variance + EPS)
+
+    def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
+        n = z_a.shape[0]
+        y_a, y_b = standardize(z_a), standardize(z_b)
+        c_diagonal = (y_a * y_b).mean(0)
+        # The root of N goes into the operands, so that K stays within float16's range.
+        x_a, x_b = (y_a / n**0.5).to(z_a.dtype), (y_b / n**0.5).to(z_b.dtype)
+        k_a, k_b = x_a @ x_a.T, x_b @ x_b.T
+        sum_of_squares = (k_a.to(wide(k_a.dtype)) * k_b).sum()
+        on_diag = (1 - c_diagonal).pow(2).sum()
+        return on_diag + LAMBD * (sum_of_squares - c_diagonal.pow(2).sum())
+
+    return loss

@@ -1,0 +1,70 @@
+"""The case whose C could not exist: N = 256, D = 262144. One fresh process, its peak memory in all.
+
+In all means everything: interpreter, libraries, embeddings, gradients. On a CPU the process's peak resident size, on
+CUDA what the caching allocator has reserved. The correctness check runs in the same process, after the reading.
+
+The worker: python -m benchmarks.in_all REQUEST, with REQUEST as run_in_all writes it; prints one JSON line.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.candidates import OURS, build_step
+from benchmarks.cell import Cell, make_embeddings
+from benchmarks.correctness import errors, truth
+from benchmarks.device import CudaDevice, open_device
+from benchmarks.measure import quantiles
+from benchmarks.memory import ROOT
+from benchmarks.targets import IN_ALL, judge
+
+N, D, CALLS = 256, 262144, 4
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def run_in_all(cell: Cell, threads: int) -> dict:
+    """The case's entry in the result file."""
+    request = json.dumps({"cell": cell.as_dict(), "threads": threads})
+    worker = subprocess.run(
+        [sys.executable, "-m", "benchmarks.in_all", request], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if worker.returncode:
+        last_words = (worker.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"status": "unavailable", "reason": f"worker exit {worker.returncode}: {last_words}", "targets": []}
+    entry = json.loads(worker.stdout.splitlines()[-1])
+    return {**entry, "targets": [judge(IN_ALL, entry["peak_bytes_in_all"], entry)]}
+
+
+def measure(request: dict) -> dict:
+    torch.set_num_threads(request["threads"])
+    cell = Cell(**request["cell"])
+    device = open_device(cell.device)
+    z_a, z_b = make_embeddings(cell)
+    step = build_step(OURS, cell, z_a, z_b)
+    seconds, losses = [], []
+    for _ in range(CALLS):
+        z_a.grad = z_b.grad = None
+        seconds.append(device.time(lambda: losses.append(step())))
+    if isinstance(device, CudaDevice):
+        peak = torch.cuda.max_memory_reserved(device.torch_device)
+    else:
+        peak = MAXRSS_UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = errors(losses[-1], (z_a.grad, z_b.grad), truth(z_a, z_b), cell.loss_scale)
+    return {
+        "status": "ok" if found.within(cell.torch_dtype) else "FAIL",
+        "n": cell.n,
+        "d": cell.d,
+        "ms": quantiles([1e3 * s for s in seconds[1:]])._asdict(),
+        "loss_error": found.loss,
+        "gradient_error": found.gradient,
+        "embeddings_bytes": cell.embeddings_bytes,
+        "cross_correlation_bytes": cell.d * cell.d * cell.itemsize,
+        "peak_bytes_in_all": peak,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

@@ -1,0 +1,173 @@
+"""The benchmark of the loss, forward + backward: python -m benchmarks.loss --help."""
+
+import argparse
+import datetime
+import shlex
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from benchmarks import in_all, machine, plot, result_file, table
+from benchmarks.candidates import CANDIDATES
+from benchmarks.cell import DTYPES, Cell
+from benchmarks.correctness import TOLERANCE, check_truth
+from benchmarks.device import CpuDevice, Device, open_device
+from benchmarks.limits import CallTimes, memory_limit
+from benchmarks.run_cell import run_cell
+from bt_kernels.backends.registry import choose_backend
+from bt_kernels.options import BACKENDS, FORMULATIONS
+
+N, D = [64, 256, 1024, 2048], [1024, 2048, 4096, 8192, 16384, 65536]
+QUICK = [(64, 8192), (256, 1024), (256, 8192), (1024, 1024)]  # every target is judged in one of them
+RESULTS = Path(__file__).parent / "results"
+
+
+def positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text!r}")
+    return value
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.loss",
+        description="Times forward + backward of the Barlow Twins loss against the official formula and the Gram "
+        "formulation (each eager and compiled), solo-learn's formula and the bare matrix products; checks every "
+        "candidate against float64 first; writes a JSON and a CSV file and two plots.",
+        epilog="Exit status: 0 measured; 1 a candidate computes wrong numbers or bt_kernels could not run; 2 bad "
+        "arguments. A missed target is marked in the table and changes nothing else: timings depend on the machine.",
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="four cells and no solo-learn, under two minutes")
+    add("--n", type=positive, nargs="+", metavar="N", help=f"batch sizes (default {' '.join(map(str, N))})")
+    add("--d", type=positive, nargs="+", metavar="D", help=f"features (default {' '.join(map(str, D))})")
+    add("--dtype", choices=DTYPES, default="float32", help="of the embeddings (default %(default)s)")
+    add("--backend", choices=BACKENDS, default="auto", help="of bt_kernels (default %(default)s)")
+    add("--formulation", choices=FORMULATIONS, default="auto", help="of bt_kernels and the floor (default auto)")
+    add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
+    add("--threads", type=positive, help="CPU threads (default: torch's own choice)")
+    add(
+        "--max-memory",
+        type=float,
+        metavar="GB",
+        help="candidates that need more are skipped (default 12 on a CPU)",
+    )
+    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/loss-DEVICE.json")
+    options = parser.parse_args(arguments)
+    if min(options.n or [2]) < 2:
+        parser.error("--n: the batch statistics need N >= 2")
+    if options.quick and (options.n or options.d):
+        parser.error("--quick has its own cells: leave out --n and --d")
+    if options.output and options.output.suffix != ".json":
+        parser.error(f"--output: expected a name that ends in .json, got {options.output}")
+    if options.max_memory is not None and not options.max_memory > 0:
+        parser.error("--max-memory: expected a number of GB > 0")
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        options.opened = open_device(options.device)
+        choose_backend(options.backend, options.opened.torch_device)
+    except RuntimeError as error:
+        parser.error(str(error))
+    return options
+
+
+def default_output(options: argparse.Namespace) -> Path:
+    parts = ["loss", machine.device_slug(options.opened)]
+    parts += [getattr(options, name) for name in ("backend", "formulation") if getattr(options, name) != "auto"]
+    parts += [options.dtype] if options.dtype != "float32" else []
+    parts += ["quick"] if options.quick else ["part"] if options.n or options.d else []
+    return RESULTS / f"{'-'.join(parts)}.json"
+
+
+def describe(options: argparse.Namespace, arguments: list[str], limit: float) -> dict:
+    device: Device = options.opened
+    return {
+        "benchmark": "loss",
+        "complete": False,
+        "command": f"python -m benchmarks.loss {shlex.join(arguments)}".strip(),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "dtype": options.dtype,
+        "timing": "forward + backward, caches flushed, candidates interleaved; quantiles 20/50/80 %",
+        "memory": "peak beyond the embeddings, gradients included",
+        "tolerance": TOLERANCE[DTYPES[options.dtype]],
+        "memory_limit_gb": round(limit / 1e9, 2),
+        "machine": machine.describe_machine(device),
+        "versions": machine.describe_versions(device, options.backend),
+        "git": machine.describe_commit(),
+        "cells": [],
+    }
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parse(arguments)
+    device, started = options.opened, time.monotonic()
+    check_truth(torch.device("cpu"))
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")  # the compiler's own
+    names = [name for name, c in CANDIDATES.items() if c.quick or not options.quick]
+    grid = [(n, d) for n in sorted(set(options.n or N)) for d in sorted(set(options.d or D))]
+    grid = QUICK if options.quick else grid
+    limit = memory_limit(device, options.max_memory)
+    result, output = describe(options, arguments, limit), options.output or default_output(options)
+    shared = (options.dtype, str(device.torch_device), options.backend, options.formulation)
+    where = (
+        f"{result['machine']['threads']} threads"
+        if isinstance(device, CpuDevice)
+        else f"CUDA {torch.version.cuda}"
+    )
+    print(f"{device.name}, {where}; torch {torch.__version__}; {options.dtype}; forward + backward")
+    print(table.header(names), flush=True)
+    call_times = CallTimes()
+    for index, (n, d) in enumerate(grid, 1):
+        say(f"[{index}/{len(grid)}, {time.monotonic() - started:.0f} s] N = {n}, D = {d}")
+        cell = run_cell(device, Cell(n, d, *shared), names, limit, call_times)
+        result["cells"].append(cell)
+        print(table.row(cell, names), flush=True)
+        result_file.write(output, result)
+        device.release()
+    if not (options.n or options.d):
+        say(f"[{time.monotonic() - started:.0f} s] N = {in_all.N}, D = {in_all.D}, in a process of its own")
+        result["in_all"] = in_all.run_in_all(Cell(in_all.N, in_all.D, *shared), torch.get_num_threads())
+        print(table.in_all_line(result["in_all"]))
+    result.update(complete=True, seconds=round(time.monotonic() - started, 1))
+    result_file.write(output, result)
+    return summarise(result, output)
+
+
+def summarise(result: dict, output: Path) -> int:
+    cells = result["cells"]
+    for title, lines in (
+        ("Not measured:", [f"  {line}" for line in table.empty_lines(cells)]),
+        ("Targets:", table.target_lines([*cells, result.get("in_all", {})])),
+    ):
+        if lines:
+            print("\n".join(["", title, *lines]))
+    try:
+        pictures = plot.draw(result, output)
+    except ImportError as error:
+        say(f"no plots: {error} (pip install matplotlib)")
+        pictures = []
+    print(
+        f"\n{result['seconds']:.0f} s; wrote {', '.join(str(p) for p in [output, output.with_suffix('.csv'), *pictures])}"
+    )
+    entries = [entry for cell in cells for entry in cell["candidates"].values()] + [result.get("in_all", {})]
+    failed = any(entry.get("status") == "FAIL" for entry in entries)
+    broken = any(cell["candidates"]["bt_kernels"]["status"] == "unavailable" for cell in cells)
+    return 1 if failed or broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

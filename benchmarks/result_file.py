@@ -1,0 +1,61 @@
+"""The result file: JSON with everything, and a CSV of one line per cell and candidate beside it."""
+
+import csv
+import json
+from pathlib import Path
+
+FIELDS = (
+    *(
+        "n",
+        "d",
+        "candidate",
+        "status",
+        "ms_q20",
+        "ms_q50",
+        "ms_q80",
+        "rounds",
+        "peak_bytes",
+        "peak_over_embeddings",
+    ),
+    *("speedup_of_bt_kernels", "loss_error", "gradient_error", "reason"),
+)
+
+
+def write(path: Path, result: dict) -> None:
+    """Writes RESULT.json, whole or not at all, and RESULT.csv."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(result, indent=1, allow_nan=True) + "\n")
+    partial.replace(path)
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for cell in result["cells"]:
+            for name, entry in cell["candidates"].items():
+                writer.writerow(row(cell, name, entry))
+
+
+def row(cell: dict, name: str, entry: dict) -> dict:
+    times, speedup = entry.get("ms", {}), cell["ratios"].get(f"{name}/bt_kernels", {})
+    peak = entry.get("peak_bytes")
+    return {
+        "n": cell["n"],
+        "d": cell["d"],
+        "candidate": name,
+        **{key: entry.get(key) for key in ("status", "rounds", "loss_error", "gradient_error", "reason")},
+        **{f"ms_{q}": times.get(q) for q in ("q20", "q50", "q80")},
+        "peak_bytes": peak,
+        "peak_over_embeddings": None if peak is None else peak / cell["embeddings_bytes"],
+        "speedup_of_bt_kernels": speedup.get("q50"),
+    }
+
+
+def read(path: Path) -> dict:
+    """Raises ValueError unless the file is a result of benchmarks.loss."""
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(result, dict) or result.get("benchmark") != "loss":
+        raise ValueError(f"{path} is not a result file of benchmarks.loss")
+    return result

@@ -1,0 +1,115 @@
+"""One cell, start to end: embeddings, truth, the gate, the clock, the memory; returns what the result file holds."""
+
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.candidates import CANDIDATES, FLOOR, OURS, Step, build_step
+from benchmarks.cell import Cell, make_embeddings
+from benchmarks.correctness import Truth, errors, truth
+from benchmarks.device import Device
+from benchmarks.limits import CallTimes, does_not_fit
+from benchmarks.measure import SLOW_SECONDS, Samples, quantiles, ratio, time_candidates
+from benchmarks.memory import peak_deltas
+from benchmarks.targets import verdicts
+from bt_kernels.formulation import choose_formulation
+
+WARM_UP_AGAIN_BELOW = 1.0  # seconds
+
+
+class Views(NamedTuple):
+    z_a: torch.Tensor  # (N, D)
+    z_b: torch.Tensor  # (N, D)
+
+    def clear(self) -> None:
+        """Drops the gradients, so that the next backward allocates its own."""
+        self.z_a.grad = self.z_b.grad = None
+
+
+def run_cell(device: Device, cell: Cell, names: list[str], limit: float, call_times: CallTimes) -> dict:
+    """Measures the named candidates. Status of each: ok · skipped or unavailable, with the reason · FAIL."""
+    torch._dynamo.reset()
+    report: dict[str, dict] = {}
+    result = {
+        "n": cell.n,
+        "d": cell.d,
+        "formulation": choose_formulation(cell.formulation, cell.n, cell.d),
+        "embeddings_bytes": cell.embeddings_bytes,
+        "candidates": report,
+        "ratios": {},
+        "targets": [],
+    }
+    for name in names:
+        reason = does_not_fit(name, cell, limit) or call_times.too_slow(name, cell)
+        report[name] = {"status": "skipped", "reason": reason} if reason else {"status": "ok"}
+    wanted = [name for name in names if report[name]["status"] == "ok"]
+    if not wanted:
+        return result
+
+    views = Views(*make_embeddings(cell))
+    expected = truth(*views)
+    result["truth"] = expected.source
+    steps: dict[str, Step] = {}
+    seconds: dict[str, float] = {}
+    for name in wanted:
+        try:
+            step = build_step(name, cell, *views)
+            seconds[name] = pass_gate(device, cell, name, step, views, expected, report[name])
+        except (RuntimeError, ImportError, OSError) as error:  # must not take the others' numbers along
+            report[name] = {"status": "unavailable", "reason": first_line(error)}
+        if report[name]["status"] == "ok":
+            steps[name] = step
+    del expected
+
+    samples = time_candidates(device, steps, seconds, views.clear)
+    views.clear()
+    add_times(result, samples)
+    for name in steps:
+        call_times.record(name, cell, report[name]["ms"]["q50"] / 1e3)
+    measured = {name: step for name, step in steps.items() if name != FLOOR}
+    slow = {name for name in measured if seconds[name] >= SLOW_SECONDS and not CANDIDATES[name].compiled}
+    for name, peak in peak_deltas(device, cell, measured, slow, views.clear).items():
+        report[name].update({"peak_bytes": peak} if isinstance(peak, int) else {"peak_reason": peak})
+    result["targets"] = verdicts(result)
+    return result
+
+
+def pass_gate(
+    device: Device, cell: Cell, name: str, step: Step, views: Views, expected: Truth, entry: dict
+) -> float:
+    """Warms up, enters the errors (and FAIL) into the candidate's entry, returns what a call takes about."""
+    returned: list[torch.Tensor | None] = []
+
+    def call() -> float:
+        views.clear()
+        return device.time(lambda: returned.append(step()))
+
+    seconds = call()
+    if CANDIDATES[name].compiled or seconds < WARM_UP_AGAIN_BELOW:
+        seconds = call()
+    if name != FLOOR:
+        found = errors(returned[-1], (views.z_a.grad, views.z_b.grad), expected, cell.loss_scale)
+        entry.update(loss_error=found.loss, gradient_error=found.gradient)
+        if not found.within(cell.torch_dtype):
+            entry["status"] = "FAIL"
+    views.clear()
+    return seconds
+
+
+def add_times(result: dict, samples: Samples) -> None:
+    for name, values in samples.items():
+        milliseconds = [1e3 * v for v in values if v is not None]
+        result["candidates"][name].update(
+            rounds=len(milliseconds),
+            ms=quantiles(milliseconds)._asdict(),
+            samples_ms=[None if v is None else round(1e3 * v, 4) for v in values],
+        )
+        over, under = (OURS, FLOOR) if name == FLOOR else (name, OURS)
+        found = ratio(samples, over, under) if name != OURS else None
+        if found:
+            result["ratios"][f"{over}/{under}"] = found._asdict()
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,149 @@
+// A panel of both views is standardized in cache and multiplied into K at once; y never reaches memory. Only the
+// upper triangle's row blocks are multiplied. K is float32 for float32 and 16-bit embeddings: its entries are sums of D
+// products, its error is that of one BLAS product; its diagonal and <K_a, K_b> are summed in double.
+//
+// Two schedules, by whether a partial K per thread fits beside the embeddings (schedule.h):
+//   split  each thread owns a share of the panels and a partial K; the partials are added in a fixed order
+//   shared all threads standardize one wide panel, then share its products inside the BLAS
+#include <algorithm>
+
+#include "cpu/gram.h"
+#include "cpu/matmul.h"
+#include "cpu/multiversion.h"
+#include "cpu/sums.h"
+#include "cpu/threads.h"
+#include "cpu/workspace.h"
+
+namespace bt::cpu {
+namespace {
+
+constexpr int64_t kSharedPanels = 8;
+constexpr int64_t kMirrorTile = 32;
+
+// K[i:, i:] += y[i:] y[i:]^T by row blocks of the upper triangle; y is (n, w) contiguous.
+template <typename T>
+void accumulate_triangle(const T* y, int64_t n, int64_t w, T* k, bool accumulate) {
+  const int64_t block = triangle_block(n);
+  for (int64_t i = 0; i < n; i += block) {
+    const auto rows = row_major(y + i * w, std::min(block, n - i), w, w);
+    const auto rest = row_major(y + i * w, n - i, w, w);
+    multiply(row_major(k + i * n + i, rows.rows, n - i, n), rows, rest.transposed(), 1.0, accumulate);
+  }
+}
+
+template <typename T>
+BT_MULTIVERSION void add(T* __restrict to, const T* __restrict from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+// Copies the upper triangle to the lower one, by tiles, for the tile rows [first, last).
+template <typename T>
+void mirror(T* k, int64_t n, int64_t first, int64_t last) {
+  for (int64_t i0 = first * kMirrorTile; i0 < std::min(n, last * kMirrorTile); i0 += kMirrorTile) {
+    for (int64_t j0 = 0; j0 <= i0; j0 += kMirrorTile) {
+      for (int64_t i = i0; i < std::min(n, i0 + kMirrorTile); ++i) {
+        for (int64_t j = j0; j < std::min(i, j0 + kMirrorTile); ++j) k[i * n + j] = k[j * n + i];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <typename scalar_t>
+Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
+                   bool needs_backward, double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
+                   accumulation_t<scalar_t>* k_b) {
+  using acc_t = accumulation_t<scalar_t>;
+  const int64_t n = z_a.n, d = z_a.d, threads = torch::stable::get_num_threads();
+  const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
+  const int64_t slots = std::min(threads, panels);
+  const bool split = slots <= gram_splits(n, d, threads);
+  const int64_t shared_width = split ? 0 : std::min(d, kSharedPanels * width);
+  const Workspace<acc_t> scratch(2 * n * width * slots), shared(2 * n * shared_width);
+  const Workspace<acc_t> partials(split ? 2 * n * n * (slots - 1) : 0);
+  // K's diagonal, sums of D squares far larger than the other entries, is summed in double. (2, N) for each slot.
+  const Workspace<double> diagonals(2 * n * slots);
+  std::fill_n(diagonals.data(), 2 * n * slots, 0.0);
+
+  const auto standardize_panel = [&](int64_t slot, int64_t first, int64_t w, acc_t* y_a, acc_t* y_b) {
+    standardize(z_a, first, w, options, statistics.mean_a, statistics.rstd_a, y_a);
+    standardize(z_b, first, w, options, statistics.mean_b, statistics.rstd_b, y_b);
+    correlate_diagonal(y_a, y_b, n, w, c_diagonal + first);
+    double *diagonal_a = diagonals.data() + slot * 2 * n, *diagonal_b = diagonal_a + n;
+    for (int64_t i = 0; i < n; ++i) diagonal_a[i] += dot(y_a + i * w, y_a + i * w, w);
+    for (int64_t i = 0; i < n; ++i) diagonal_b[i] += dot(y_b + i * w, y_b + i * w, w);
+  };
+
+  if (split) {
+    for_each_share(panels, slots, [&](int64_t slot, int64_t begin, int64_t end) {
+      acc_t *y_a = scratch.data() + slot * 2 * n * width, *y_b = y_a + n * width;
+      acc_t* sum_a = slot ? partials.data() + (slot - 1) * 2 * n * n : k_a;
+      acc_t* sum_b = slot ? sum_a + n * n : k_b;
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t first = panel * width, w = std::min(width, d - first);
+        standardize_panel(slot, first, w, y_a, y_b);
+        accumulate_triangle(y_a, n, w, sum_a, panel > begin);
+        accumulate_triangle(y_b, n, w, sum_b, panel > begin);
+      }
+    });
+  } else {
+    acc_t *y_a = shared.data(), *y_b = y_a + n * shared_width;
+    for (int64_t start = 0; start < d; start += shared_width) {
+      const int64_t w_shared = std::min(shared_width, d - start);
+      for_each_share(ceil_div(w_shared, width), slots, [&](int64_t slot, int64_t begin, int64_t end) {
+        acc_t *panel_a = scratch.data() + slot * 2 * n * width, *panel_b = panel_a + n * width;
+        for (int64_t c = begin * width; c < std::min(w_shared, end * width); c += width) {
+          const int64_t w = std::min(width, w_shared - c);
+          standardize_panel(slot, start + c, w, panel_a, panel_b);
+          store(panel_a, n, w, y_a + c, w_shared);
+          store(panel_b, n, w, y_b + c, w_shared);
+        }
+      });
+      accumulate_triangle(y_a, n, w_shared, k_a, start > 0);
+      accumulate_triangle(y_b, n, w_shared, k_b, start > 0);
+    }
+  }
+
+  // Add the partials, sum K_a * K_b as twice the strict upper triangle plus the diagonal, and leave K - shift * I.
+  const double shift = gram_shift(n, d, options);
+  const Workspace<double> row_sums(n);
+  for_each_share(n, threads, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t beyond = i * n + i + 1, count = n - i - 1;  // the row's part of the strict upper triangle
+      for (int64_t s = 0; split && s < slots - 1; ++s) {
+        add(k_a + beyond, partials.data() + s * 2 * n * n + beyond, count);
+        add(k_b + beyond, partials.data() + (s * 2 + 1) * n * n + beyond, count);
+      }
+      double diagonal_a = 0, diagonal_b = 0;
+      for (int64_t s = 0; s < slots; ++s) {
+        diagonal_a += diagonals.data()[s * 2 * n + i];
+        diagonal_b += diagonals.data()[s * 2 * n + n + i];
+      }
+      k_a[i * n + i] = static_cast<acc_t>(diagonal_a - shift);
+      k_b[i * n + i] = static_cast<acc_t>(diagonal_b - shift);
+      row_sums.data()[i] = 2 * dot(k_a + beyond, k_b + beyond, count) + diagonal_a * diagonal_b;
+    }
+  });
+  double inner_product = 0;
+  for (int64_t i = 0; i < n; ++i) inner_product += row_sums.data()[i];
+
+  if (needs_backward) {
+    for_each_share(ceil_div(n, kMirrorTile), threads, [&](int64_t, int64_t begin, int64_t end) {
+      mirror(k_a, n, begin, end);
+      mirror(k_b, n, begin, end);
+    });
+  }
+  return finish_terms(c_diagonal, d, inner_product / (static_cast<double>(n) * static_cast<double>(n)), options);
+}
+
+#define BT_INSTANTIATE(T)                                                                                        \
+  template Terms gram_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Options&, bool, double*,      \
+                                 Statistics, accumulation_t<T>*, accumulation_t<T>*);
+
+BT_INSTANTIATE(double)
+BT_INSTANTIATE(float)
+BT_INSTANTIATE(c10::BFloat16)
+BT_INSTANTIATE(c10::Half)
+
+}  // namespace bt::cpu
