@@ -4,7 +4,6 @@ import contextlib
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bt_kernels.backends.registry import BACKENDS
 from bt_kernels.backends.stages import RESIDUALS, OutputGradients
@@ -16,6 +15,22 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
+
+
+class DifferentiableOnce(torch.autograd.Function):
+    """Passes a gradient on, and raises where someone differentiates it again.
+
+    torch's once_differentiable raises only if the incoming gradient requires a gradient itself. A gradient penalty
+    comes without one, and its own gradient would silently be left out.
+    """
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, _):
+        raise RuntimeError("the Barlow Twins loss can be differentiated once: it has no double backward")
 
 
 class BarlowTwinsFunction(torch.autograd.Function):
@@ -42,12 +57,11 @@ class BarlowTwinsFunction(torch.autograd.Function):
         return terms
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_loss, grad_on_diagonal, grad_off_diagonal):
         z_a, z_b, *residuals = ctx.saved_tensors
         stages = BACKENDS[ctx.backend]
         backward = stages.gram_backward if ctx.formulation == "gram" else stages.correlation_backward
-        with without_autocast(z_a.device):
+        with torch.no_grad(), without_autocast(z_a.device):
             dz_a, dz_b = backward(
                 OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal),
                 z_a,
@@ -56,4 +70,6 @@ class BarlowTwinsFunction(torch.autograd.Function):
                 ctx.options,
                 ctx.needs_input_grad[:2],
             )
+        if torch.is_grad_enabled():  # create_graph=True
+            dz_a, dz_b = (dz if dz is None else DifferentiableOnce.apply(dz, z_a, z_b) for dz in (dz_a, dz_b))
         return dz_a, dz_b, None, None, None, None

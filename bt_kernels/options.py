@@ -27,7 +27,7 @@ class LossOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"{name} must be a real number, got {type(value).__name__}: {value!r}")
-            if not math.isfinite(value):
+            if not -math.inf < value < math.inf:  # False for NaN; math.isfinite does not compile
                 raise ValueError(f"{name} must be finite, got {value}")
             object.__setattr__(self, name, float(value))
         for name in ("lambd", "eps"):
