@@ -9,6 +9,7 @@
 
 #include "cpu/correlation.h"
 #include "cpu/gram.h"
+#include "cpu/workspace.h"
 
 namespace {
 
@@ -55,8 +56,12 @@ ScalarType accumulation_type(const Tensor& z) {
   return z.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
+int32_t accumulation_dtype(const Tensor& z) {
+  return accumulation_type(z) == ScalarType::Double ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
+}
+
 Tensor scalar(const Tensor& z, double value) {
-  Tensor out = torch::stable::new_empty(z, {}, accumulation_type(z));
+  Tensor out = empty({}, accumulation_dtype(z));
   if (accumulation_type(z) == ScalarType::Double) {
     *data<double>(out) = value;
   } else {
@@ -85,12 +90,14 @@ struct Saved {
   Tensor c_diagonal, statistics;
 
   explicit Saved(const Tensor& z)
-      : c_diagonal(torch::stable::new_empty(z, {z.size(1)}, ScalarType::Double)),
-        statistics(torch::stable::new_empty(z, {4, z.size(1)}, ScalarType::Double)) {}
+      : c_diagonal(empty({z.size(1)}, aoti_torch_dtype_float64())),
+        statistics(empty({4, z.size(1)}, aoti_torch_dtype_float64())) {}
 };
 
 Tensor gradient_like(const Tensor& z, bool needed) {
-  return needed ? torch::stable::new_empty(z, {z.size(0), z.size(1)}) : torch::stable::new_empty(z, {0});
+  int32_t dtype;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(z.get(), &dtype));
+  return needed ? empty({z.size(0), z.size(1)}, dtype) : empty({0}, dtype);
 }
 
 using SevenTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -108,8 +115,8 @@ SevenTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd
   const int64_t n = z_a.size(0), d = z_a.size(1);
   const Options options{lambd, scale, eps, unbiased};
   Saved saved(z_a);
-  Tensor k_a = torch::stable::new_empty(z_a, {n, n}, accumulation_type(z_a));
-  Tensor k_b = torch::stable::new_empty(z_a, {n, n}, accumulation_type(z_a));
+  Tensor k_a = empty({n, n}, accumulation_dtype(z_a));
+  Tensor k_b = empty({n, n}, accumulation_dtype(z_a));
   Terms terms{};
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
@@ -119,8 +126,8 @@ SevenTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd
                          data<acc_t>(k_a), data<acc_t>(k_b));
   });
   if (!needs_backward) {  // the upper triangles alone are of no use to anyone
-    k_a = torch::stable::new_empty(k_a, {0});
-    k_b = torch::stable::new_empty(k_b, {0});
+    k_a = empty({0}, accumulation_dtype(z_a));
+    k_b = empty({0}, accumulation_dtype(z_a));
   }
   return {scalar(z_a, terms.loss), scalar(z_a, terms.on_diagonal), scalar(z_a, terms.off_diagonal), saved.c_diagonal,
           saved.statistics, k_a, k_b};
@@ -156,10 +163,9 @@ EightTensors correlation_forward_cpu(const Tensor& z_a, const Tensor& z_b, doubl
   const int64_t n = z_a.size(0), d = z_a.size(1);
   const bool keep = needs_backward && n >= d;  // where C is not larger than an embedding
   const Options options{lambd, scale, eps, unbiased};
-  const ScalarType acc_type = accumulation_type(z_a);
   Saved saved(z_a);
   const auto kept = [&](int64_t rows) {
-    return keep ? torch::stable::new_empty(z_a, {rows, d}, acc_type) : torch::stable::new_empty(z_a, {0}, acc_type);
+    return keep ? empty({rows, d}, accumulation_dtype(z_a)) : empty({0}, accumulation_dtype(z_a));
   };
   Tensor c = kept(d), y_a = kept(n), y_b = kept(n);
   Terms terms{};

@@ -49,7 +49,7 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
                           Kept<accumulation_t<scalar_t>> kept, scalar_t* dz_a, scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
   constexpr bool kInPlace = std::is_same_v<scalar_t, acc_t>;
-  const int64_t n = z_a.n, d = z_a.d, threads = torch::stable::get_num_threads();
+  const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t rows_at_a_time = kept.c ? d : correlation_rows(n, d), sweep = sweep_rows(n, d, sizeof(acc_t));
   const Workspace<acc_t> whole(kept.c ? 0 : 2 * n * d), c_rows(kept.c ? 0 : rows_at_a_time * d),
       products(kInPlace ? 0 : n * d), coefficients(3 * d);

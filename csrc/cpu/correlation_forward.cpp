@@ -18,7 +18,7 @@ template <typename scalar_t>
 Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
                           double* c_diagonal, Statistics statistics, Kept<accumulation_t<scalar_t>> kept) {
   using acc_t = accumulation_t<scalar_t>;
-  const int64_t n = z_a.n, d = z_a.d, threads = torch::stable::get_num_threads();
+  const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
   const Workspace<acc_t> scratch(2 * n * width * std::min(threads, panels)), whole(kept.c ? 0 : 2 * n * d);
   acc_t* const y_a = kept.c ? kept.y_a : whole.data();

@@ -52,7 +52,7 @@ void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
                    const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
                    scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
-  const int64_t n = z_a.n, d = z_a.d, threads = torch::stable::get_num_threads();
+  const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
   const int64_t slots = std::min(threads, panels);
   const PanelFinisher<acc_t> finisher(n, d, width, slots, options, weights, c_diagonal);

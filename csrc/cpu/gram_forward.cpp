@@ -55,7 +55,7 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
                    bool needs_backward, double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
                    accumulation_t<scalar_t>* k_b) {
   using acc_t = accumulation_t<scalar_t>;
-  const int64_t n = z_a.n, d = z_a.d, threads = torch::stable::get_num_threads();
+  const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
   const int64_t slots = std::min(threads, panels);
   const bool split = slots <= gram_splits(n, d, threads);
@@ -108,7 +108,7 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
   // Add the partials, sum K_a * K_b as twice the strict upper triangle plus the diagonal, and leave K - shift * I.
   const double shift = gram_shift(n, d, options);
   const Workspace<double> row_sums(n);
-  for_each_share(n, threads, [&](int64_t, int64_t begin, int64_t end) {
+  for_each_share(n, threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t beyond = i * n + i + 1, count = n - i - 1;  // the row's part of the strict upper triangle
       for (int64_t s = 0; split && s < slots - 1; ++s) {
@@ -129,7 +129,7 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
   for (int64_t i = 0; i < n; ++i) inner_product += row_sums.data()[i];
 
   if (needs_backward) {
-    for_each_share(ceil_div(n, kMirrorTile), threads, [&](int64_t, int64_t begin, int64_t end) {
+    for_each_share(ceil_div(n, kMirrorTile), threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
       mirror(k_a, n, begin, end);
       mirror(k_b, n, begin, end);
     });
