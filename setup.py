@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 REPORT = ROOT / "bt_kernels" / "_build_report.json"
@@ -31,8 +32,9 @@ except ImportError:
 
 
 def find_compiler() -> str | None:
-    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
-    return next((path for name in candidates if (path := shutil.which(shlex.split(name)[0]))), None)
+    if os.environ.get("CXX"):  # possibly with arguments, such as "ccache g++"
+        return os.environ["CXX"] if shutil.which(shlex.split(os.environ["CXX"])[0]) else None
+    return next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
 
 
 def reason_not_to_build(compiler: str | None) -> str | None:
@@ -65,7 +67,7 @@ def pybind11_include() -> str:
 def cpp_extensions() -> list[Extension]:
     flags = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
     include = [str(ROOT / "csrc")]
-    headers = sorted(str(path) for path in (ROOT / "csrc").rglob("*.h"))  # a change in one rebuilds
+    headers = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.h"))  # a change in one rebuilds
     ops = CppExtension(
         "bt_kernels._C",
         sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("cpu/*.cpp")) + ["csrc/ops.cpp"],
@@ -86,8 +88,25 @@ def cpp_extensions() -> list[Extension]:
     return [ops, host]
 
 
+def write_report() -> None:
+    """What bt_kernels.info will say of this build; and no library of an earlier build beside a report without one."""
+    report = {"torch": torch.__version__, "python": platform.python_version()}
+    report |= {"cpp_missing": missing} if missing else {"compiler": compiler}
+    REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    if missing:
+        for stale in REPORT.parent.glob("_*.so"):
+            stale.unlink()
+
+
+class BuildPython(build_py):
+    def run(self) -> None:
+        write_report()
+        super().run()
+
+
 class BuildOps(BuildExtension):
     def run(self) -> None:
+        write_report()
         try:
             super().run()
         except Exception as error:
@@ -101,18 +120,13 @@ compiler = find_compiler()
 missing = reason_not_to_build(compiler)
 if missing and os.environ.get("BT_KERNELS_CPP") == "1":
     sys.exit(f"BT_KERNELS_CPP=1 asks for the C++ ops, but {missing}.")
-report = {"torch": torch.__version__, "python": platform.python_version()}
 if missing:
-    report["cpp_missing"] = missing
     print(f"bt_kernels: the cpu backend is left out: {missing}.", file=sys.stderr)
-    for stale in (ROOT / "bt_kernels").glob("_*.so"):
-        stale.unlink()
 else:
-    report["compiler"] = compiler
+    os.environ.setdefault("CXX", compiler)  # what torch's build would otherwise take for granted is c++
     os.environ.setdefault("MAX_JOBS", str(default_jobs()))
-REPORT.write_text(json.dumps(report, indent=2) + "\n")
 
 setup(
     ext_modules=[] if missing else cpp_extensions(),
-    cmdclass={} if missing else {"build_ext": BuildOps},
+    cmdclass={"build_py": BuildPython} | ({} if missing else {"build_ext": BuildOps}),
 )

@@ -6,9 +6,10 @@ products, forward and backward together:
     correlation   6 N D^2     C once, and two products with it for the two gradients
     gram          6 N^2 D     the upper triangles of K_a and K_b, and one product with each (8 N^2 D without symmetry)
 
-and what has to be kept for the backward is D^2 numbers or 2 N^2. Everything else is O(N D) and the same in both. So
-the smaller of N and D decides, the cost is O(N D min(N, D)), and neither matrix is larger than one embedding. At
-N = D the products cost the same and correlation keeps half as much.
+Everything else is O(N D) and the same in both, and no matrix is larger than one embedding: N^2 <= N D or D^2 <= N D.
+So the smaller of N and D decides, and the cost is O(N D min(N, D)). At N = D the products cost the same; correlation
+has one square matrix instead of two and no subtraction. Correlation asked for with N < D keeps no C and computes it
+again in the backward, once for each view: 10 N D^2.
 """
 
 

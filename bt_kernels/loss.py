@@ -27,8 +27,9 @@ def check_embeddings(z_a: Tensor, z_b: Tensor) -> None:
     for name, z in (("z_a", z_a), ("z_b", z_b)):
         if not isinstance(z, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor of shape (N, D), got {type(z).__name__}")
-        if z.layout != torch.strided:
-            raise TypeError(f"{name} must be a dense (strided) tensor, got layout {z.layout}")
+        if z.layout != torch.strided or z.is_nested:
+            kind = "a nested tensor" if z.is_nested else f"layout {z.layout}"
+            raise TypeError(f"{name} must be a dense (strided) tensor, got {kind}")
         if z.dtype not in DTYPES:
             raise TypeError(f"{name} must be float64, float32, bfloat16 or float16, got {z.dtype}")
         if z.dim() != 2:

@@ -1,6 +1,6 @@
 """The loss's options: one frozen dataclass, validated once, passed along unchanged."""
 
-import math
+import sys
 from dataclasses import dataclass, fields
 from numbers import Real
 
@@ -27,14 +27,15 @@ class LossOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"{name} must be a real number, got {type(value).__name__}: {value!r}")
-            if not -math.inf < value < math.inf:  # False for NaN; math.isfinite does not compile
+            # False for NaN. Not math.isfinite: under torch.compile a float that varies between calls is symbolic.
+            if not abs(value) <= sys.float_info.max:
                 raise ValueError(f"{name} must be finite, got {value}")
             object.__setattr__(self, name, float(value))
         for name in ("lambd", "eps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if not isinstance(self.unbiased, bool):
-            raise TypeError(f"unbiased must be a bool, got {type(self.unbiased).__name__}: {self.unbiased!r}")
+            raise TypeError(f"unbiased must be True or False, got {self.unbiased!r}")
         for name, known in (("formulation", FORMULATIONS), ("backend", BACKENDS)):
             value = getattr(self, name)
             if not isinstance(value, str):

@@ -15,7 +15,6 @@ from bt_kernels.backends.stages import (
     OutputGradients,
     Terms,
     accumulation_dtype,
-    gram_shift,
 )
 from bt_kernels.options import LossOptions
 
@@ -24,10 +23,11 @@ BLOCK_ROWS = 256
 
 
 class Standardized(NamedTuple):
-    """One view: y = (z - mean) * rstd per feature."""
+    """One view: y = (z - mean - residual_mean) * rstd per feature."""
 
     y: Tensor  # (N, D) in the accumulation dtype
     mean: Tensor  # (D,)
+    residual_mean: Tensor  # (D,) of z - mean: what rounding left of the mean
     rstd: Tensor  # (D,) 1 / sqrt(variance + eps)
 
 
@@ -44,14 +44,24 @@ def availability(device: torch.device) -> Availability:
 
 def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
     z = z.to(accumulation_dtype(z.dtype))
-    variance, mean = torch.var_mean(z, dim=0, correction=int(unbiased))
-    rstd = torch.rsqrt(variance + eps)
-    return Standardized((z - mean) * rstd, mean, rstd)
+    # Centred twice, or a mean far from zero leaves columns of y that do not sum to zero, as the backward takes for
+    # granted. The variance is float64: in float32 it overflows for |z| > 1e19.
+    mean = z.mean(0)
+    residual_mean = (z - mean).mean(0)
+    centred = z - mean - residual_mean
+    variance = torch.linalg.vector_norm(centred, dim=0, dtype=torch.float64) ** 2 / (z.shape[0] - int(unbiased))
+    rstd = torch.rsqrt(variance + eps).to(z.dtype)
+    return Standardized(centred * rstd, mean, residual_mean, rstd)
 
 
-def standardize_again(z: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:  # (N, D), (D,), (D,) -> (N, D)
+def standardize_again(z: Tensor, statistics: Tensor) -> Tensor:  # (N, D), (3, D) -> (N, D)
     """The forward's y, bit for bit: computing it again is cheaper than keeping it."""
-    return (z.to(mean.dtype) - mean) * rstd
+    mean, residual_mean, rstd = statistics
+    return (z.to(mean.dtype) - mean - residual_mean) * rstd
+
+
+def stack_statistics(a: Standardized, b: Standardized) -> Tensor:  # (6, D), three rows for each view
+    return torch.stack([*a[1:], *b[1:]])
 
 
 def block_rows(n: int, d: int) -> int:
@@ -63,18 +73,19 @@ def sum_of_squares(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dtype=torch.float64) ** 2
 
 
-def shifted_gram(y: Tensor, shift: float) -> Tensor:  # (N, D) -> (N, N)
-    """K - shift * I with K = y y^T. K's diagonal dwarfs its other entries, so it is summed in float64."""
+def shifted_gram(y: Tensor) -> tuple[Tensor, Tensor]:  # (N, D) -> (N, N), ()
+    """K - shift * I with K = y y^T, and shift = trace(K) / N. K's diagonal dwarfs the rest: summed in float64."""
     k = y @ y.T
-    k.diagonal().copy_(torch.linalg.vector_norm(y, dim=1, dtype=torch.float64) ** 2 - shift)
-    return k
+    diagonal = torch.linalg.vector_norm(y, dim=1, dtype=torch.float64) ** 2
+    shift = diagonal.mean()
+    k.diagonal().copy_(diagonal - shift)
+    return k, shift
 
 
-def finish_terms(c_diagonal: Tensor, sum_c_squared: Tensor, options: LossOptions) -> Terms:
-    """The loss and its terms from C_ii, (D,), and the sum of all C_ij^2, () float64."""
+def finish_terms(c_diagonal: Tensor, off_diagonal: Tensor, options: LossOptions) -> Terms:
+    """The loss and its terms from C_ii, (D,), and the sum of the other C_ij^2, () float64."""
     on_diagonal = ((1 - c_diagonal) ** 2).sum()
-    # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. clamp keeps NaN.
-    off_diagonal = (sum_c_squared - sum_of_squares(c_diagonal)).clamp(min=0).to(c_diagonal.dtype)
+    off_diagonal = off_diagonal.to(c_diagonal.dtype)
     return options.scale * (on_diagonal + options.lambd * off_diagonal), on_diagonal, off_diagonal
 
 
@@ -104,15 +115,15 @@ def gram_forward(
     n = z_a.shape[0]
     a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
     c_diagonal = (a.y * b.y).sum(0) / n
-    shift = gram_shift(n, z_a.shape[1], options.unbiased)
-    k_a, k_b = shifted_gram(a.y, shift), shifted_gram(b.y, shift)
-    # <K_a, K_b> with K = k + shift * I
-    traces = k_a.diagonal().sum(dtype=torch.float64) + k_b.diagonal().sum(dtype=torch.float64)
-    inner_product = (k_a * k_b).sum(dtype=torch.float64) + shift * traces + n * shift**2
-    terms = finish_terms(c_diagonal, inner_product / n**2, options)
+    (k_a, shift_a), (k_b, shift_b) = shifted_gram(a.y), shifted_gram(b.y)
+    # <K_a, K_b> of the whole K; the traces of what is left after the shift are zero.
+    inner_product = (k_a * k_b).sum(dtype=torch.float64) + n * shift_a * shift_b
+    # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. clamp keeps NaN.
+    off_diagonal = (inner_product / n**2 - sum_of_squares(c_diagonal)).clamp(min=0)
+    terms = finish_terms(c_diagonal, off_diagonal, options)
     if not needs_backward:
         return terms, None
-    return terms, GramResiduals(c_diagonal, torch.stack([a.mean, a.rstd, b.mean, b.rstd]), k_a, k_b)
+    return terms, GramResiduals(c_diagonal, stack_statistics(a, b), torch.stack([shift_a, shift_b]), k_a, k_b)
 
 
 def gram_backward(
@@ -124,23 +135,23 @@ def gram_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     n = z_a.shape[0]
-    c_diagonal, (mean_a, rstd_a, mean_b, rstd_b), k_a, k_b = residuals
-    y_a, y_b = standardize_again(z_a, mean_a, rstd_a), standardize_again(z_b, mean_b, rstd_b)
+    c_diagonal, statistics, shifts, k_a, k_b = residuals
+    y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
+    shift_a, shift_b = shifts.to(c_diagonal.dtype)
     weights = term_weights(gradients, options, c_diagonal)
     d = diagonal_weight(weights, c_diagonal)
 
     alpha = 2 * weights.off_diagonal / n**2
-    shift = gram_shift(n, z_a.shape[1], options.unbiased)
 
-    def gradient(k_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
+    def gradient(k_other: Tensor, shift_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
         dy = alpha * (k_other @ y) + y_other * (d / n)
-        # Of shift * alpha * y, which k lacks, the standardization takes out all but this share.
-        extra = alpha * shift * options.eps * rstd**2
+        # Of alpha * shift * y, which k lacks, the standardization takes out all but this share.
+        extra = alpha * shift_other * options.eps * rstd**2
         return standardize_backward(dy, y, rstd, options.unbiased, extra).to(z_a.dtype)
 
     return (
-        gradient(k_b, y_a, y_b, rstd_a) if needs[0] else None,
-        gradient(k_a, y_b, y_a, rstd_b) if needs[1] else None,
+        gradient(k_b, shift_b, y_a, y_b, statistics[2]) if needs[0] else None,
+        gradient(k_a, shift_a, y_b, y_a, statistics[5]) if needs[1] else None,
     )
 
 
@@ -151,17 +162,17 @@ def correlation_forward(
     a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
     c_diagonal = (a.y * b.y).sum(0) / n
     rows = block_rows(n, d)
-    sum_c_squared = torch.zeros((), dtype=torch.float64, device=z_a.device)
+    off_diagonal = torch.zeros((), dtype=torch.float64, device=z_a.device)
     for start in range(0, d, rows):
         c = a.y[:, start : start + rows].T @ b.y / n  # (rows, D)
-        sum_c_squared += sum_of_squares(c)
-    terms = finish_terms(c_diagonal, sum_c_squared, options)
+        # In float64, so that nothing is lost between two sums over the same numbers.
+        off_diagonal += (sum_of_squares(c) - sum_of_squares(c.diagonal(start))).clamp(min=0)
+    terms = finish_terms(c_diagonal, off_diagonal, options)
     if not needs_backward:
         return terms, None
-    statistics = torch.stack([a.mean, a.rstd, b.mean, b.rstd])
     none = c.new_empty(0)
     kept = (c, a.y, b.y) if n >= d else (none, none, none)
-    return terms, CorrelationResiduals(c_diagonal, statistics, *kept)
+    return terms, CorrelationResiduals(c_diagonal, stack_statistics(a, b), *kept)
 
 
 def correlation_backward(
@@ -173,9 +184,9 @@ def correlation_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     n, d = z_a.shape
-    c_diagonal, (mean_a, rstd_a, mean_b, rstd_b), kept_c, y_a, y_b = residuals
+    c_diagonal, statistics, kept_c, y_a, y_b = residuals
     if n < d:
-        y_a, y_b = standardize_again(z_a, mean_a, rstd_a), standardize_again(z_b, mean_b, rstd_b)
+        y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
     weights = term_weights(gradients, options, c_diagonal)
     diagonal = y_b * (diagonal_weight(weights, c_diagonal) / n), y_a * (diagonal_weight(weights, c_diagonal) / n)
     coefficient = 2 * weights.off_diagonal / n
@@ -191,7 +202,7 @@ def correlation_backward(
     dz_a = dz_b = None
     if needs[0]:
         dy_a = torch.cat(blocks_a, 1) + diagonal[0]
-        dz_a = standardize_backward(dy_a, y_a, rstd_a, options.unbiased).to(z_a.dtype)
+        dz_a = standardize_backward(dy_a, y_a, statistics[2], options.unbiased).to(z_a.dtype)
     if needs[1]:
-        dz_b = standardize_backward(dy_b, y_b, rstd_b, options.unbiased).to(z_a.dtype)
+        dz_b = standardize_backward(dy_b, y_b, statistics[5], options.unbiased).to(z_a.dtype)
     return dz_a, dz_b

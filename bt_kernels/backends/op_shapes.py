@@ -19,7 +19,7 @@ def _gram_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
     n = z_a.shape[0]
     size = (n, n) if needs_backward else (0,)
     k_a, k_b = (z_a.new_empty(size, dtype=accumulation_dtype(z_a.dtype)) for _ in range(2))
-    return *_terms_and_statistics(z_a), k_a, k_b
+    return *_terms_and_statistics(z_a), z_a.new_empty(2, dtype=torch.float64), k_a, k_b
 
 
 def _correlation_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):

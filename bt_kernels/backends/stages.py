@@ -23,9 +23,10 @@ class GramResiduals(NamedTuple):
     """What the Gram backward needs beside the embeddings."""
 
     c_diagonal: Tensor  # (D,) C_ii
-    statistics: Tensor  # (4, D) mean_a, rstd_a, mean_b, rstd_b
-    k_a: Tensor  # (N, N) y_a y_a^T - gram_shift * I, symmetric
-    k_b: Tensor  # (N, N) y_b y_b^T - gram_shift * I, symmetric
+    statistics: Tensor  # (rows, D) what this backend standardizes again with
+    shifts: Tensor  # (2,) float64 trace(y_a y_a^T) / N, trace(y_b y_b^T) / N
+    k_a: Tensor  # (N, N) y_a y_a^T - shifts[0] * I, symmetric
+    k_b: Tensor  # (N, N) y_b y_b^T - shifts[1] * I, symmetric
 
 
 class CorrelationResiduals(NamedTuple):
@@ -35,7 +36,7 @@ class CorrelationResiduals(NamedTuple):
     """
 
     c_diagonal: Tensor  # (D,) C_ii
-    statistics: Tensor  # (4, D) mean_a, rstd_a, mean_b, rstd_b
+    statistics: Tensor  # (rows, D) what this backend standardizes again with
     c: Tensor  # (D, D)
     y_a: Tensor  # (N, D) standardized embeddings in the accumulation dtype
     y_b: Tensor  # (N, D)
@@ -86,11 +87,6 @@ class Backend(Protocol):
         options: LossOptions,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]: ...
-
-
-def gram_shift(n: int, d: int, unbiased: bool) -> float:
-    """What is taken from the diagonal of K before it is multiplied: its mean, but for eps. See docs/mathematics.md."""
-    return d * (n - int(unbiased)) / n
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -100,7 +100,6 @@ Tensor gradient_like(const Tensor& z, bool needed) {
   return needed ? empty({z.size(0), z.size(1)}, dtype) : empty({0}, dtype);
 }
 
-using SevenTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using EightTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <typename T>
@@ -109,12 +108,13 @@ Kept<T> kept_data(bool keep, const Tensor& c, const Tensor& y_a, const Tensor& y
   return {data<T>(c), data<T>(y_a), data<T>(y_b)};
 }
 
-SevenTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps,
+EightTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps,
                               bool unbiased, bool needs_backward) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
   const Options options{lambd, scale, eps, unbiased};
   Saved saved(z_a);
+  Tensor shifts = empty({2}, aoti_torch_dtype_float64());
   Tensor k_a = empty({n, n}, accumulation_dtype(z_a));
   Tensor k_b = empty({n, n}, accumulation_dtype(z_a));
   Terms terms{};
@@ -123,25 +123,26 @@ SevenTensors gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd
     using acc_t = accumulation_t<scalar_t>;
     terms = gram_forward(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), options, needs_backward,
                          data<double>(saved.c_diagonal), Statistics(data<double>(saved.statistics), d),
-                         data<acc_t>(k_a), data<acc_t>(k_b));
+                         Shifts(data<double>(shifts)), data<acc_t>(k_a), data<acc_t>(k_b));
   });
   if (!needs_backward) {  // the upper triangles alone are of no use to anyone
     k_a = empty({0}, accumulation_dtype(z_a));
     k_b = empty({0}, accumulation_dtype(z_a));
   }
   return {scalar(z_a, terms.loss), scalar(z_a, terms.on_diagonal), scalar(z_a, terms.off_diagonal), saved.c_diagonal,
-          saved.statistics, k_a, k_b};
+          saved.statistics, shifts, k_a, k_b};
 }
 
 std::tuple<Tensor, Tensor> gram_backward_cpu(const OptionalTensor& grad_loss, const OptionalTensor& grad_on,
                                              const OptionalTensor& grad_off, const Tensor& z_a, const Tensor& z_b,
-                                             const Tensor& c_diagonal, const Tensor& statistics, const Tensor& k_a,
-                                             const Tensor& k_b, double lambd, double scale, double eps, bool unbiased,
-                                             bool needs_a, bool needs_b) {
+                                             const Tensor& c_diagonal, const Tensor& statistics, const Tensor& shifts,
+                                             const Tensor& k_a, const Tensor& k_b, double lambd, double scale,
+                                             double eps, bool unbiased, bool needs_a, bool needs_b) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
   check_saved(c_diagonal, "c_diagonal", d, ScalarType::Double);
   check_saved(statistics, "statistics", 4 * d, ScalarType::Double);
+  check_saved(shifts, "shifts", 2, ScalarType::Double);
   check_saved(k_a, "k_a", n * n, accumulation_type(z_a));
   check_saved(k_b, "k_b", n * n, accumulation_type(z_a));
   Tensor dz_a = gradient_like(z_a, needs_a), dz_b = gradient_like(z_b, needs_b);
@@ -150,8 +151,8 @@ std::tuple<Tensor, Tensor> gram_backward_cpu(const OptionalTensor& grad_loss, co
     using scalar_t = decltype(zero);
     using acc_t = accumulation_t<scalar_t>;
     gram_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), {lambd, scale, eps, unbiased}, weights,
-                            data<double>(c_diagonal), Statistics(data<double>(statistics), d), data<acc_t>(k_a),
-                            data<acc_t>(k_b), needs_a ? data<scalar_t>(dz_a) : nullptr,
+                            data<double>(c_diagonal), Statistics(data<double>(statistics), d),
+                            Shifts(data<double>(shifts)), data<acc_t>(k_a), data<acc_t>(k_b), needs_a ? data<scalar_t>(dz_a) : nullptr,
                             needs_b ? data<scalar_t>(dz_b) : nullptr);
   });
   return {dz_a, dz_b};

@@ -1,5 +1,7 @@
 // The statistics come from contiguous panels in cache, which are then written into the whole y_a and y_b. C is in the
 // accumulation type and its squares are summed in double, row by row.
+#include <numeric>
+
 #include "cpu/correlation.h"
 #include "cpu/matmul.h"
 #include "cpu/sums.h"
@@ -44,12 +46,13 @@ Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
     const int64_t rows = std::min(rows_at_a_time, d - first);
     correlate(y_a + first, rows, y_b, n, d, c);
     for_each_share(rows, threads, [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) row_sums.data()[first + i] = dot(c + i * d, c + i * d, d);
+      for (int64_t i = begin; i < end; ++i) {
+        const acc_t *row = c + i * d, *beyond = row + first + i + 1;  // without the diagonal element before beyond
+        row_sums.data()[first + i] = dot(row, row, first + i) + dot(beyond, beyond, d - first - i - 1);
+      }
     });
   }
-  double sum_c_squared = 0;
-  for (int64_t i = 0; i < d; ++i) sum_c_squared += row_sums.data()[i];
-  return finish_terms(c_diagonal, d, sum_c_squared, options);
+  return finish_terms(c_diagonal, d, std::accumulate(row_sums.data(), row_sums.data() + d, 0.0), options);
 }
 
 #define BT_INSTANTIATE(T)                                                                                             \

@@ -6,6 +6,7 @@
 //   split  each thread owns a share of the panels and a partial K; the partials are added in a fixed order
 //   shared all threads standardize one wide panel, then share its products inside the BLAS
 #include <algorithm>
+#include <numeric>
 
 #include "cpu/gram.h"
 #include "cpu/matmul.h"
@@ -52,8 +53,8 @@ void mirror(T* k, int64_t n, int64_t first, int64_t last) {
 
 template <typename scalar_t>
 Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
-                   bool needs_backward, double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
-                   accumulation_t<scalar_t>* k_b) {
+                   bool needs_backward, double* c_diagonal, Statistics statistics, Shifts shifts,
+                   accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
@@ -70,9 +71,9 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
     standardize(z_a, first, w, options, statistics.mean_a, statistics.rstd_a, y_a);
     standardize(z_b, first, w, options, statistics.mean_b, statistics.rstd_b, y_b);
     correlate_diagonal(y_a, y_b, n, w, c_diagonal + first);
-    double *diagonal_a = diagonals.data() + slot * 2 * n, *diagonal_b = diagonal_a + n;
-    for (int64_t i = 0; i < n; ++i) diagonal_a[i] += dot(y_a + i * w, y_a + i * w, w);
-    for (int64_t i = 0; i < n; ++i) diagonal_b[i] += dot(y_b + i * w, y_b + i * w, w);
+    double *part_a = diagonals.data() + slot * 2 * n, *part_b = part_a + n;
+    for (int64_t i = 0; i < n; ++i) part_a[i] += dot(y_a + i * w, y_a + i * w, w);
+    for (int64_t i = 0; i < n; ++i) part_b[i] += dot(y_b + i * w, y_b + i * w, w);
   };
 
   if (split) {
@@ -105,8 +106,12 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
     }
   }
 
-  // Add the partials, sum K_a * K_b as twice the strict upper triangle plus the diagonal, and leave K - shift * I.
-  const double shift = gram_shift(n, d, options);
+  double *diagonal_a = diagonals.data(), *diagonal_b = diagonal_a + n;
+  for (int64_t i = 2 * n; i < 2 * n * slots; ++i) diagonals.data()[i % (2 * n)] += diagonals.data()[i];
+  *shifts.a = std::accumulate(diagonal_a, diagonal_a + n, 0.0) / static_cast<double>(n);
+  *shifts.b = std::accumulate(diagonal_b, diagonal_b + n, 0.0) / static_cast<double>(n);
+
+  // Add the partials, sum K_a * K_b as twice the strict upper triangle plus the diagonal, and leave K - shift I.
   const Workspace<double> row_sums(n);
   for_each_share(n, threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -115,14 +120,9 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
         add(k_a + beyond, partials.data() + s * 2 * n * n + beyond, count);
         add(k_b + beyond, partials.data() + (s * 2 + 1) * n * n + beyond, count);
       }
-      double diagonal_a = 0, diagonal_b = 0;
-      for (int64_t s = 0; s < slots; ++s) {
-        diagonal_a += diagonals.data()[s * 2 * n + i];
-        diagonal_b += diagonals.data()[s * 2 * n + n + i];
-      }
-      k_a[i * n + i] = static_cast<acc_t>(diagonal_a - shift);
-      k_b[i * n + i] = static_cast<acc_t>(diagonal_b - shift);
-      row_sums.data()[i] = 2 * dot(k_a + beyond, k_b + beyond, count) + diagonal_a * diagonal_b;
+      k_a[i * n + i] = static_cast<acc_t>(diagonal_a[i] - *shifts.a);
+      k_b[i * n + i] = static_cast<acc_t>(diagonal_b[i] - *shifts.b);
+      row_sums.data()[i] = 2 * dot(k_a + beyond, k_b + beyond, count) + diagonal_a[i] * diagonal_b[i];
     }
   });
   double inner_product = 0;
@@ -134,12 +134,16 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
       mirror(k_b, n, begin, end);
     });
   }
-  return finish_terms(c_diagonal, d, inner_product / (static_cast<double>(n) * static_cast<double>(n)), options);
+  double diagonal_squared = 0;
+  for (int64_t i = 0; i < d; ++i) diagonal_squared += c_diagonal[i] * c_diagonal[i];
+  double off_diagonal = inner_product / (static_cast<double>(n) * static_cast<double>(n)) - diagonal_squared;
+  if (off_diagonal < 0) off_diagonal = 0;  // rounding: it is a sum of squares. NaN is not below 0 and stays.
+  return finish_terms(c_diagonal, d, off_diagonal, options);
 }
 
 #define BT_INSTANTIATE(T)                                                                                        \
   template Terms gram_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Options&, bool, double*,      \
-                                 Statistics, accumulation_t<T>*, accumulation_t<T>*);
+                                 Statistics, Shifts, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

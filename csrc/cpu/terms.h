@@ -1,4 +1,4 @@
-// The loss from C_ii and the sum of all C_ij^2, and what the gradients of its outputs amount to for the two terms.
+// The loss from C_ii and the off-diagonal term, and what the gradients of its outputs amount to for the two terms.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,9 @@ struct Terms {
   double loss, on_diagonal, off_diagonal;
 };
 
-inline Terms finish_terms(const double* c_diagonal, int64_t d, double sum_c_squared, const Options& options) {
-  double on_diagonal = 0, diagonal_squared = 0;
-  for (int64_t i = 0; i < d; ++i) {
-    on_diagonal += (1 - c_diagonal[i]) * (1 - c_diagonal[i]);
-    diagonal_squared += c_diagonal[i] * c_diagonal[i];
-  }
-  double off_diagonal = sum_c_squared - diagonal_squared;
-  if (off_diagonal < 0) off_diagonal = 0;  // rounding: it is a sum of squares. NaN is not below 0 and stays.
+inline Terms finish_terms(const double* c_diagonal, int64_t d, double off_diagonal, const Options& options) {
+  double on_diagonal = 0;
+  for (int64_t i = 0; i < d; ++i) on_diagonal += (1 - c_diagonal[i]) * (1 - c_diagonal[i]);
   return {options.scale * (on_diagonal + options.lambd * off_diagonal), on_diagonal, off_diagonal};
 }
 

@@ -1,0 +1,64 @@
+"""The benchmark's formulas, floor and truths give the same numbers as bt_kernels.reference."""
+
+import pytest
+import torch
+
+from benchmarks.candidates import CANDIDATES, FLOOR, OURS, build_step
+from benchmarks.cell import DTYPES, Cell, make_embeddings
+from benchmarks.correctness import Errors, blockwise_truth, check_truth, errors, textbook_truth
+from benchmarks.floor import gemm_floor
+
+EAGER = [name for name, candidate in CANDIDATES.items() if name != FLOOR and not candidate.compiled]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n, d", [(24, 40), (40, 24), (32, 33)])
+@pytest.mark.parametrize("name", EAGER)
+def test_every_formula_passes_its_gate(name, n, d, dtype):
+    cell = Cell(n, d, dtype)
+    z_a, z_b = make_embeddings(cell)
+    loss = build_step(name, cell, z_a, z_b)()
+    found = errors(loss, (z_a.grad, z_b.grad), textbook_truth(z_a, z_b), cell.loss_scale)
+    assert found.within(cell.torch_dtype), found
+
+
+@pytest.mark.parametrize("wrong", [1.001, float("nan")])
+def test_the_gate_refuses_a_wrong_gradient(wrong):
+    cell = Cell(24, 40)
+    z_a, z_b = make_embeddings(cell)
+    loss = build_step(OURS, cell, z_a, z_b)()
+    expected = textbook_truth(z_a, z_b)
+    assert not errors(loss, (z_a.grad, z_b.grad * wrong), expected, 1.0).within(torch.float32)
+    assert not errors(loss * wrong, (z_a.grad, z_b.grad), expected, 1.0).within(torch.float32)
+    assert not Errors(float("nan"), 0.0).within(torch.float32)
+
+
+def test_the_two_truths_agree_over_several_blocks(monkeypatch):
+    monkeypatch.setattr("benchmarks.correctness.BLOCK", 7)
+    check_truth(torch.device("cpu"))
+    z_a, z_b = make_embeddings(Cell(12, 30, "float64"))
+    torch.testing.assert_close(blockwise_truth(z_a, z_b).gradients, textbook_truth(z_a, z_b).gradients)
+
+
+@pytest.mark.parametrize(
+    "n, d, formulation, products", [(8, 32, "auto", 4), (32, 8, "auto", 3), (8, 32, "correlation", 3)]
+)
+def test_the_floor_runs_the_products_of_the_formulation(n, d, formulation, products, monkeypatch):
+    shapes = []
+    multiply = torch.mm
+
+    def spy(a, b, out):
+        shapes.append((*a.shape, b.shape[1]))
+        return multiply(a, b, out=out)
+
+    step = gemm_floor(torch.randn(n, d), torch.randn(n, d), formulation)
+    monkeypatch.setattr(torch, "mm", spy)
+    step()
+    assert len(shapes) == products
+    flops = sum(2 * m * k * p for m, k, p in shapes)
+    assert flops == (8 * n * n * d if products == 4 else 6 * n * d * d)
+
+
+def test_the_embeddings_repeat_and_need_gradients():
+    first, second = make_embeddings(Cell(6, 5)), make_embeddings(Cell(6, 5))
+    assert all(torch.equal(a, b) and a.requires_grad and a.is_leaf for a, b in zip(first, second, strict=True))

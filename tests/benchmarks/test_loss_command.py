@@ -1,0 +1,110 @@
+"""python -m benchmarks.loss, end to end on tiny cells without the compiled candidates."""
+
+import csv
+import itertools
+import json
+
+import pytest
+
+from benchmarks import loss, plot, run_cell
+from benchmarks.candidates import CANDIDATES, OURS
+from benchmarks.plot import spread
+
+
+@pytest.fixture(autouse=True)
+def eager_only_and_brief(monkeypatch):
+    monkeypatch.setattr("benchmarks.loss.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled})
+    monkeypatch.setattr("benchmarks.measure.MAX_ROUNDS", 3)
+    monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
+    monkeypatch.setattr(
+        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest: dict.fromkeys(steps, 1000)
+    )
+
+
+def test_writes_the_result_and_both_plots(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    output = tmp_path / "result.json"
+    arguments = ["--device", "cpu", "--n", "8", "16", "--d", "12", "24", "--output", str(output)]
+    assert loss.main(arguments) == 0
+    result = json.loads(output.read_text())
+    assert result["complete"] and result["command"].startswith("python -m benchmarks.loss --device cpu --n 8 16")
+    assert {"machine", "versions", "git", "date", "dtype", "timing", "memory"} <= set(result)
+    assert [(c["n"], c["d"]) for c in result["cells"]] == [(8, 12), (8, 24), (16, 12), (16, 24)]
+    for cell in result["cells"]:
+        for name, entry in cell["candidates"].items():
+            assert entry["status"] == "ok" and entry["ms"]["q20"] <= entry["ms"]["q50"] <= entry["ms"]["q80"]
+            assert name == "floor" or entry["gradient_error"] < 1e-5
+        assert cell["ratios"]["official/bt_kernels"]["q50"] > 0
+    rows = list(csv.DictReader(output.with_suffix(".csv").open()))
+    assert len(rows) == 4 * 5 and rows[0]["peak_over_embeddings"]
+    assert (tmp_path / "result-time.png").stat().st_size > 10_000
+    assert (tmp_path / "result-memory.png").stat().st_size > 10_000
+    assert "official/ours" in capsys.readouterr().out
+
+
+def test_a_wrong_candidate_prints_fail_no_time_and_exits_1(tmp_path, monkeypatch, capsys):
+    build = run_cell.build_step
+
+    def wrong(name, cell, z_a, z_b):
+        step = build(name, cell, z_a, z_b)
+        return (lambda: step() * 1.01) if name == OURS else step
+
+    monkeypatch.setattr("benchmarks.run_cell.build_step", wrong)
+    output = tmp_path / "result.json"
+    assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 1
+    entry = json.loads(output.read_text())["cells"][0]["candidates"][OURS]
+    assert entry["status"] == "FAIL" and "ms" not in entry
+    assert "FAIL" in capsys.readouterr().out
+
+
+def test_a_baseline_that_raises_is_recorded_and_the_others_are_measured(tmp_path, monkeypatch):
+    build = run_cell.build_step
+
+    def broken(name, *rest):
+        if name == "official":
+            raise RuntimeError("no compiler here\nmore")
+        return build(name, *rest)
+
+    monkeypatch.setattr("benchmarks.run_cell.build_step", broken)
+    output = tmp_path / "result.json"
+    assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 0
+    found = json.loads(output.read_text())["cells"][0]["candidates"]
+    assert found["official"] == {"status": "unavailable", "reason": "RuntimeError: no compiler here"}
+    assert found[OURS]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--n", "1"], "N >= 2"),
+        (["--d", "0"], ">= 1"),
+        (["--quick", "--n", "64"], "its own cells"),
+        (["--d", "many"], ">= 1"),
+        (["--dtype", "int8"], "invalid choice"),
+        (["--output", "x.txt"], ".json"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--device", "meta"], "only cpu and cuda"),
+        (["--max-memory", "-1"], "> 0"),
+    ],
+)
+def test_bad_arguments_exit_2_with_one_clear_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        loss.main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_plot_refuses_another_file(tmp_path, capsys):
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    with pytest.raises(SystemExit) as stop:
+        plot.main([str(other)])
+    assert stop.value.code == 2
+    assert "not a result file" in capsys.readouterr().err
+
+
+def test_labels_are_spread_in_order():
+    places = spread([0.5, 0.5, 0.51, 0.99, 1.0], 0.1, 1.0)
+    ordered = sorted(places)
+    assert all(b - a >= 0.099 for a, b in itertools.pairwise(ordered))
+    assert max(places) <= 1.0

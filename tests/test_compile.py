@@ -1,0 +1,91 @@
+"""torch.compile(fullgraph=True): the bits of the uncompiled loss, forward and backward."""
+
+import pytest
+import torch
+from accuracy import Formula, evaluate, yardstick
+from inputs import views
+
+from bt_kernels import BarlowTwinsLoss
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def bits(terms, z_a, z_b):
+    result = evaluate(terms, z_a, z_b, Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25)))
+    return *result.terms, *result.gradients
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)
+def test_same_bits(terms, shape, dtype):
+    compiled = torch.compile(terms, fullgraph=True, backend="aot_eager")
+    z_a, z_b = views(*shape, dtype)
+    assert all(map(torch.equal, bits(compiled, z_a, z_b), bits(terms, z_a, z_b)))
+    with torch.no_grad():
+        assert all(map(torch.equal, compiled(z_a, z_b), terms(z_a, z_b)))
+
+
+def test_inductor(backend, terms):
+    """The C++ ops are opaque to inductor; what it makes of the plain PyTorch ops is held to the standard."""
+    compiled = torch.compile(terms, fullgraph=True)
+    expected = yardstick(9, 40)
+    expected.check(evaluate(compiled, expected.z_a, expected.z_b, expected.formula))
+    if backend != "eager":
+        assert all(
+            map(torch.equal, bits(compiled, expected.z_a, expected.z_b), bits(terms, expected.z_a, expected.z_b))
+        )
+
+
+def test_dynamic_shapes(backend, terms):
+    compiled = torch.compile(terms, fullgraph=True, dynamic=True, backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=False):
+        for shape in ((9, 40), (10, 40), (10, 41), (40, 9), (2, 1)):
+            z_a, z_b = views(*shape)
+            actual, expected = bits(compiled, z_a, z_b), bits(terms, z_a, z_b)
+            if backend == "eager":
+                yardstick(*shape).check_terms(compiled(z_a, z_b))
+            else:
+                assert all(map(torch.equal, actual, expected))
+
+
+def test_autocast_inside(terms):
+    def under_autocast(z_a, z_b, **options):
+        with torch.autocast("cpu", torch.bfloat16):
+            return terms(z_a, z_b, **options)
+
+    z_a, z_b = views(9, 40)
+    compiled = torch.compile(under_autocast, fullgraph=True, backend="aot_eager")
+    assert all(map(torch.equal, bits(compiled, z_a, z_b), bits(terms, z_a, z_b)))
+
+
+@pytest.mark.parametrize("width", [40, 5])
+def test_training_step(backend, formulation, width):
+    """Module and linear layer in one graph; several steps, each with the bits of the uncompiled."""
+    x_a, x_b = views(9, 12)
+
+    def train(compile_step):
+        torch.manual_seed(0)
+        linear = torch.nn.Linear(12, width)
+        loss = BarlowTwinsLoss(backend=backend, formulation=formulation)
+
+        def forward():
+            return loss(linear(x_a), linear(x_b))
+
+        run = torch.compile(forward, fullgraph=True, backend="aot_eager") if compile_step else forward
+        losses = []
+        for _ in range(3):
+            linear.zero_grad()
+            losses.append(run())
+            losses[-1].backward()
+            with torch.no_grad():
+                linear.weight -= 0.01 * linear.weight.grad
+        return torch.stack(losses).detach(), linear.weight.detach()
+
+    assert all(map(torch.equal, train(True), train(False)))

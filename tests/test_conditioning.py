@@ -1,0 +1,110 @@
+"""Embeddings that are hard: where the Gram formulation's difference cancels, and where a feature barely varies."""
+
+import pytest
+import torch
+from accuracy import Formula, Yardstick, evaluate
+from inputs import DTYPES, views
+
+
+def whitened(n: int, d: int, seed: int = 0) -> torch.Tensor:
+    """Embeddings (N, D) whose features are uncorrelated over the batch, D < N, or whose samples are, D >= N."""
+    z = views(n, d, torch.float64, seed)[0]
+    z = z - z.mean(0)
+    u, _, v = torch.linalg.svd(z, full_matrices=False)
+    rank = min(n - 1, d)  # centring takes one dimension
+    return n**0.5 * u[:, :rank] @ v[:rank]
+
+
+def orthogonal_views(n: int, d: int):
+    """Each feature of one view is uncorrelated with each of the other, 2 D < N: C = 0."""
+    both = whitened(n, 2 * d)
+    u = torch.linalg.qr(both)[0] * n**0.5
+    return u[:, :d], u[:, d:]
+
+
+def dominated(n: int, d: int, weight: float):
+    """Every feature of both views is one shared signal plus independent noise of 1 / weight."""
+    z_a, z_b = views(n, d, torch.float64)
+    signal = views(n, 1, torch.float64, seed=1)[0]
+    return signal + z_a / weight, signal + z_b / weight
+
+
+def nearly(z: torch.Tensor):
+    return z, z + 1e-3 * views(*z.shape, torch.float64, seed=2)[0]
+
+
+CASES = {
+    # rank(C) <= N - 1, so here the off-diagonal sum can be smallest beside the diagonal's.
+    "whitened, N = D - 1": lambda: nearly(whitened(32, 33)),
+    "whitened, N = D": lambda: nearly(whitened(33, 33)),
+    "whitened, N = D + 1": lambda: nearly(whitened(34, 33)),
+    "whitened, N = D + 1, identical": lambda: (whitened(34, 33),) * 2,
+    "whitened, N < D": lambda: (whitened(16, 64),) * 2,
+    "whitened, N > D": lambda: nearly(whitened(64, 16)),
+    "identical": lambda: (views(32, 48, torch.float64)[0],) * 2,
+    "opposite": lambda: (views(32, 48, torch.float64)[0], -views(32, 48, torch.float64)[0]),
+    "orthogonal": lambda: orthogonal_views(64, 24),
+    "dominated 1e3": lambda: dominated(24, 40, 1e3),
+    "dominated 1e6": lambda: dominated(24, 40, 1e6),
+    "dominated, N > D": lambda: dominated(40, 24, 1e3),
+    "one feature 1e6 times the others": lambda: tuple(
+        z * torch.where(torch.arange(40) == 7, 1e6, 1.0) for z in views(24, 40, torch.float64)
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_meets_the_standard(terms, make, dtype):
+    z_a, z_b = (z.to(dtype) for z in make())
+    result = evaluate(terms, z_a, z_b, Formula())
+    assert result.terms[2] >= 0
+    Yardstick(z_a, z_b).check(result)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_off_diagonal_is_never_negative(terms, dtype):
+    """Whitened features and identical views: the sum of C_ij^2 is all diagonal, and the difference is rounding."""
+    for d in range(1, 33):
+        z = whitened(33, d, seed=d).to(dtype)
+        assert terms(z, z).off_diagonal >= 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)], ids=str)
+def test_mean_of_1e4(terms, shape, dtype):
+    """E[x^2] - E[x]^2 has nothing left here in float32."""
+    z_a, z_b = ((z + 1e4).to(dtype) for z in views(*shape, torch.float64))
+    Yardstick(z_a, z_b).check(evaluate(terms, z_a, z_b, Formula()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)], ids=str)
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
+def test_feature_that_does_not_vary(terms, value, shape, dtype):
+    """C_ii is 0 where the feature stands still in one view; loss and gradient are finite."""
+    z_a, z_b = views(*shape, dtype)
+    z_a[:, 3] = value
+    z_b[:, 5] = value
+    result = evaluate(terms, z_a, z_b, Formula())
+    assert all(x.isfinite().all() for x in result.terms + result.gradients)
+    Yardstick(z_a, z_b).check(result)
+    still = torch.full((shape[0], 1), value, dtype=dtype)
+    loss, on_diagonal, off_diagonal = terms(still, z_b[:, :1])
+    assert (loss, on_diagonal, off_diagonal) == (1, 1, 0)
+    assert all(x == 1 for x in (terms(z_a[:, 3:4], z_b[:, 3:4]).loss, terms(z_a[:, 5:6], z_b[:, 5:6]).loss))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)
+@pytest.mark.parametrize("view", [0, 1])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_nan_and_inf_give_nan(terms, bad, view, shape, dtype):
+    for place in ((0, 0), (shape[0] // 2, shape[1] // 2), (-1, -1)):
+        pair = [z.clone() for z in views(*shape, dtype)]
+        pair[view][place] = bad
+        z_a, z_b = (z.requires_grad_() for z in pair)
+        for options in ({}, {"lambd": 0.0}, {"unbiased": True}):
+            loss = terms(z_a, z_b, **options).loss
+            assert loss.isnan()
+            assert all(g.isnan().any() for g in torch.autograd.grad(loss, (z_a, z_b)))

@@ -1,0 +1,43 @@
+"""python -m bt_kernels.info and the build report that it reads."""
+
+import json
+
+import torch
+
+from bt_kernels import __version__, build_report, info
+from bt_kernels.backends.registry import availabilities, choose_backend
+
+
+def test_prints_versions_and_every_backend(capsys):
+    assert info.main() == 0
+    text = capsys.readouterr().out
+    assert __version__ in text and torch.__version__ in text
+    cpu = torch.device("cpu")
+    assert f"auto takes {choose_backend('auto', cpu)}" in text
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
+    for name, (ok, reason) in availabilities(cpu).items():
+        assert lines[name].split()[1] == ("ok" if ok else "no")
+        assert reason in lines[name]
+
+
+def test_says_what_was_not_built(monkeypatch, capsys):
+    monkeypatch.setattr(info, "host_module", lambda: None)
+    info.main()
+    assert "C++ ops: not built" in capsys.readouterr().out
+
+
+def test_reason_comes_from_the_build_report(monkeypatch, tmp_path):
+    report = tmp_path / "report.json"
+    monkeypatch.setattr(build_report, "REPORT", report)
+    assert "not built" in build_report.why_not_built()
+    report.write_text(json.dumps({"torch": "2.11.0", "cpp_missing": "the compiler was on holiday"}))
+    assert build_report.why_not_built() == "the compiler was on holiday"
+    assert build_report.read_build_report()["torch"] == "2.11.0"
+
+
+def test_host_module_is_none_where_it_was_not_built(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(build_report.importlib, "import_module", missing)
+    assert build_report.host_module() is None

@@ -1,0 +1,160 @@
+"""The installed package with the source directory out of the way: with a compiler, without one, without torch.
+
+Everything offline: --no-index, --no-deps, --no-build-isolation.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("setup.py", "pyproject.toml", "LICENSE", "README.md", "bt_kernels", "csrc")
+NOT_SOURCES = shutil.ignore_patterns("*.so", "_build_report.json", "__pycache__", "*.egg-info", "build")
+COMPILERS = ("c++", "g++", "clang++")
+
+LOSS = """
+import json, sys, torch, bt_kernels
+from bt_kernels.backends.registry import availabilities, choose_backend
+torch.manual_seed(0)
+z = [torch.randn(6, 9, requires_grad=True) for _ in range(2)]
+bt_kernels.barlow_twins_loss(*z).backward()
+try:
+    bt_kernels.barlow_twins_loss(*z, backend="cpu").backward()
+    error = None
+except RuntimeError as raised:
+    error = str(raised)
+device = torch.device("cpu")
+print(json.dumps({"file": bt_kernels.__file__, "auto": choose_backend("auto", device), "error": error,
+                  "backends": availabilities(device), "finite": all(bool(x.grad.isfinite().all()) for x in z)}))
+"""
+
+
+def copy_of_sources(folder: Path) -> Path:
+    tree = folder / "tree"
+    tree.mkdir()
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=NOT_SOURCES)
+        elif source.exists():
+            shutil.copy(source, tree)
+    return tree
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's, without what would choose a compiler or a Python path for the build."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("CXX", "CC", "BT_KERNELS_CPP", "PYTHONPATH")}
+    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"} | changes
+
+
+def without_compilers(folder: Path) -> str:
+    """A PATH on which setup.py finds no compiler."""
+    empty = folder / "empty"
+    empty.mkdir()
+    assert not any(shutil.which(name, path=str(empty)) for name in COMPILERS)
+    return str(empty)
+
+
+def run(*arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, check=False
+    )
+
+
+def install(folder: Path, **changes: str) -> tuple[Path, str]:
+    """Builds a wheel from a copy of the sources, installs it and removes the copy: (where it is, pip's output)."""
+    tree, wheels, target = copy_of_sources(folder), folder / "wheels", folder / "installed"
+    offline = ("--no-index", "--no-deps")
+    built = run(
+        "-m", "pip", "wheel", "-v", *offline, "--no-build-isolation", "-w", str(wheels), ".", cwd=tree, **changes
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    shutil.rmtree(tree)
+    (wheel,) = wheels.glob("bt_kernels-*.whl")
+    installed = run("-m", "pip", "install", *offline, "--target", str(target), str(wheel), cwd=folder)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    return target, built.stdout + built.stderr
+
+
+def use(target: Path, cwd: Path) -> tuple[dict, str]:
+    """What LOSS prints and what bt_kernels.info prints, from another directory.
+
+    Without site (-S) the hooks of an editable install are not loaded, through which the source directory would
+    come back in; torch is found because its directory is named.
+    """
+    path = {"PYTHONPATH": os.pathsep.join([str(target), *(p for p in sys.path if p.endswith("-packages"))])}
+    loss = run("-S", "-c", LOSS, cwd=cwd, **path)
+    assert loss.returncode == 0, loss.stderr
+    info = run("-S", "-m", "bt_kernels.info", cwd=cwd, **path)
+    assert info.returncode == 0, info.stderr
+    found = json.loads(loss.stdout)
+    assert Path(found["file"]).is_relative_to(target)
+    assert found["finite"]
+    return found, info.stdout
+
+
+def info_line(info: str, backend: str) -> list[str]:
+    return next(line.split(maxsplit=2) for line in info.splitlines() if line.startswith(f"  {backend} "))
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler on PATH")
+def test_wheel_with_a_compiler(tmp_path):
+    target, _ = install(tmp_path)
+    found, info = use(target, tmp_path)
+    assert found["error"] is None and found["auto"] == "cpu"
+    assert info_line(info, "cpu")[1] == "ok" and "C++ ops: built by" in info
+    assert (target / "bt_kernels" / "trainer" / "__init__.py").exists()
+    # The package and its metadata, and nothing else, in site-packages.
+    assert {path.name.split("-")[0] for path in target.iterdir()} == {"bt_kernels"}
+    assert any(path.name.startswith("LICENSE") for path in target.rglob("*.dist-info/**/*"))
+
+
+def test_wheel_without_a_compiler(tmp_path):
+    target, output = install(tmp_path, PATH=without_compilers(tmp_path))
+    assert "the cpu backend is left out: no C++ compiler was found" in output
+    assert not list(target.rglob("*.so"))
+    found, info = use(target, tmp_path)
+    assert found["auto"] == "eager"
+    assert found["backends"]["eager"][0] and not found["backends"]["cpu"][0]
+    assert "backend 'cpu' cannot run on device cpu: no C++ compiler was found" in found["error"]
+    _, works, reason = info_line(info, "cpu")
+    assert works == "no" and "no C++ compiler was found" in reason
+    assert "C++ ops: not built" in info
+
+
+def test_compiler_named_by_cxx_must_exist(tmp_path):
+    tree = copy_of_sources(tmp_path)
+    result = run("setup.py", "--version", cwd=tree, CXX="/nonexistent/compiler -O1")
+    assert result.returncode == 0
+    assert "no C++ compiler was found (/nonexistent/compiler -O1)" in result.stderr
+
+
+def test_build_can_be_turned_off(tmp_path):
+    tree = copy_of_sources(tmp_path)
+    result = run("setup.py", "--version", cwd=tree, BT_KERNELS_CPP="0")
+    assert result.returncode == 0
+    assert "the cpu backend is left out: BT_KERNELS_CPP=0" in result.stderr
+
+
+def test_build_that_is_asked_for_fails_in_one_sentence(tmp_path):
+    tree = copy_of_sources(tmp_path)
+    result = run("setup.py", "--version", cwd=tree, BT_KERNELS_CPP="1", PATH=without_compilers(tmp_path))
+    assert result.returncode != 0
+    assert result.stderr.startswith("BT_KERNELS_CPP=1 asks for the C++ ops, but no C++ compiler was found")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_hidden_torch_is_explained_in_one_sentence(tmp_path):
+    """What build isolation does: setup.py runs in an environment without torch."""
+    tree = copy_of_sources(tmp_path)
+    hide = "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['setup.py', '--version']; "
+    result = run("-c", hide + "runpy.run_path('setup.py', run_name='__main__')", cwd=tree)
+    assert result.returncode != 0
+    assert "install torch" in result.stderr and "--no-build-isolation" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -1,0 +1,66 @@
+"""The gradients against float64, for every backend, formulation, dtype, shape, option and incoming gradient."""
+
+import pytest
+import torch
+from accuracy import Formula, evaluate, yardstick
+from inputs import DTYPES, LARGE, SHAPES
+from test_loss_values import FORMULAS
+
+# Gradients that come in for (loss, on_diagonal, off_diagonal); 0 means that the output is not used at all.
+UPSTREAM = {
+    "loss": (-2.75, 0.0, 0.0),
+    "on_diagonal": (0.0, 1.3, 0.0),
+    "off_diagonal": (0.0, 0.0, 0.7),
+    "both terms": (0.0, -0.4, 0.2),
+    "loss and on_diagonal": (1.5, 3.0, 0.0),
+    "loss and off_diagonal": (1.5, 0.0, -0.01),
+    "all": (0.3, -1.1, 0.02),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_meets_the_standard(terms, shape, dtype):
+    expected = yardstick(*shape, dtype)
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
+def test_every_option(terms, formula, shape, dtype):
+    expected = yardstick(*shape, dtype, formula)
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, formula))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
+@pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM)
+def test_every_incoming_gradient(terms, upstream, shape, dtype):
+    expected = yardstick(*shape, dtype, Formula(lambd=0.05, scale=0.5, upstream=upstream))
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+
+
+@pytest.mark.parametrize("shape, dtype", LARGE, ids=str)
+def test_large_enough_for_every_loop(terms, shape, dtype):
+    expected = yardstick(*shape, dtype)
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
+def test_16_bit_gradients_are_rounded_once(terms, shape, dtype):
+    expected = yardstick(*shape, dtype)
+    narrow = evaluate(terms, expected.z_a, expected.z_b, expected.formula).gradients
+    wide = evaluate(terms, expected.z_a.float(), expected.z_b.float(), expected.formula).gradients
+    for gradient, before_rounding in zip(narrow, wide, strict=True):
+        assert torch.equal(gradient, before_rounding.to(dtype))
+
+
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)
+def test_gradients_do_not_move_the_mean(terms, shape):
+    """The loss does not change when a feature is shifted, so each column of the gradient sums to zero."""
+    expected = yardstick(*shape, torch.float64)
+    for gradient in evaluate(terms, expected.z_a, expected.z_b, expected.formula).gradients:
+        rounding = torch.finfo(torch.float64).eps * gradient.abs().sum(0).max()
+        assert gradient.sum(0).abs().max() <= 8 * rounding

@@ -1,0 +1,69 @@
+"""BarlowTwinsLoss: the function as a module that can be copied, saved and printed."""
+
+import copy
+import io
+import pickle
+
+import torch
+from inputs import views
+
+from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss
+
+OPTIONS = {"lambd": 0.02, "scale": 0.5, "eps": 1e-3, "unbiased": True, "formulation": "gram", "backend": "eager"}
+
+
+def test_is_the_function():
+    z_a, z_b = views(9, 40)
+    assert torch.equal(BarlowTwinsLoss(**OPTIONS)(z_a, z_b), barlow_twins_loss(z_a, z_b, **OPTIONS))
+    assert torch.equal(BarlowTwinsLoss()(z_a, z_b), barlow_twins_loss(z_a, z_b))
+    assert torch.equal(BarlowTwinsLoss(0.3)(z_a, z_b), barlow_twins_loss(z_a, z_b, lambd=0.3))
+
+
+def test_every_option_reaches_the_loss():
+    z_a, z_b = views(9, 40)
+    default = barlow_twins_loss(z_a, z_b)
+    for name in ("lambd", "scale", "eps", "unbiased"):
+        assert not torch.equal(barlow_twins_loss(z_a, z_b, **{name: OPTIONS[name]}), default)
+        assert not torch.equal(BarlowTwinsLoss(**{name: OPTIONS[name]})(z_a, z_b), default)
+
+
+def test_return_terms():
+    z_a, z_b = views(9, 40)
+    result = BarlowTwinsLoss(return_terms=True)(z_a, z_b)
+    assert isinstance(result, LossTerms) and result._fields == ("loss", "on_diagonal", "off_diagonal")
+    assert all(map(torch.equal, result, barlow_twins_loss(z_a, z_b, return_terms=True)))
+    assert torch.equal(result.loss, BarlowTwinsLoss()(z_a, z_b))
+
+
+def test_has_no_state():
+    module = BarlowTwinsLoss()
+    assert not module.state_dict() and not list(module.parameters()) and not list(module.buffers())
+    module.load_state_dict({})
+    assert module.eval().half().train() is module
+
+
+def test_copies_are_the_same_loss():
+    z_a, z_b = views(9, 40)
+    module = BarlowTwinsLoss(**OPTIONS, return_terms=True)
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module)), torch.load(file, weights_only=False)]
+    for other in copies:
+        assert other is not module and other.options == module.options
+        assert all(map(torch.equal, other(z_a, z_b), module(z_a, z_b)))
+
+
+def test_repr_shows_what_was_changed():
+    assert repr(BarlowTwinsLoss()) == "BarlowTwinsLoss(lambd=0.0051)"
+    changed = BarlowTwinsLoss(eps=0.1, backend="eager")
+    assert repr(changed) == "BarlowTwinsLoss(lambd=0.0051, eps=0.1, backend='eager')"
+
+
+def test_options_are_passed_by_name():
+    z_a, z_b = views(9, 40)
+    try:
+        barlow_twins_loss(z_a, z_b, 0.3)
+    except TypeError:
+        return
+    raise AssertionError("barlow_twins_loss took lambd by position")

@@ -1,0 +1,68 @@
+"""LossOptions: what it takes, what it refuses, and that it cannot change afterwards."""
+
+import math
+from dataclasses import FrozenInstanceError
+
+import pytest
+import torch
+
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss
+from bt_kernels.options import BACKENDS, FORMULATIONS, LossOptions
+
+BAD = [
+    ({"lambd": -1e-9}, ValueError, "lambd must be >= 0"),
+    ({"eps": -1e-9}, ValueError, "eps must be >= 0"),
+    *(({name: math.nan}, ValueError, f"{name} must be finite") for name in ("lambd", "scale", "eps")),
+    *(({name: math.inf}, ValueError, f"{name} must be finite") for name in ("lambd", "scale", "eps")),
+    *(({name: True}, TypeError, f"{name} must be a real number") for name in ("lambd", "scale", "eps")),
+    *(({name: "1"}, TypeError, f"{name} must be a real number") for name in ("lambd", "scale", "eps")),
+    ({"lambd": None}, TypeError, "lambd must be a real number"),
+    ({"scale": torch.tensor(1.0)}, TypeError, "scale must be a real number"),
+    ({"scale": 1j}, TypeError, "scale must be a real number"),
+    ({"unbiased": 1}, TypeError, "unbiased must be a bool"),
+    ({"unbiased": None}, TypeError, "unbiased must be a bool"),
+    ({"formulation": "grahm"}, ValueError, "formulation must be one of auto, correlation, gram; got 'grahm'"),
+    ({"formulation": None}, TypeError, "formulation must be a str"),
+    ({"backend": "tpu"}, ValueError, "backend must be one of auto, .*; got 'tpu'"),
+    ({"backend": torch.device("cpu")}, TypeError, "backend must be a str"),
+]
+
+
+@pytest.mark.parametrize("arguments, error, message", BAD, ids=lambda value: str(value)[:40])
+def test_refuses(arguments, error, message):
+    z = torch.randn(4, 3)
+    for make in (LossOptions, BarlowTwinsLoss, lambda **options: barlow_twins_loss(z, z, **options)):
+        with pytest.raises(error, match=message):
+            make(**arguments)
+
+
+def test_defaults_are_the_authors():
+    assert LossOptions() == LossOptions(
+        lambd=0.0051, scale=1.0, eps=1e-5, unbiased=False, formulation="auto", backend="auto"
+    )
+
+
+def test_takes_whole_numbers_and_the_edges():
+    options = LossOptions(lambd=0, scale=-2, eps=0)
+    assert (options.lambd, options.scale, options.eps) == (0.0, -2.0, 0.0)
+    assert all(isinstance(value, float) for value in (options.lambd, options.scale, options.eps))
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_takes_every_known_name(formulation, name):
+    options = LossOptions(formulation=formulation, backend=name)
+    assert (options.formulation, options.backend) == (formulation, name)
+
+
+def test_is_frozen_and_hashable():
+    options = LossOptions()
+    with pytest.raises(FrozenInstanceError):
+        options.lambd = 1.0
+    assert hash(options) == hash(LossOptions())
+
+
+def test_str_names_every_option():
+    text = str(LossOptions(lambd=0.25, formulation="gram"))
+    for part in ("lambd=0.25", "scale=1.0", "eps=1e-05", "unbiased=False", "formulation='gram'", "backend='auto'"):
+        assert part in text
