@@ -1,5 +1,7 @@
 """Embeddings that the loss is not defined for: the right error with the right words, from every entry."""
 
+import warnings
+
 import numpy
 import pytest
 import torch
@@ -7,12 +9,16 @@ import torch
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, cross_correlation_blocks
 
 GOOD = torch.zeros(4, 3)
+with warnings.catch_warnings():  # both are prototypes to PyTorch
+    warnings.simplefilter("ignore")
+    NESTED, CSR = torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)]), GOOD.to_sparse_csr()
 CASES = {
     "list": ([[1.0, 2.0]], GOOD, TypeError, "z_a must be a torch.Tensor of shape .N, D., got list"),
     "None": (GOOD, None, TypeError, "z_b must be a torch.Tensor .* got NoneType"),
     "numpy": (GOOD, numpy.zeros((4, 3)), TypeError, "z_b must be a torch.Tensor .* got ndarray"),
     "sparse": (GOOD.to_sparse(), GOOD, TypeError, "z_a must be a dense .* got layout torch.sparse_coo"),
-    "sparse csr": (GOOD, GOOD.to_sparse_csr(), TypeError, "z_b must be a dense .* got layout torch.sparse_csr"),
+    "nested": (NESTED, NESTED, TypeError, "z_a must be a dense .* got a nested tensor"),
+    "sparse csr": (GOOD, CSR, TypeError, "z_b must be a dense .* got layout torch.sparse_csr"),
     **{
         str(dtype): (GOOD.to(dtype), GOOD.to(dtype), TypeError, f"z_a must be float64, .* got {dtype}")
         for dtype in (torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn)

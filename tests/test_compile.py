@@ -55,6 +55,14 @@ def test_dynamic_shapes(backend, terms):
                 assert all(map(torch.equal, actual, expected))
 
 
+def test_options_that_change_between_calls(terms):
+    """A schedule for lambd makes it a symbolic float in the graph."""
+    compiled = torch.compile(terms, fullgraph=True, dynamic=True, backend="aot_eager")
+    z_a, z_b = views(9, 40)
+    for lambd in (0.1, 0.2, 0.3):
+        assert all(map(torch.equal, compiled(z_a, z_b, lambd=lambd), terms(z_a, z_b, lambd=lambd)))
+
+
 def test_autocast_inside(terms):
     def under_autocast(z_a, z_b, **options):
         with torch.autocast("cpu", torch.bfloat16):

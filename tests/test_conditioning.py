@@ -50,6 +50,13 @@ CASES = {
     "one feature 1e6 times the others": lambda: tuple(
         z * torch.where(torch.arange(40) == 7, 1e6, 1.0) for z in views(24, 40, torch.float64)
     ),
+    # A variance near or below eps: |y| is well below 1, and a part of the gradient that eps alone leaves shows.
+    "collapsed": lambda: tuple(3e-3 * z for z in views(24, 40, torch.float64)),
+    "collapsed, N > D": lambda: tuple(3e-3 * z for z in views(40, 24, torch.float64)),
+    "one view collapsed": lambda: (views(24, 40, torch.float64)[0], 1e-4 * views(24, 40, torch.float64)[1]),
+    "every third feature collapsed": lambda: tuple(
+        z * torch.where(torch.arange(40) % 3 == 0, 1e-3, 1.0) for z in views(24, 40, torch.float64)
+    ),
 }
 
 
@@ -76,6 +83,19 @@ def test_mean_of_1e4(terms, shape, dtype):
     """E[x^2] - E[x]^2 has nothing left here in float32."""
     z_a, z_b = ((z + 1e4).to(dtype) for z in views(*shape, torch.float64))
     Yardstick(z_a, z_b).check(evaluate(terms, z_a, z_b, Formula()))
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)], ids=str)
+@pytest.mark.parametrize("exponent", [-60, 60, 110])
+def test_magnitude_does_not_matter(terms, exponent, shape):
+    """Squares of these overflow or vanish in float32. Multiplying by a power of two rounds nothing."""
+    formula = Formula(eps=0.0)
+    expected = Yardstick(*views(*shape), formula)
+    result = evaluate(terms, *(z * 2.0**exponent for z in views(*shape)), formula)
+    expected.check_terms(result.terms)
+    if exponent > 0:  # the gradient grows as the embeddings shrink, and its squares with it
+        for view, gradient in enumerate(result.gradients):
+            expected.check_gradient(view, gradient * 2.0**exponent)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
