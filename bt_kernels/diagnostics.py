@@ -24,8 +24,8 @@ def cross_correlation(
     Raises what barlow_twins_loss raises for bad embeddings. For a D whose D x D matrix does not fit, see
     cross_correlation_blocks.
     """
-    d = z_a.shape[-1] if isinstance(z_a, Tensor) and z_a.dim() else 1
-    return next(cross_correlation_blocks(z_a, z_b, rows=max(d, 1), eps=eps, unbiased=unbiased))
+    check_embeddings(z_a, z_b)
+    return next(cross_correlation_blocks(z_a, z_b, rows=z_a.shape[1], eps=eps, unbiased=unbiased))
 
 
 def cross_correlation_blocks(

@@ -1,7 +1,12 @@
 """Fixtures that span the suite: which backend and which formulation, and the loss bound to them."""
 
+import os
 import shutil
 from functools import partial
+
+# Before torch loads OpenMP: threads that spin at every barrier make small operations a hundred times slower where
+# other processes want the same cores.
+os.environ["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
 
 import hypothesis
 import pytest

@@ -14,14 +14,17 @@ SHAPES = [(9, 40), (40, 9)]
 def forward_calls(monkeypatch, backend):
     """(needs_backward, residuals) of every forward that runs in the backend."""
     calls = []
-    for name in ("gram_forward", "correlation_forward"):
 
-        def record(z_a, z_b, options, needs_backward, forward=getattr(BACKENDS[backend], name)):
+    def recorded(forward):
+        def record(z_a, z_b, options, needs_backward):
             result = forward(z_a, z_b, options, needs_backward)
             calls.append((needs_backward, result[1]))
             return result
 
-        monkeypatch.setattr(BACKENDS[backend], name, record)
+        return record
+
+    for name in ("gram_forward", "correlation_forward"):
+        monkeypatch.setattr(BACKENDS[backend], name, recorded(getattr(BACKENDS[backend], name)))
     return calls
 
 

@@ -29,13 +29,17 @@ def test_a_request_is_kept(n, d, requested):
 )
 def test_auto_runs_its_choice_forward_and_backward(backend, monkeypatch, shape, name):
     calls = []
-    for stage in ("gram_forward", "gram_backward", "correlation_forward", "correlation_backward"):
 
-        def record(*arguments, stage=stage, function=getattr(BACKENDS[backend], stage)):
+    def recorded(stage, function):
+        def record(*arguments):
             calls.append(stage)
             return function(*arguments)
 
-        monkeypatch.setattr(BACKENDS[backend], stage, record)
+        return record
+
+    for stage in ("gram_forward", "gram_backward", "correlation_forward", "correlation_backward"):
+        function = getattr(BACKENDS[backend], stage)
+        monkeypatch.setattr(BACKENDS[backend], stage, recorded(stage, function))
     z_a, z_b = (z.requires_grad_() for z in views(*shape))
     barlow_twins_loss(z_a, z_b, backend=backend).backward()
     assert calls == [f"{name}_forward", f"{name}_backward"]
