@@ -86,14 +86,13 @@ def spread(wanted: list[float], gap: float, top: float) -> list[float]:
     return result
 
 
-def draw_panel(axes, lines: list[Curve], title: str) -> None:
+def draw_panel(axes, lines: list[Curve], title: str, ticks: list[int]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     for _, style, d, values in lines:
         axes.plot(d, values, **style)
     axes.set(xscale="log", yscale="log")
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color="#222222")
-    ticks = sorted({d for line in lines for d in line[2]})
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda d, _: short(round(d))))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -148,6 +147,8 @@ def figure(result: dict, curves_of, title: str, unit: str, path: Path) -> Path |
     panels = {n: lines for n, lines in panels.items() if lines and (not several or len(lines[0][2]) > 1)}
     if not panels:
         return None
+    # The panels share their x axis, and so the ticks: those of the widest.
+    ticks = sorted({d for lines in panels.values() for line in lines for d in line[2]})
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     with pyplot.rc_context(RC):
@@ -157,7 +158,7 @@ def figure(result: dict, curves_of, title: str, unit: str, path: Path) -> Path |
         for axes in grid.flat[len(panels) :]:
             axes.remove()
         for index, (axes, (n, lines)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
-            draw_panel(axes, lines, f"N = {n}")
+            draw_panel(axes, lines, f"N = {n}", ticks)
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("features D")
             axes.set_ylabel(unit if index % columns == 0 else "")
