@@ -69,6 +69,14 @@ def test_meets_the_standard(terms, make, dtype):
     Yardstick(z_a, z_b).check(result)
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1e-6])
+def test_off_diagonal_alone_of_collapsed_views(terms, scale):
+    """With a variance far below eps, K is far below D: a shift of D would leave nothing of it in float32."""
+    z_a, z_b = (scale * z for z in views(24, 200))
+    formula = Formula(upstream=(0.0, 0.0, 1.0))
+    Yardstick(z_a, z_b, formula).check(evaluate(terms, z_a, z_b, formula))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_off_diagonal_is_never_negative(terms, dtype):
     """Whitened features and identical views: the sum of C_ij^2 is all diagonal, and the difference is rounding."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,16 @@ def test_hidden_torch_is_explained_in_one_sentence(tmp_path):
     assert result.returncode != 0
     assert "install torch" in result.stderr and "--no-build-isolation" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_sdist_holds_what_a_build_needs(tmp_path):
+    """Made without a compiler, it still holds the C++ sources and their headers, and no report of another machine."""
+    tree = copy_of_sources(tmp_path)
+    shutil.copy(ROOT / "MANIFEST.in", tree)
+    made = run("setup.py", "-q", "sdist", "-d", str(tmp_path), cwd=tree, BT_KERNELS_CPP="0")
+    assert made.returncode == 0, made.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        packed = {name.partition("/")[2] for name in opened.getnames()}
+    assert {path.relative_to(tree).as_posix() for path in (tree / "csrc").rglob("*.*")} <= packed
+    assert "bt_kernels/_build_report.json" not in packed
