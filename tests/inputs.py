@@ -7,7 +7,8 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 # N < D, N = D and N > D; odd; smaller than a vector register, a panel, a triangle block and a mirror tile, and a
 # little more than several of them (csrc/cpu/schedule.h). Where D / N is below the number of threads the Gram
-# matrix is computed with all threads on one panel, elsewhere with panels and a partial sum for each thread.
+# matrix is computed with all threads on one panel, elsewhere with panels and a partial sum for each thread; below
+# 32768 numbers one thread does it all.
 SHAPES = (
     (2, 1),
     (2, 5),
@@ -21,7 +22,7 @@ SHAPES = (
     (150, 300),
     (97, 130),
     (97, 31),
-    (128, 129),
+    (190, 191),
     (257, 64),
 )
 # Threads that share panels of 1024 columns need a second one, panels of the least width a third one.

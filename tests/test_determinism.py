@@ -13,7 +13,7 @@ def everything(terms, z_a, z_b):
     return *result.terms, *result.gradients
 
 
-@pytest.mark.parametrize("shape, runs", [((31, 65), 250), ((65, 31), 250), ((300, 700), 20)], ids=str)
+@pytest.mark.parametrize("shape, runs", [((31, 65), 250), ((190, 191), 250), ((300, 700), 20)], ids=str)
 def test_same_bits_every_run(terms, shape, runs):
     z_a, z_b = views(*shape)
     first = everything(terms, z_a, z_b)
@@ -39,7 +39,7 @@ def test_poison_is_poisonous(poisoned_memory):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [(3, 17), (31, 65), (65, 31), (97, 130), (40, 1030)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 17), (31, 65), (65, 31), (190, 191), (40, 1030)], ids=str)
 def test_what_memory_held_does_not_matter(terms, shape, dtype, request):
     z_a, z_b = views(*shape, dtype)
     clean = everything(terms, z_a, z_b)
@@ -47,7 +47,7 @@ def test_what_memory_held_does_not_matter(terms, shape, dtype, request):
     assert all(map(torch.equal, everything(terms, z_a, z_b), clean))
 
 
-@pytest.mark.parametrize("shape", [(97, 130), (40, 1030), (257, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(190, 191), (40, 1030), (700, 64)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_any_number_of_threads_meets_the_standard(terms, shape, threads):
     torch.set_num_threads(threads)
@@ -57,7 +57,7 @@ def test_any_number_of_threads_meets_the_standard(terms, shape, threads):
     assert all(map(torch.equal, first, second))
 
 
-@pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
+@pytest.mark.parametrize("shape", [(31, 65), (190, 191)], ids=str)
 def test_two_python_threads_at_once(terms, shape):
     inputs = [views(*shape, seed=seed) for seed in range(2)]
     expected = [everything(terms, *pair) for pair in inputs]

@@ -162,7 +162,7 @@ def test_hidden_torch_is_explained_in_one_sentence(tmp_path):
 
 
 def test_sdist_holds_what_a_build_needs(tmp_path):
-    """Made without a compiler, it still holds the C++ sources and their headers, and no report of another machine."""
+    """Made without a compiler, it still holds the C++ sources and headers, and no report of another machine."""
     tree = copy_of_sources(tmp_path)
     shutil.copy(ROOT / "MANIFEST.in", tree)
     made = run("setup.py", "-q", "sdist", "-d", str(tmp_path), cwd=tree, BT_KERNELS_CPP="0")
