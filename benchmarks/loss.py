@@ -74,7 +74,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         torch.set_num_threads(options.threads)
     try:
         options.opened = open_device(options.device)
-        choose_backend(options.backend, options.opened.torch_device)
+        choose_backend(options.backend, options.opened.torch_device, DTYPES[options.dtype])
     except RuntimeError as error:
         parser.error(str(error))
     return options
@@ -101,7 +101,7 @@ def describe(options: argparse.Namespace, arguments: list[str], limit: float) ->
         "tolerance": TOLERANCE[DTYPES[options.dtype]],
         "memory_limit_gb": round(limit / 1e9, 2),
         "machine": machine.describe_machine(device),
-        "versions": machine.describe_versions(device, options.backend),
+        "versions": machine.describe_versions(device, options.backend, DTYPES[options.dtype]),
         "git": machine.describe_commit(),
         "cells": [],
     }

@@ -36,10 +36,10 @@ def describe_machine(device: Device) -> dict:
     }
 
 
-def describe_versions(device: Device, backend: str) -> dict:
+def describe_versions(device: Device, backend: str, dtype: torch.dtype) -> dict:
     return {
         "bt_kernels": __version__,
-        "bt_kernels_backend": choose_backend(backend, device.torch_device),
+        "bt_kernels_backend": choose_backend(backend, device.torch_device, dtype),
         "bt_kernels_build": build_lines(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if isinstance(device, CudaDevice) else None,

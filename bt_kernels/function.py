@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.registry import BACKENDS
-from bt_kernels.backends.stages import RESIDUALS, OutputGradients
+from bt_kernels.backends.stages import OutputGradients
 from bt_kernels.options import LossOptions
 
 
@@ -58,7 +58,7 @@ class BarlowTwinsFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_loss, grad_on_diagonal, grad_off_diagonal):
-        z_a, z_b, *residuals = ctx.saved_tensors
+        z_a, z_b, *kept = ctx.saved_tensors
         stages = BACKENDS[ctx.backend]
         backward = stages.gram_backward if ctx.formulation == "gram" else stages.correlation_backward
         with torch.no_grad(), without_autocast(z_a.device):
@@ -66,7 +66,7 @@ class BarlowTwinsFunction(torch.autograd.Function):
                 OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal),
                 z_a,
                 z_b,
-                RESIDUALS[ctx.formulation](*residuals),
+                tuple(kept),
                 ctx.options,
                 ctx.needs_input_grad[:2],
             )

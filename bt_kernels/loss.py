@@ -51,7 +51,7 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions) -> LossTerms:
     """The loss and its two terms for validated options; see barlow_twins_loss."""
     check_embeddings(z_a, z_b)
     formulation = choose_formulation(options.formulation, *z_a.shape)
-    backend = choose_backend(options.backend, z_a.device)
+    backend = choose_backend(options.backend, z_a.device, z_a.dtype)
     # Asked here, because autograd turns grad mode off inside Function.forward.
     needs_backward = torch.is_grad_enabled() and (z_a.requires_grad or z_b.requires_grad)
     return LossTerms(*BarlowTwinsFunction.apply(z_a, z_b, options, formulation, backend, needs_backward))
@@ -85,7 +85,7 @@ def barlow_twins_loss(
         eps: added to the variance inside the square root.
         unbiased: divide the variance by N - 1 (C is divided by N all the same).
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
-        backend: "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that works here.
+        backend: "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that works here.
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
 
     Returns:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 
 FORMULATIONS = ("auto", "correlation", "gram")
-BACKENDS = ("auto", "cpu", "eager")
+BACKENDS = ("auto", "triton", "cpu", "eager")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def load_library() -> Availability:
 LIBRARY = load_library()
 
 
-def availability(device: torch.device) -> Availability:
+def availability(device: torch.device, dtype: torch.dtype) -> Availability:
     if LIBRARY.ok and device.type != "cpu":
         return Availability(False, f"it takes embeddings on the CPU, not on {device.type}")
     return LIBRARY

@@ -38,7 +38,7 @@ class TermWeights(NamedTuple):
     off_diagonal: Tensor  # ()
 
 
-def availability(device: torch.device) -> Availability:
+def availability(device: torch.device, dtype: torch.dtype) -> Availability:
     return Availability(True, "plain PyTorch ops")
 
 

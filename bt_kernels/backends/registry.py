@@ -2,26 +2,28 @@
 
 import torch
 
-from bt_kernels.backends import cpu, eager
+from bt_kernels.backends import cpu, eager, triton
 from bt_kernels.backends.stages import Availability, Backend
 
-# Fastest first: the order in which "auto" tries them. "eager" runs wherever PyTorch does.
-BACKENDS: dict[str, Backend] = {"cpu": cpu, "eager": eager}
+BACKENDS: dict[str, Backend] = {"triton": triton, "cpu": cpu, "eager": eager}
+# What "auto" tries for a type of device, fastest first. "eager" runs wherever PyTorch does.
+AUTO = {"cpu": ("cpu", "eager"), "cuda": ("triton", "eager")}
 
 
-def availabilities(device: torch.device) -> dict[str, Availability]:
-    """For each backend, whether it can take embeddings on that device, and why or why not."""
-    return {name: backend.availability(device) for name, backend in BACKENDS.items()}
+def availabilities(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str, Availability]:
+    """For each backend, whether it can take embeddings of that dtype on that device, and why or why not."""
+    return {name: backend.availability(device, dtype) for name, backend in BACKENDS.items()}
 
 
-def choose_backend(requested: str, device: torch.device) -> str:
-    """Resolves "auto" to the fastest backend that works on the device; a backend asked for by name works or raises.
+def choose_backend(requested: str, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
+    """Resolves "auto" to the fastest backend that works there; a backend asked for by name works or raises.
 
     Raises RuntimeError with the reason.
     """
     if requested == "auto":
-        return next(name for name, backend in BACKENDS.items() if backend.availability(device).ok)
-    availability = BACKENDS[requested].availability(device)
+        order = AUTO.get(device.type, ("eager",))
+        return next(name for name in order if BACKENDS[name].availability(device, dtype).ok)
+    availability = BACKENDS[requested].availability(device, dtype)
     if not availability.ok:
         raise RuntimeError(f"backend {requested!r} cannot run on device {device}: {availability.reason}")
     return requested

@@ -20,7 +20,7 @@ class Availability(NamedTuple):
 
 
 class GramResiduals(NamedTuple):
-    """What the Gram backward needs beside the embeddings."""
+    """What the Gram backward of the cpu and eager backends needs beside the embeddings."""
 
     c_diagonal: Tensor  # (D,) C_ii
     statistics: Tensor  # (rows, D) what this backend standardizes again with
@@ -30,9 +30,9 @@ class GramResiduals(NamedTuple):
 
 
 class CorrelationResiduals(NamedTuple):
-    """What the correlation backward needs beside the embeddings.
+    """What the correlation backward of the cpu and eager backends needs beside the embeddings.
 
-    A backend may leave c, y_a and y_b out, (0,), and compute them again; for N < D it must, and C by blocks.
+    For N < D c, y_a and y_b are left out, (0,), and computed again, C by blocks.
     """
 
     c_diagonal: Tensor  # (D,) C_ii
@@ -42,7 +42,8 @@ class CorrelationResiduals(NamedTuple):
     y_b: Tensor  # (N, D)
 
 
-RESIDUALS = {"gram": GramResiduals, "correlation": CorrelationResiduals}
+# What a forward hands its own backward, through autograd's saved tensors. For N < D nothing in it may be D x D.
+Residuals = tuple[Tensor, ...]
 Terms = tuple[Tensor, Tensor, Tensor]  # loss, on_diagonal, off_diagonal: scalars in the accumulation dtype
 
 
@@ -57,33 +58,33 @@ class OutputGradients(NamedTuple):
 class Backend(Protocol):
     """The stages. Both backwards return a gradient in the embeddings' dtype per view, None where not needed."""
 
-    def availability(self, device: torch.device) -> Availability:
-        """Whether this backend can take embeddings on that device."""
+    def availability(self, device: torch.device, dtype: torch.dtype) -> Availability:
+        """Whether this backend can take embeddings of that dtype on that device."""
 
     def gram_forward(
         self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, GramResiduals | None]: ...
+    ) -> tuple[Terms, Residuals | None]: ...
 
     def gram_backward(
         self,
         gradients: OutputGradients,
         z_a: Tensor,
         z_b: Tensor,
-        residuals: GramResiduals,
+        residuals: Residuals,
         options: LossOptions,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]: ...
 
     def correlation_forward(
         self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, CorrelationResiduals | None]: ...
+    ) -> tuple[Terms, Residuals | None]: ...
 
     def correlation_backward(
         self,
         gradients: OutputGradients,
         z_a: Tensor,
         z_b: Tensor,
-        residuals: CorrelationResiduals,
+        residuals: Residuals,
         options: LossOptions,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]: ...

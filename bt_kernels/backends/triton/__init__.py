@@ -1,0 +1,104 @@
+"""The triton backend: every stage a Triton kernel, no compiler needed at install.
+
+    standardize.py, gram.py, correlation.py   launch the kernels of kernels/, one per file
+    heuristics.py                             with which tiles
+    ops.py                                    the torch ops around them, through which this module calls
+
+float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits, float32
+as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: the same input gives the same bits.
+"""
+
+import os
+
+import torch
+from torch import Tensor
+
+from bt_kernels.backends.stages import Availability, OutputGradients, Residuals, Terms
+from bt_kernels.options import LossOptions
+
+OLDEST = (3, 6)
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # fixed when the kernels are imported
+OLDEST_CAPABILITY = (8, 0)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def load_ops() -> Availability:
+    try:
+        import triton
+    except ImportError as error:
+        return Availability(False, f"Triton cannot be imported (pip install triton): {error}")
+    if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
+        return Availability(False, f"Triton {triton.__version__} is too old: 3.6 or newer is needed")
+    from bt_kernels.backends.triton import ops  # noqa: F401  registers the ops
+
+    return Availability(True, f"Triton {triton.__version__}")
+
+
+OPS = load_ops()
+
+
+def availability(device: torch.device, dtype: torch.dtype) -> Availability:
+    if not OPS.ok:
+        return OPS
+    if dtype not in DTYPES:
+        return Availability(False, f"it takes float32, bfloat16 and float16, not {dtype}")
+    if device.type == "cpu":
+        if INTERPRETED:
+            return Availability(True, f"{OPS.reason}, interpreted on the CPU: for tests")
+        return Availability(False, "it takes embeddings on a GPU, not on the CPU")
+    if device.type != "cuda":
+        return Availability(False, f"it takes embeddings on a CUDA or ROCm GPU, not on {device.type}")
+    if torch.version.hip is None and (found := capability(device)) < OLDEST_CAPABILITY:
+        return Availability(False, f"it needs compute capability 8.0 or newer, {device} has {found[0]}.{found[1]}")
+    return OPS
+
+
+@torch.compiler.assume_constant_result  # a graph need not ask the driver
+def capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def gram_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals | None]:
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.gram_forward(
+        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
+    )
+    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
+
+
+def gram_backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: Residuals,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    dz_a, dz_b = torch.ops.bt_kernels_triton.gram_backward(
+        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, options.unbiased, *needs
+    )
+    return dz_a if needs[0] else None, dz_b if needs[1] else None
+
+
+def correlation_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals | None]:
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.correlation_forward(
+        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
+    )
+    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
+
+
+def correlation_backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: Residuals,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    dz_a, dz_b = torch.ops.bt_kernels_triton.correlation_backward(
+        *gradients, z_a, *residuals, options.lambd, options.scale, options.unbiased, *needs
+    )
+    return dz_a if needs[0] else None, dz_b if needs[1] else None

@@ -1,0 +1,184 @@
+"""Launches the correlation form: reduce (correlation_tiles, correlation_combine, finish) and gradient."""
+
+import torch
+import triton
+from torch import Tensor
+
+from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.triton import heuristics
+from bt_kernels.backends.triton.kernels.correlation_combine import correlation_combine_kernel
+from bt_kernels.backends.triton.kernels.correlation_gradient import correlation_gradient_kernel
+from bt_kernels.backends.triton.kernels.correlation_tiles import correlation_tiles_kernel
+from bt_kernels.backends.triton.kernels.finish import finish_kernel
+from bt_kernels.backends.triton.launch import Operands, on_device_of, operands, padded, properties, scalars
+from bt_kernels.backends.triton.standardize import standardize
+
+
+def forward(
+    z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
+) -> tuple[Tensor, ...]:
+    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, y, c, row_squares, column_squares.
+
+    y is (0,) without needs_backward, and the last three are then and for N < D: the backward computes C again.
+    """
+    n, d = z_a.shape
+    kind = operands(z_a.dtype)
+    keep = needs_backward and n >= d
+    tile = product_tile(kind, n, z_a.device)
+    with on_device_of(z_a):
+        y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
+        side_m, side_n = triton.cdiv(d, tile.m), triton.cdiv(d, tile.n)
+        squares = y.new_empty(side_m * side_n, dtype=torch.float64)
+        row_squares = y.new_empty(side_n, d, dtype=torch.float32) if keep else None
+        column_squares = y.new_empty(side_m, d, dtype=torch.float32) if keep else None
+        c = y.new_empty(d, padded(d)) if keep else None
+        multiply(y, d, kind, squares=squares, row_squares=row_squares, column_squares=column_squares, c=c)
+        terms = scalars(y, 3)
+        finish_kernel[(1,)](
+            sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, num_warps=4
+        )
+    kept = [y.new_empty(0) if x is None else x for x in (c, row_squares, column_squares)]
+    return *terms, c_diagonal, rstd, y if needs_backward else y.new_empty(0), *kept
+
+
+def product_tile(kind: Operands, n: int, device: torch.device) -> heuristics.Tile:
+    return heuristics.pick(heuristics.CORRELATION_TILES, kind.kind, n, kind.itemsize, properties(device))
+
+
+def multiply(
+    y: Tensor,  # (2, N, ld)
+    d: int,
+    kind: Operands,
+    *,
+    view: int = 0,
+    first_row: int = 0,
+    height: int | None = None,
+    squares: Tensor | None = None,
+    row_squares: Tensor | None = None,
+    column_squares: Tensor | None = None,
+    c: Tensor | None = None,
+) -> None:
+    """Rows first_row .. first_row + height of C (view 0) or C^T (view 1), into whichever outputs are given."""
+    _, n, ld = y.shape
+    height = d if height is None else height
+    gpu = properties(y.device)
+    tile = product_tile(kind, n, y.device)
+    tiles = triton.cdiv(height, tile.m) * triton.cdiv(d, tile.n)
+    steps = triton.cdiv(n, tile.k)
+    budget = n * ld * kind.itemsize
+    splits = heuristics.split_factor(tiles, steps, gpu.multiprocessors, 4 * tiles * tile.m * tile.n, budget)
+    share = triton.cdiv(steps, splits) * tile.k
+    splits = triton.cdiv(n, share)
+    partial = y.new_empty(splits, tiles, tile.m, tile.n, dtype=torch.float32) if splits > 1 else None
+    outputs = squares, row_squares, column_squares, c, padded(d), first_row, height
+    shape = {"TF32": kind.tf32, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "GROUP": heuristics.GROUP}
+    correlation_tiles_kernel[(splits * tiles,)](
+        y,
+        ld,
+        partial,
+        *outputs,
+        share,
+        n,
+        d,
+        OWN=view,
+        PRECISION=kind.precision,
+        BLOCK_K=tile.k,
+        EVEN_N=n % tile.k == 0,
+        **shape,
+        num_warps=tile.warps,
+        num_stages=tile.stages,
+    )
+    if splits > 1:
+        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, num_warps=8)
+
+
+def backward(
+    gradients: OutputGradients,
+    z: Tensor,  # (N, D): for its shape and dtype
+    c_diagonal: Tensor,  # (D,)
+    rstd: Tensor,  # (2, D)
+    y: Tensor,  # (2, N, ld)
+    c: Tensor,  # (D, ldc), (0,) for N < D; so the next two
+    row_squares: Tensor,  # (tiles, D)
+    column_squares: Tensor,  # (tiles, D)
+    lambd: float,
+    scale: float,
+    unbiased: bool,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    n, d = z.shape
+    kind = operands(z.dtype)
+    options = lambd, scale, int(unbiased)
+    out = tuple(torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
+    with on_device_of(z):
+        for view, dz in enumerate(out):
+            if dz is None:
+                continue
+            fixed = gradients, y, rstd, c_diagonal
+            if n >= d:
+                strides = (c.stride(0), 1) if view == 0 else (1, c.stride(0))
+                squares = row_squares if view == 0 else column_squares
+                apply(*fixed, c, strides, squares, 0, dz, options, view, kind)
+            else:
+                gradient_by_panels(*fixed, dz, options, view, kind)
+    return out
+
+
+def gradient_by_panels(gradients, y, rstd, c_diagonal, dz, options, view, kind) -> None:
+    """N < D: rows of C (view 0) or C^T (view 1) are computed again, a panel at a time, and used at once."""
+    n, d = dz.shape
+    panel = min(d, max(heuristics.FORCED_PANEL, 2 * n))
+    tile = product_tile(kind, n, y.device)
+    c = y.new_empty(panel, padded(d))
+    squares = y.new_empty(triton.cdiv(d, tile.n) * panel, dtype=torch.float32)
+    for first in range(0, d, panel):
+        height = min(panel, d - first)
+        here = squares[: triton.cdiv(d, tile.n) * height].view(-1, height)
+        multiply(y, d, kind, view=view, first_row=first, height=height, row_squares=here, c=c)
+        apply(gradients, y, rstd, c_diagonal, c, (c.stride(0), 1), here, first, dz, options, view, kind)
+
+
+def apply(
+    gradients: OutputGradients,
+    y: Tensor,  # (2, N, ld)
+    rstd: Tensor,  # (2, D)
+    c_diagonal: Tensor,  # (D,)
+    c: Tensor,
+    strides: tuple[int, int],  # of c: own feature, other view's feature
+    squares: Tensor,  # (tiles, width)
+    first_column: int,
+    dz: Tensor,  # (N, D)
+    options: tuple[float, float, int],
+    view: int,
+    kind: Operands,
+) -> None:
+    """dz[:, first_column : first_column + width] from the rows of C that these features have."""
+    n, d = dz.shape
+    count, width = squares.shape
+    tile = heuristics.pick(heuristics.CORRELATION_GRADIENT, kind.kind, n, kind.itemsize, properties(y.device))
+    correlation_gradient_kernel[(triton.cdiv(n, tile.m) * triton.cdiv(width, tile.n),)](
+        *gradients,
+        y,
+        y.shape[2],
+        rstd,
+        c_diagonal,
+        c,
+        *strides,
+        squares,
+        count,
+        width,
+        first_column,
+        dz,
+        n,
+        d,
+        *options,
+        VIEW=view,
+        PRECISION=kind.precision,
+        BLOCK_M=tile.m,
+        BLOCK_N=tile.n,
+        BLOCK_K=tile.k,
+        GROUP=heuristics.GROUP,
+        EVEN_D=d % tile.k == 0,
+        num_warps=tile.warps,
+        num_stages=tile.stages,
+    )

@@ -1,0 +1,217 @@
+"""Launches the Gram form: reduce (gram_tiles, gram_combine, finish) and gradient (gram_gradient, or by panels)."""
+
+import torch
+import triton
+from torch import Tensor
+
+from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.triton import heuristics
+from bt_kernels.backends.triton.heuristics import Gpu, Tile
+from bt_kernels.backends.triton.kernels.finish import finish_kernel
+from bt_kernels.backends.triton.kernels.gram_apply import gram_apply_kernel
+from bt_kernels.backends.triton.kernels.gram_combine import gram_combine_kernel
+from bt_kernels.backends.triton.kernels.gram_gradient import gram_gradient_kernel
+from bt_kernels.backends.triton.kernels.gram_product import gram_product_kernel
+from bt_kernels.backends.triton.kernels.gram_tiles import gram_tiles_kernel
+from bt_kernels.backends.triton.launch import Operands, on_device_of, operands, padded, properties, scalars
+from bt_kernels.backends.triton.standardize import standardize
+
+
+def gram_splits(n: int, ld: int, tile: Tile, itemsize: int, gpu: Gpu) -> tuple[int, int]:
+    """Number of shares of the features, and features of a share."""
+    side = triton.cdiv(n, tile.m)
+    tiles = side * (side + 1)  # of both views
+    steps = triton.cdiv(ld, tile.k)
+    slots = gpu.multiprocessors * (2 if tile.m <= 64 else 1)
+    splits = heuristics.split_factor(tiles, steps, slots, 4 * tiles * tile.m * tile.n, 2 * n * ld * itemsize)
+    share = triton.cdiv(steps, splits) * tile.k
+    return triton.cdiv(ld, share), share
+
+
+def forward(
+    z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
+) -> tuple[Tensor, ...]:
+    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, shifts, y, k; the last two (0,) without needs_backward."""
+    n = z_a.shape[0]
+    kind = operands(z_a.dtype)
+    with on_device_of(z_a):
+        standardized = standardize(z_a, z_b, eps, unbiased, kind)
+        terms, shifts, k = reduce(*standardized, lambd, scale, needs_backward, kind)
+    y, rstd, c_diagonal, _ = standardized
+    if not needs_backward:
+        y, k = y.new_empty(0), y.new_empty(0)
+    return *terms, c_diagonal, rstd, shifts, y, k
+
+
+def reduce(
+    y: Tensor,  # (2, N, ld)
+    rstd: Tensor,
+    c_diagonal: Tensor,
+    sums: Tensor,  # (4, programs)
+    lambd: float,
+    scale: float,
+    needs_backward: bool,
+    kind: Operands,
+) -> tuple[list[Tensor], Tensor, Tensor | None]:
+    """The three terms, the shifts (2,), and K (2, N, ldk) if it is needed."""
+    _, n, ld = y.shape
+    gpu = properties(y.device)
+    tile = heuristics.pick(heuristics.GRAM_TILES, kind.kind, n, kind.itemsize, gpu)
+    splits, share = gram_splits(n, ld, tile, kind.itemsize, gpu)
+    side = triton.cdiv(n, tile.m)
+    tiles = side * (side + 1) // 2
+    partial = y.new_empty(splits, 2, tiles, tile.m, tile.n, dtype=torch.float32)
+    gram_tiles_kernel[(splits * 2 * tiles,)](
+        y,
+        ld,
+        partial,
+        n,
+        side,
+        share,
+        PRECISION=kind.precision,
+        BLOCK=tile.m,
+        BLOCK_K=tile.k,
+        num_warps=tile.warps,
+        num_stages=tile.stages,
+    )
+    ldk = padded(n)
+    k = y.new_empty(2, n, ldk) if needs_backward else None
+    strips = tile.m // heuristics.COMBINE_ROWS
+    inner = y.new_empty(tiles * strips, dtype=torch.float64)
+    gram_combine_kernel[(tiles, strips)](
+        partial,
+        sums,
+        sums.shape[1],
+        inner,
+        k,
+        ldk,
+        n,
+        side,
+        splits,
+        TF32=kind.tf32,
+        BLOCK=tile.m,
+        ROWS=heuristics.COMBINE_ROWS,
+        num_warps=4,
+    )
+    terms = scalars(y, 3)
+    shifts = y.new_empty(2, dtype=torch.float32)
+    finish_kernel[(1,)](
+        sums, sums.shape[1], inner, inner.numel(), *terms, shifts, n, lambd, scale, num_warps=4
+    )
+    return terms, shifts, k
+
+
+def backward(
+    gradients: OutputGradients,
+    z: Tensor,  # (N, D): for its shape and dtype
+    c_diagonal: Tensor,  # (D,)
+    rstd: Tensor,  # (2, D)
+    shifts: Tensor,  # (2,)
+    y: Tensor,  # (2, N, ld)
+    k: Tensor,  # (2, N, ldk)
+    lambd: float,
+    scale: float,
+    eps: float,
+    unbiased: bool,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    n = z.shape[0]
+    kind = operands(z.dtype)
+    dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
+    views = {"FIRST_VIEW": 0 if needs[0] else 1, "VIEWS": sum(needs)}
+    options = lambd, scale, eps, int(unbiased)
+    if not any(needs):
+        return None, None
+    with on_device_of(z):
+        finish = fused_gradient if n <= heuristics.FUSED_MAX_N else panel_gradient
+        finish(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, options, views, kind, z.shape)
+    return dz_a, dz_b
+
+
+def fused_gradient(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, options, views, kind, shape) -> None:
+    """One launch: each program holds all rows of its features."""
+    n, d = shape
+    ld = y.shape[2]
+    tile = heuristics.pick(heuristics.GRAM_GRADIENT, kind.kind, n, kind.itemsize, properties(y.device))
+    gram_gradient_kernel[(views["VIEWS"] * triton.cdiv(d, tile.n),)](
+        *gradients,
+        y,
+        ld,
+        rstd,
+        c_diagonal,
+        k,
+        k.shape[2],
+        shifts,
+        dz_a,
+        dz_b,
+        n,
+        d,
+        *options,
+        PRECISION=kind.precision,
+        **views,
+        BLOCK_N=tile.m,
+        BLOCK_D=tile.n,
+        BLOCK_K=tile.k,
+        EVEN_N=n % tile.k == 0,
+        WIDE=tile.m * ld >= 2**31,
+        num_warps=tile.warps,
+        num_stages=tile.stages,
+    )
+
+
+def panel_gradient(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, options, views, kind, shape) -> None:
+    """Two launches a panel of features: the product, and what needs its sums over all rows."""
+    n, d = shape
+    ld = y.shape[2]
+    gpu = properties(y.device)
+    tile = heuristics.pick(heuristics.GRAM_PRODUCT, kind.kind, n, kind.itemsize, gpu)
+    block = heuristics.GRAM_APPLY
+    count = views["VIEWS"]
+    width = heuristics.panel_width(n, d, count, tile, gpu.multiprocessors)
+    row_tiles = triton.cdiv(n, tile.m)
+    product = y.new_empty(count, n, width, dtype=torch.float32)
+    column_sums = y.new_empty(count, row_tiles, width, dtype=torch.float32)
+    for first in range(0, d, width):
+        here = min(width, padded(d - first, tile.n))
+        gram_product_kernel[(count * row_tiles * (here // tile.n),)](
+            y,
+            ld,
+            k,
+            k.shape[2],
+            product,
+            column_sums,
+            here,
+            first,
+            n,
+            PRECISION=kind.precision,
+            **views,
+            BLOCK_M=tile.m,
+            BLOCK_N=tile.n,
+            BLOCK_K=tile.k,
+            GROUP=heuristics.GROUP,
+            EVEN_N=n % tile.k == 0,
+            num_warps=tile.warps,
+            num_stages=tile.stages,
+        )
+        gram_apply_kernel[(triton.cdiv(n, block.n) * triton.cdiv(here, block.d), count)](
+            *gradients,
+            y,
+            ld,
+            rstd,
+            c_diagonal,
+            product,
+            column_sums,
+            row_tiles,
+            here,
+            first,
+            shifts,
+            dz_a,
+            dz_b,
+            n,
+            d,
+            *options,
+            **views,
+            BLOCK_N=block.n,
+            BLOCK_D=block.d,
+            num_warps=block.warps,
+        )

@@ -1,0 +1,138 @@
+"""Which tiles, warps and pipeline stages each kernel runs with: fixed by shape, operand type and device, in one table.
+
+Nothing is tuned at run time, so the same input gives the same bits in every process on the same kind of device.
+
+Where the numbers come from: the compiled code (no spills, 16-byte accesses, matrix instructions of the architecture;
+tests/triton/test_compiled.py reads it for every row) and a count of bytes and FLOPs. They have not been measured on a
+GPU yet.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# Row stride of y and K in elements: a multiple of every k below, so that no loop over features has a ragged end.
+ROW_MULTIPLE = 64
+GROUP = 8  # rows of tiles that are walked together
+COMBINE_ROWS = 32  # rows of a partial tile of K per program of gram_combine
+FUSED_MAX_N = 512  # up to here one program of gram_gradient holds all rows of its features
+PANEL_BYTES = 24 << 20  # of T in gram_product, to stay in a 40 MB L2 beside y and K
+FORCED_PANEL = 512  # rows of C at a time when correlation is forced with N < D
+
+# Cost of a split product beyond its steps of k, in steps: filling and draining the pipeline, and writing and reading
+# one partial tile.
+SPLIT_FIXED, SPLIT_COMBINE = 6, 6
+
+
+class Gpu(NamedTuple):
+    """What the choices depend on."""
+
+    multiprocessors: int
+    shared_bytes: int  # largest shared memory of a block
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A matrix product's tile: m x n results from k at a time."""
+
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+
+    def shared_bytes(self, itemsize: int) -> int:
+        """Operands in flight; the compiler needs a stage less on some architectures, never more."""
+        return self.stages * (self.m + self.n) * self.k * itemsize
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows (samples) and columns (features) of a kernel without a matrix product."""
+
+    n: int
+    d: int
+    warps: int
+
+
+# Operand types: 16 bits (bfloat16, float16), tf32 and ieee float32. The first row of a list that fits the device's
+# shared memory is taken; the last ones are for 64 KB (AMD) and 99 KB (sm_86, sm_89, sm_120).
+GRAM_TILES = {
+    "16-bit": {
+        512: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),
+        None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
+    },
+    "tf32": {
+        512: (Tile(64, 64, 32, 4, 4),),
+        None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2)),
+    },
+    "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
+}
+GRAM_GRADIENT = {  # m: at least N, all rows
+    "16-bit": {
+        64: (Tile(64, 128, 64, 8, 3),),
+        128: (Tile(128, 64, 64, 8, 3), Tile(128, 64, 32, 8, 3)),
+        256: (Tile(256, 64, 64, 8, 3), Tile(256, 64, 64, 8, 2), Tile(256, 64, 32, 8, 2)),
+        512: (Tile(512, 32, 64, 8, 3), Tile(512, 32, 32, 8, 2), Tile(512, 32, 16, 8, 2)),
+    },
+    "tf32": {
+        64: (Tile(64, 64, 32, 4, 3),),
+        128: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2)),
+        256: (Tile(256, 32, 32, 8, 3), Tile(256, 32, 32, 8, 2), Tile(256, 32, 16, 8, 2)),
+        512: (Tile(512, 32, 32, 8, 3), Tile(512, 32, 16, 8, 2)),
+    },
+    "ieee": {
+        64: (Tile(64, 64, 32, 4, 3),),
+        128: (Tile(128, 32, 32, 4, 3),),
+        256: (Tile(256, 32, 16, 8, 3),),
+        512: (Tile(512, 16, 16, 8, 2), Tile(512, 16, 16, 8, 1)),
+    },
+}
+GRAM_PRODUCT = {
+    "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
+    "tf32": {None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2))},
+    "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
+}
+CORRELATION_TILES = CORRELATION_GRADIENT = GRAM_PRODUCT
+GRAM_APPLY = Block(32, 128, 4)
+
+
+def pick(table: dict, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:
+    """The first tile for N samples that fits the GPU's shared memory."""
+    rows = next(tiles for limit, tiles in table[kind].items() if limit is None or n <= limit)
+    return next((tile for tile in rows if tile.shared_bytes(itemsize) <= gpu.shared_bytes), rows[-1])
+
+
+def standardize_block(n: int) -> Block:
+    """16 numbers of each view per thread: more would spill. Up to N = 512 all rows at once."""
+    if n > 512:
+        return Block(128, 32, 8)
+    rows = max(16, 1 << (n - 1).bit_length())
+    d = {256: 32, 512: 16}.get(rows, 64 if rows <= 64 else 32)
+    return Block(rows, d, max(1, rows * d // 512))
+
+
+def split_factor(tiles: int, steps: int, slots: int, bytes_per_split: int, budget: int) -> int:
+    """Into how many shares the k loop of a product with few tiles is split.
+
+    The cheapest by steps of k in the longest-running slot, with partial tiles of no more than budget bytes in all.
+    """
+
+    def cost(splits: int) -> float:
+        rounds = -(-tiles * splits // slots)
+        return rounds * (-(-steps // splits) + SPLIT_FIXED) + SPLIT_COMBINE * tiles * splits / slots
+
+    affordable = max(1, min(steps, budget // bytes_per_split, 256))
+    return min(range(1, affordable + 1), key=cost)
+
+
+def panel_width(n: int, d: int, views: int, tile: Tile, slots: int) -> int:
+    """Features of a gram_product panel: as many as fit PANEL_BYTES, less where that fills the last round better."""
+
+    def rounds(width: int) -> int:
+        panels = -(-d // width)
+        return panels * -(-views * -(-n // tile.m) * (width // tile.n) // slots)
+
+    widest = max(1, PANEL_BYTES // (4 * views * n * tile.n))
+    widest = min(widest, -(-d // tile.n))
+    # Fewest rounds of all slots, then fewest panels.
+    return min((k * tile.n for k in range((widest + 1) // 2, widest + 1)), key=lambda w: (rounds(w), -w))

@@ -1,0 +1,51 @@
+"""What is done with a finished tile of C = y_own^T y_other / N, wherever it was finished.
+
+    squares       sum of C_ij^2 over the tile without the diagonal, float64
+    row_squares   the same per row of the tile; column_squares per column: with C_ii^2 they make the q of the backward
+    C             without its diagonal, which the backward has in float32, as the backward's operand
+
+The off-diagonal elements themselves are summed, so there is no difference of sums here.
+"""
+
+import triton
+import triton.language as tl
+
+from bt_kernels.backends.triton.kernels.numeric import as_operand
+
+
+@triton.jit
+def correlation_epilogue(
+    product,  # (BLOCK_M, BLOCK_N) float32
+    i,
+    j,
+    first_row,
+    rows_end,
+    squares,  # () of this tile, or None
+    row_squares,  # (tiles of columns, height) float32, or None
+    column_squares,  # (tiles of rows, D) float32, or None
+    c,  # (height, ldc) operand type, zero from D on, or None
+    ldc,
+    height,
+    N,
+    D,
+    TF32: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    within = i * BLOCK_M + tl.arange(0, BLOCK_M)
+    rows = first_row + within
+    columns = j * BLOCK_N + tl.arange(0, BLOCK_N)
+    valid = (rows < rows_end)[:, None] & (columns < D)[None, :]
+    kept = valid & (rows[:, None] != columns[None, :])
+    values = tl.where(kept, product / N, 0.0)
+    squared = values * values
+    if squares is not None:
+        tl.store(squares, tl.sum(tl.sum(squared, 1).to(tl.float64), 0))
+    if row_squares is not None:
+        tl.store(row_squares + j.to(tl.int64) * height + within, tl.sum(squared, 1), rows < rows_end)
+    if column_squares is not None:
+        tl.store(column_squares + i.to(tl.int64) * D + columns, tl.sum(squared, 0), columns < D)
+    if c is not None:
+        stored = (rows < rows_end)[:, None] & (columns < ldc)[None, :]
+        out = c + within.to(tl.int64)[:, None] * ldc + columns[None, :]
+        tl.store(out, as_operand(values, c.dtype.element_ty, TF32), stored)

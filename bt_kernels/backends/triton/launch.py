@@ -1,0 +1,62 @@
+"""What every launch needs: the device, the operands' type, scratch shapes."""
+
+import contextlib
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bt_kernels.backends.triton.heuristics import ROW_MULTIPLE, Gpu
+
+# Triton's interpreter has no device to ask; few multiprocessors leave it few splits to walk through.
+INTERPRETER = Gpu(multiprocessors=4, shared_bytes=160 << 10)
+
+
+class Operands(NamedTuple):
+    """How the operands of the matrix products are held and multiplied."""
+
+    kind: str  # row of the heuristics: 16-bit, tf32 or ieee
+    itemsize: int
+
+    @property
+    def tf32(self) -> bool:
+        return self.kind == "tf32"
+
+    @property
+    def precision(self) -> str:
+        """input_precision of tl.dot, which regards it for float32 alone."""
+        return "tf32" if self.tf32 else "ieee"
+
+
+@functools.cache
+def properties(device: torch.device) -> Gpu:
+    if device.type == "cpu":
+        return INTERPRETER
+    found = torch.cuda.get_device_properties(device)
+    shared = getattr(found, "shared_memory_per_block_optin", 0) or found.shared_memory_per_block
+    return Gpu(found.multi_processor_count, shared)
+
+
+def operands(dtype: torch.dtype) -> Operands:
+    """16 bits stay 16 bits; float32 follows torch.backends.cuda.matmul.fp32_precision. ROCm has no tf32 in common."""
+    if dtype.itemsize == 2:
+        return Operands("16-bit", 2)
+    tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32" and torch.version.hip is None
+    return Operands("tf32" if tf32 else "ieee", 4)
+
+
+def padded(size: int, multiple: int = ROW_MULTIPLE) -> int:
+    return -(-size // multiple) * multiple
+
+
+def on_device_of(z: Tensor) -> contextlib.AbstractContextManager:
+    """Triton launches on the current device's current stream."""
+    if z.is_cuda and z.device.index != torch.cuda.current_device():
+        return torch.cuda.device(z.device)
+    return contextlib.nullcontext()
+
+
+def scalars(z: Tensor, count: int) -> list[Tensor]:
+    """Outputs of their own, not views of one buffer, which an op must not return."""
+    return [z.new_empty((), dtype=torch.float32) for _ in range(count)]
