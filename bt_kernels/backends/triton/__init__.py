@@ -18,7 +18,6 @@ from bt_kernels.options import LossOptions
 
 OLDEST = (3, 6)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # fixed when the kernels are imported
-OLDEST_CAPABILITY = (8, 0)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -48,14 +47,10 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
         return Availability(False, "it takes embeddings on a GPU, not on the CPU")
     if device.type != "cuda":
         return Availability(False, f"it takes embeddings on a CUDA or ROCm GPU, not on {device.type}")
-    if torch.version.hip is None and (found := capability(device)) < OLDEST_CAPABILITY:
-        return Availability(False, f"it needs compute capability 8.0 or newer, {device} has {found[0]}.{found[1]}")
+    found = torch.cuda.get_device_properties(device)  # which torch.compile folds to a constant
+    if torch.version.hip is None and found.major < 8:
+        return Availability(False, f"it needs compute capability 8.0 or newer, not {found.major}.{found.minor}")
     return OPS
-
-
-@torch.compiler.assume_constant_result  # a graph need not ask the driver
-def capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device)
 
 
 def gram_forward(
