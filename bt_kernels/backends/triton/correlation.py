@@ -108,71 +108,72 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     n, d = z.shape
     kind = operands(z.dtype)
-    options = lambd, scale, int(unbiased)
     out = tuple(torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
-    with on_device_of(z):
-        for view, dz in enumerate(out):
-            if dz is None:
-                continue
-            fixed = gradients, y, rstd, c_diagonal
-            if n >= d:
-                strides = (c.stride(0), 1) if view == 0 else (1, c.stride(0))
-                squares = row_squares if view == 0 else column_squares
-                apply(*fixed, c, strides, squares, 0, dz, options, view, kind)
+    for view, dz in enumerate(out):
+        if dz is None:
+            continue
+        # What the gradient's kernel needs whichever part of C it is given, by the names of its parameters.
+        epilogue = {
+            "grad_loss": gradients.loss,
+            "grad_on_diagonal": gradients.on_diagonal,
+            "grad_off_diagonal": gradients.off_diagonal,
+            "y": y,
+            "ld": y.shape[2],
+            "rstd": rstd,
+            "c_diagonal": c_diagonal,
+            "dz": dz,
+            "N": n,
+            "D": d,
+            "lambd": lambd,
+            "scale": scale,
+            "correction": int(unbiased),
+            "VIEW": view,
+        }
+        with on_device_of(z):
+            if n < d:
+                gradient_by_panels(epilogue, kind)
+            elif view == 0:
+                gradient(c, (c.stride(0), 1), row_squares, 0, epilogue, kind)
             else:
-                gradient_by_panels(*fixed, dz, options, view, kind)
+                gradient(c, (1, c.stride(0)), column_squares, 0, epilogue, kind)
     return out
 
 
-def gradient_by_panels(gradients, y, rstd, c_diagonal, dz, options, view, kind) -> None:
+def gradient_by_panels(epilogue: dict, kind: Operands) -> None:
     """N < D: rows of C (view 0) or C^T (view 1) are computed again, a panel at a time, and used at once."""
-    n, d = dz.shape
+    n, d, y, view = (epilogue[name] for name in ("N", "D", "y", "VIEW"))
     panel = min(d, max(heuristics.FORCED_PANEL, 2 * n))
-    tile = product_tile(kind, n, y.device)
+    column_tiles = triton.cdiv(d, product_tile(kind, n, y.device).n)
     c = y.new_empty(panel, padded(d))
-    squares = y.new_empty(triton.cdiv(d, tile.n) * panel, dtype=torch.float32)
+    squares = y.new_empty(column_tiles * panel, dtype=torch.float32)
     for first in range(0, d, panel):
         height = min(panel, d - first)
-        here = squares[: triton.cdiv(d, tile.n) * height].view(-1, height)
+        here = squares[: column_tiles * height].view(column_tiles, height)
         multiply(y, d, kind, view=view, first_row=first, height=height, row_squares=here, c=c)
-        apply(gradients, y, rstd, c_diagonal, c, (c.stride(0), 1), here, first, dz, options, view, kind)
+        gradient(c, (c.stride(0), 1), here, first, epilogue, kind)
 
 
-def apply(
-    gradients: OutputGradients,
-    y: Tensor,  # (2, N, ld)
-    rstd: Tensor,  # (2, D)
-    c_diagonal: Tensor,  # (D,)
+def gradient(
     c: Tensor,
     strides: tuple[int, int],  # of c: own feature, other view's feature
     squares: Tensor,  # (tiles, width)
     first_column: int,
-    dz: Tensor,  # (N, D)
-    options: tuple[float, float, int],
-    view: int,
+    epilogue: dict,
     kind: Operands,
 ) -> None:
-    """dz[:, first_column : first_column + width] from the rows of C that these features have."""
-    n, d = dz.shape
+    """dz[:, first_column : first_column + width] from the rows of C (or C^T) that belong to these features."""
+    n, d = epilogue["N"], epilogue["D"]
     count, width = squares.shape
-    tile = heuristics.pick(heuristics.CORRELATION_GRADIENT, kind.kind, n, kind.itemsize, properties(y.device))
+    tile = heuristics.pick(heuristics.CORRELATION_GRADIENT, kind.kind, n, kind.itemsize, properties(c.device))
     correlation_gradient_kernel[(triton.cdiv(n, tile.m) * triton.cdiv(width, tile.n),)](
-        *gradients,
-        y,
-        y.shape[2],
-        rstd,
-        c_diagonal,
-        c,
-        *strides,
-        squares,
-        count,
-        width,
-        first_column,
-        dz,
-        n,
-        d,
-        *options,
-        VIEW=view,
+        **epilogue,
+        c=c,
+        stride_i=strides[0],
+        stride_j=strides[1],
+        squares=squares,
+        count=count,
+        width=width,
+        first_column=first_column,
         PRECISION=kind.precision,
         BLOCK_M=tile.m,
         BLOCK_N=tile.n,

@@ -32,28 +32,27 @@ def forward(
     z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
 ) -> tuple[Tensor, ...]:
     """loss, on_diagonal, off_diagonal, c_diagonal, rstd, shifts, y, k; the last two (0,) without needs_backward."""
-    n = z_a.shape[0]
     kind = operands(z_a.dtype)
     with on_device_of(z_a):
-        standardized = standardize(z_a, z_b, eps, unbiased, kind)
-        terms, shifts, k = reduce(*standardized, lambd, scale, needs_backward, kind)
-    y, rstd, c_diagonal, _ = standardized
+        y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
+        k, inner = multiply(y, sums, needs_backward, kind)
+        terms = scalars(y, 3)
+        shifts = y.new_empty(2, dtype=torch.float32)
+        finish_kernel[(1,)](
+            sums, sums.shape[1], inner, inner.numel(), *terms, shifts, y.shape[1], lambd, scale, num_warps=4
+        )
     if not needs_backward:
         y, k = y.new_empty(0), y.new_empty(0)
     return *terms, c_diagonal, rstd, shifts, y, k
 
 
-def reduce(
+def multiply(
     y: Tensor,  # (2, N, ld)
-    rstd: Tensor,
-    c_diagonal: Tensor,
-    sums: Tensor,  # (4, programs)
-    lambd: float,
-    scale: float,
-    needs_backward: bool,
+    sums: Tensor,  # (4, programs) of standardize
+    needs_k: bool,
     kind: Operands,
-) -> tuple[list[Tensor], Tensor, Tensor | None]:
-    """The three terms, the shifts (2,), and K (2, N, ldk) if it is needed."""
+) -> tuple[Tensor | None, Tensor]:
+    """K (2, N, ldk) if it is needed, and shares of <K_a, K_b>."""
     _, n, ld = y.shape
     gpu = properties(y.device)
     tile = heuristics.pick(heuristics.GRAM_TILES, kind.kind, n, kind.itemsize, gpu)
@@ -75,7 +74,7 @@ def reduce(
         num_stages=tile.stages,
     )
     ldk = padded(n)
-    k = y.new_empty(2, n, ldk) if needs_backward else None
+    k = y.new_empty(2, n, ldk) if needs_k else None
     strips = tile.m // heuristics.COMBINE_ROWS
     inner = y.new_empty(tiles * strips, dtype=torch.float64)
     gram_combine_kernel[(tiles, strips)](
@@ -93,12 +92,7 @@ def reduce(
         ROWS=heuristics.COMBINE_ROWS,
         num_warps=4,
     )
-    terms = scalars(y, 3)
-    shifts = y.new_empty(2, dtype=torch.float32)
-    finish_kernel[(1,)](
-        sums, sums.shape[1], inner, inner.numel(), *terms, shifts, n, lambd, scale, num_warps=4
-    )
-    return terms, shifts, k
+    return k, inner
 
 
 def backward(
@@ -115,40 +109,45 @@ def backward(
     unbiased: bool,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    n = z.shape[0]
-    kind = operands(z.dtype)
-    dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
-    views = {"FIRST_VIEW": 0 if needs[0] else 1, "VIEWS": sum(needs)}
-    options = lambd, scale, eps, int(unbiased)
     if not any(needs):
         return None, None
+    n, d = z.shape
+    dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
+    # What the kernels behind the product share, by the names of their parameters.
+    epilogue = {
+        "grad_loss": gradients.loss,
+        "grad_on_diagonal": gradients.on_diagonal,
+        "grad_off_diagonal": gradients.off_diagonal,
+        "y": y,
+        "ld": y.shape[2],
+        "rstd": rstd,
+        "c_diagonal": c_diagonal,
+        "shifts": shifts,
+        "dz_a": dz_a,
+        "dz_b": dz_b,
+        "N": n,
+        "D": d,
+        "lambd": lambd,
+        "scale": scale,
+        "eps": eps,
+        "correction": int(unbiased),
+        "FIRST_VIEW": 0 if needs[0] else 1,
+        "VIEWS": sum(needs),
+    }
     with on_device_of(z):
-        finish = fused_gradient if n <= heuristics.FUSED_MAX_N else panel_gradient
-        finish(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, options, views, kind, z.shape)
+        (fused_gradient if n <= heuristics.FUSED_MAX_N else panel_gradient)(k, epilogue, operands(z.dtype))
     return dz_a, dz_b
 
 
-def fused_gradient(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, options, views, kind, shape) -> None:
+def fused_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
     """One launch: each program holds all rows of its features."""
-    n, d = shape
-    ld = y.shape[2]
-    tile = heuristics.pick(heuristics.GRAM_GRADIENT, kind.kind, n, kind.itemsize, properties(y.device))
-    gram_gradient_kernel[(views["VIEWS"] * triton.cdiv(d, tile.n),)](
-        *gradients,
-        y,
-        ld,
-        rstd,
-        c_diagonal,
-        k,
-        k.shape[2],
-        shifts,
-        dz_a,
-        dz_b,
-        n,
-        d,
-        *options,
+    n, d, ld = epilogue["N"], epilogue["D"], epilogue["ld"]
+    tile = heuristics.pick(heuristics.GRAM_GRADIENT, kind.kind, n, kind.itemsize, properties(k.device))
+    gram_gradient_kernel[(epilogue["VIEWS"] * triton.cdiv(d, tile.n),)](
+        **epilogue,
+        k=k,
+        ldk=k.shape[2],
         PRECISION=kind.precision,
-        **views,
         BLOCK_N=tile.m,
         BLOCK_D=tile.n,
         BLOCK_K=tile.k,
@@ -159,32 +158,26 @@ def fused_gradient(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, option
     )
 
 
-def panel_gradient(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, options, views, kind, shape) -> None:
+def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
     """Two launches a panel of features: the product, and what needs its sums over all rows."""
-    n, d = shape
-    ld = y.shape[2]
-    gpu = properties(y.device)
+    n, d, views = epilogue["N"], epilogue["D"], epilogue["VIEWS"]
+    gpu = properties(k.device)
     tile = heuristics.pick(heuristics.GRAM_PRODUCT, kind.kind, n, kind.itemsize, gpu)
     block = heuristics.GRAM_APPLY
-    count = views["VIEWS"]
-    width = heuristics.panel_width(n, d, count, tile, gpu.multiprocessors)
+    budget = heuristics.panel_budget(n, d, kind.itemsize)
+    widest = heuristics.panel_width(n, d, views, tile, gpu.multiprocessors, budget)
     row_tiles = triton.cdiv(n, tile.m)
-    product = y.new_empty(count, n, width, dtype=torch.float32)
-    column_sums = y.new_empty(count, row_tiles, width, dtype=torch.float32)
-    for first in range(0, d, width):
-        here = min(width, padded(d - first, tile.n))
-        gram_product_kernel[(count * row_tiles * (here // tile.n),)](
-            y,
-            ld,
-            k,
-            k.shape[2],
-            product,
-            column_sums,
-            here,
-            first,
-            n,
+    product = k.new_empty(views * n * widest, dtype=torch.float32)
+    column_sums = k.new_empty(views * row_tiles * widest, dtype=torch.float32)
+    for first in range(0, d, widest):
+        width = min(widest, padded(d - first, tile.n))
+        panel = {"product": product, "column_sums": column_sums, "width": width, "first_column": first}
+        gram_product_kernel[(views * row_tiles * (width // tile.n),)](
+            **panel,
+            **{name: epilogue[name] for name in ("y", "ld", "N", "FIRST_VIEW", "VIEWS")},
+            k=k,
+            ldk=k.shape[2],
             PRECISION=kind.precision,
-            **views,
             BLOCK_M=tile.m,
             BLOCK_N=tile.n,
             BLOCK_K=tile.k,
@@ -193,24 +186,10 @@ def panel_gradient(gradients, c_diagonal, rstd, shifts, y, k, dz_a, dz_b, option
             num_warps=tile.warps,
             num_stages=tile.stages,
         )
-        gram_apply_kernel[(triton.cdiv(n, block.n) * triton.cdiv(here, block.d), count)](
-            *gradients,
-            y,
-            ld,
-            rstd,
-            c_diagonal,
-            product,
-            column_sums,
-            row_tiles,
-            here,
-            first,
-            shifts,
-            dz_a,
-            dz_b,
-            n,
-            d,
-            *options,
-            **views,
+        gram_apply_kernel[(triton.cdiv(n, block.n) * triton.cdiv(width, block.d), views)](
+            **epilogue,
+            **panel,
+            count=row_tiles,
             BLOCK_N=block.n,
             BLOCK_D=block.d,
             num_warps=block.warps,

@@ -7,6 +7,7 @@ tests/triton/test_compiled.py reads it for every row) and a count of bytes and F
 GPU yet.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ ROW_MULTIPLE = 64
 GROUP = 8  # rows of tiles that are walked together
 COMBINE_ROWS = 32  # rows of a partial tile of K per program of gram_combine
 FUSED_MAX_N = 512  # up to here one program of gram_gradient holds all rows of its features
-PANEL_BYTES = 24 << 20  # of T in gram_product, to stay in a 40 MB L2 beside y and K
+PANEL_BYTES = 24 << 20  # of gram_product's T, to stay in a 40 MB L2 beside y and K
+PANEL_BYTES_AT_LEAST = 8 << 20  # whatever the embeddings' size
 FORCED_PANEL = 512  # rows of C at a time when correlation is forced with N < D
 
 # Cost of a split product beyond its steps of k, in steps: filling and draining the pipeline, and writing and reading
@@ -88,11 +90,19 @@ GRAM_GRADIENT = {  # m: at least N, all rows
     },
 }
 GRAM_PRODUCT = {
-    "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
+    "16-bit": {
+        1024: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
+        None: (Tile(128, 256, 64, 8, 3), Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
+    },
     "tf32": {None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2))},
     "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
 }
-CORRELATION_TILES = CORRELATION_GRADIENT = GRAM_PRODUCT
+CORRELATION_TILES = GRAM_PRODUCT
+CORRELATION_GRADIENT = {
+    "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
+    "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
+    "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
+}
 GRAM_APPLY = Block(32, 128, 4)
 
 
@@ -111,6 +121,7 @@ def standardize_block(n: int) -> Block:
     return Block(rows, d, max(1, rows * d // 512))
 
 
+@functools.lru_cache(maxsize=1024)
 def split_factor(tiles: int, steps: int, slots: int, bytes_per_split: int, budget: int) -> int:
     """Into how many shares the k loop of a product with few tiles is split.
 
@@ -125,14 +136,21 @@ def split_factor(tiles: int, steps: int, slots: int, bytes_per_split: int, budge
     return min(range(1, affordable + 1), key=cost)
 
 
-def panel_width(n: int, d: int, views: int, tile: Tile, slots: int) -> int:
-    """Features of a gram_product panel: as many as fit PANEL_BYTES, less where that fills the last round better."""
+def panel_budget(n: int, d: int, itemsize: int) -> int:
+    """Bytes of gram_product's T: with y, K and dz no more than three times the embeddings, where that is not tiny."""
+    left = 2 * n * (d - n) * itemsize
+    return min(PANEL_BYTES, max(PANEL_BYTES_AT_LEAST, left))
+
+
+@functools.lru_cache(maxsize=1024)
+def panel_width(n: int, d: int, views: int, tile: Tile, slots: int, budget: int) -> int:
+    """Features of a gram_product panel: as many as fit the budget in bytes, less where that fills the last round better."""
 
     def rounds(width: int) -> int:
         panels = -(-d // width)
         return panels * -(-views * -(-n // tile.m) * (width // tile.n) // slots)
 
-    widest = max(1, PANEL_BYTES // (4 * views * n * tile.n))
+    widest = max(1, budget // (4 * views * n * tile.n))
     widest = min(widest, -(-d // tile.n))
     # Fewest rounds of all slots, then fewest panels.
     return min((k * tile.n for k in range((widest + 1) // 2, widest + 1)), key=lambda w: (rounds(w), -w))

@@ -29,10 +29,12 @@ class Operands(NamedTuple):
         return "tf32" if self.tf32 else "ieee"
 
 
-@functools.cache
 def properties(device: torch.device) -> Gpu:
-    if device.type == "cpu":
-        return INTERPRETER
+    return INTERPRETER if device.type == "cpu" else ask(device)
+
+
+@functools.cache
+def ask(device: torch.device) -> Gpu:
     found = torch.cuda.get_device_properties(device)
     shared = getattr(found, "shared_memory_per_block_optin", 0) or found.shared_memory_per_block
     return Gpu(found.multi_processor_count, shared)
