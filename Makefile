@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h)
 
-.PHONY: install pretrain test benchmark info clean
+.PHONY: install pretrain test benchmark gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
@@ -28,11 +28,21 @@ $(INSTALLED): $(VENV)/.requirements $(SOURCES)
 pretrain: $(INSTALLED)
 	$(PY) -m bt_kernels.trainer $(ARGS)
 
+# Everything that needs no GPU: first as the package is used, then the Triton kernels in Triton's interpreter, which has
+# to be asked for before Triton is imported.
 test: $(INSTALLED)
 	$(PY) -m pytest $(ARGS)
+	TRITON_INTERPRET=1 $(PY) -m pytest --device interpreter $(ARGS)
 
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)
+
+# On a machine with a GPU, in the environment at hand (PYTHON), which has torch and Triton: nothing is installed.
+gpu-test:
+	$(PYTHON) -m pytest --device cuda $(ARGS)
+
+gpu-bench:
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 info: $(INSTALLED)
 	$(PY) -m bt_kernels.info

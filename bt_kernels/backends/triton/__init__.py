@@ -47,10 +47,17 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
         return Availability(False, "it takes embeddings on a GPU, not on the CPU")
     if device.type != "cuda":
         return Availability(False, f"it takes embeddings on a CUDA or ROCm GPU, not on {device.type}")
-    found = torch.cuda.get_device_properties(device)  # which torch.compile folds to a constant
-    if torch.version.hip is None and found.major < 8:
-        return Availability(False, f"it needs compute capability 8.0 or newer, not {found.major}.{found.minor}")
+    if torch.version.hip is None and (found := capability(device)) < (8, 0):
+        return Availability(False, f"it needs compute capability 8.0 or newer, not {found[0]}.{found[1]}")
     return OPS
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+# torch.compiler.assume_constant_result(capability), which would import the whole of torch._dynamo for this line.
+capability._dynamo_marked_constant = True
 
 
 def gram_forward(

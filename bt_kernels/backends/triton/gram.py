@@ -186,7 +186,7 @@ def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
             num_warps=tile.warps,
             num_stages=tile.stages,
         )
-        gram_apply_kernel[(triton.cdiv(n, block.n) * triton.cdiv(width, block.d), views)](
+        gram_apply_kernel[(views * triton.cdiv(n, block.n) * triton.cdiv(width, block.d),)](
             **epilogue,
             **panel,
             count=row_tiles,

@@ -117,7 +117,7 @@ def standardize_block(n: int) -> Block:
     if n > 512:
         return Block(128, 32, 8)
     rows = max(16, 1 << (n - 1).bit_length())
-    d = {256: 32, 512: 16}.get(rows, 64 if rows <= 64 else 32)
+    d = 64 if rows <= 64 else 32 if rows == 128 else 16
     return Block(rows, d, max(1, rows * d // 512))
 
 

@@ -3,7 +3,7 @@
     q    = alpha sum_n T y + d C_ii                          alpha = 2 w_off / N^2
     dz   = rstd (alpha T + y_other d / N - y (q / M - alpha shift_other eps rstd^2))
 
-as in gram_gradient. Grid: (tiles of the panel, views).
+as in gram_gradient. Grid: views * tiles of the panel; the two views of a tile run next to each other.
 """
 
 import triton
@@ -41,11 +41,12 @@ def gram_apply_kernel(
     BLOCK_D: tl.constexpr,  # features
 ):
     column_tiles = tl.cdiv(width, BLOCK_D)
-    slot = tl.program_id(1)
+    slot = tl.program_id(0) % VIEWS
+    tile = tl.program_id(0) // VIEWS
     view = FIRST_VIEW + slot
     other = 1 - view
-    rows = (tl.program_id(0) // column_tiles) * BLOCK_N + tl.arange(0, BLOCK_N)
-    within = (tl.program_id(0) % column_tiles) * BLOCK_D + tl.arange(0, BLOCK_D)
+    rows = (tile // column_tiles) * BLOCK_N + tl.arange(0, BLOCK_N)
+    within = (tile % column_tiles) * BLOCK_D + tl.arange(0, BLOCK_D)
     columns = first_column + within
     in_columns = (columns < D) & (within < width)
     mask = (rows < N)[:, None] & in_columns[None, :]
