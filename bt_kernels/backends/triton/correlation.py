@@ -89,7 +89,7 @@ def multiply(
         num_stages=tile.stages,
     )
     if splits > 1:
-        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, num_warps=8)
+        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, num_warps=heuristics.combine_warps(tile))
 
 
 def backward(

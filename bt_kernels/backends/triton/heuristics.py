@@ -67,7 +67,7 @@ GRAM_TILES = {
         512: (Tile(64, 64, 32, 4, 4),),
         None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2)),
     },
-    "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
+    "ieee": {512: (Tile(64, 64, 16, 8, 3),), None: (Tile(128, 128, 8, 8, 4),)},
 }
 GRAM_GRADIENT = {  # m: at least N, all rows
     "16-bit": {
@@ -83,10 +83,10 @@ GRAM_GRADIENT = {  # m: at least N, all rows
         512: (Tile(512, 32, 32, 8, 3), Tile(512, 32, 16, 8, 2)),
     },
     "ieee": {
-        64: (Tile(64, 64, 32, 4, 3),),
-        128: (Tile(128, 32, 32, 4, 3),),
+        64: (Tile(64, 64, 16, 4, 3),),
+        128: (Tile(128, 32, 16, 4, 3),),
         256: (Tile(256, 32, 16, 8, 3),),
-        512: (Tile(512, 16, 16, 8, 2), Tile(512, 16, 16, 8, 1)),
+        512: (Tile(512, 32, 8, 16, 2),),
     },
 }
 GRAM_PRODUCT = {
@@ -95,15 +95,20 @@ GRAM_PRODUCT = {
         None: (Tile(128, 256, 64, 8, 3), Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
     },
     "tf32": {None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2))},
-    "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
+    "ieee": {None: (Tile(128, 64, 16, 4, 3),)},
 }
 CORRELATION_TILES = GRAM_PRODUCT
 CORRELATION_GRADIENT = {
     "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
     "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
-    "ieee": {None: (Tile(64, 64, 32, 4, 3),)},
+    "ieee": {None: (Tile(128, 64, 16, 4, 3),)},
 }
 GRAM_APPLY = Block(32, 128, 4)
+
+
+def combine_warps(tile: Tile) -> int:
+    """Of correlation_combine: 64 numbers per thread."""
+    return max(4, tile.m * tile.n // 2048)
 
 
 def pick(table: dict, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:
