@@ -47,17 +47,25 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
         return Availability(False, "it takes embeddings on a GPU, not on the CPU")
     if device.type != "cuda":
         return Availability(False, f"it takes embeddings on a CUDA or ROCm GPU, not on {device.type}")
-    if torch.version.hip is None and (found := capability(device)) < (8, 0):
-        return Availability(False, f"it needs compute capability 8.0 or newer, not {found[0]}.{found[1]}")
-    return OPS
+    why_not = why_not_on(device)
+    return Availability(False, why_not) if why_not else OPS
 
 
-def capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device)
+def why_not_on(device: torch.device) -> str | None:
+    """Why Triton cannot run on that GPU, in one sentence; None if it can."""
+    if torch.version.hip is None and (found := torch.cuda.get_device_capability(device)) < (8, 0):
+        return f"it needs compute capability 8.0 or newer, not {found[0]}.{found[1]}"
+    import triton
+
+    try:
+        triton.runtime.driver.active  # noqa: B018  made at first use, by some versions with a C compiler
+    except Exception as error:  # whatever Triton lacks here, its kernels could not be launched
+        return f"Triton {triton.__version__} cannot launch kernels here: {error}"
+    return None
 
 
-# torch.compiler.assume_constant_result(capability), which would import the whole of torch._dynamo for this line.
-capability._dynamo_marked_constant = True
+# torch.compiler.assume_constant_result(why_not_on), which would import the whole of torch._dynamo for this line.
+why_not_on._dynamo_marked_constant = True
 
 
 def gram_forward(
