@@ -40,6 +40,12 @@ def official(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
     return loss
 
 
+def official_float32(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
+    """The authors' code on 16-bit embeddings outside autocast: all of it in float32."""
+    loss = official(d, device, torch.float32)
+    return lambda z_a, z_b: loss(z_a.float(), z_b.float())
+
+
 def solo_learn(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
     """solo-learn's (github.com/vturrisi/solo-learn, losses/barlow.py): a boolean mask weights the off-diagonal."""
 

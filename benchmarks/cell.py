@@ -1,5 +1,7 @@
 """What one cell of the benchmark is: the settings shared by all cells, (N, D), and its embeddings."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -13,6 +15,9 @@ DTYPES = {
 }
 # What a GradScaler would multiply the loss with: without it the gradients of all candidates underflow in float16.
 LOSS_SCALE = {torch.float16: 1024.0}
+# How float32 matrices are multiplied, and torch.set_float32_matmul_precision's word for it: that call sets the old and
+# the new switch alike, where setting torch.backends.cuda.matmul.fp32_precision makes torch.compile raise.
+PRECISIONS = {"ieee": "highest", "tf32": "high"}
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,20 @@ class Cell:
     device: str = "cpu"
     backend: str = "auto"  # of bt_kernels
     formulation: str = "auto"  # of bt_kernels and of the floor
+    precision: str = "ieee"  # of float32 matrix products on a GPU: see PRECISIONS
 
     @property
     def torch_dtype(self) -> torch.dtype:
         return DTYPES[self.dtype]
+
+    @property
+    def operands(self) -> str:
+        """In what the matrices are multiplied: the dtype, or tf32."""
+        return "tf32" if (self.dtype, self.precision) == ("float32", "tf32") else self.dtype
+
+    @property
+    def on_gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
 
     @property
     def itemsize(self) -> int:
@@ -44,18 +59,29 @@ class Cell:
     def as_dict(self) -> dict:
         return asdict(self)
 
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Within, float32 matrices are multiplied as the cell says."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(PRECISIONS[self.precision])
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
 
 def make_embeddings(cell: Cell) -> tuple[Tensor, Tensor]:
     """Two views of the same samples, (N, D) each: correlated, and neither centred nor of unit variance."""
-    generator = torch.Generator().manual_seed(cell.n * 1_000_003 + cell.d)
+    # On the device that they are for: a CPU takes seconds to draw the largest.
+    generator = torch.Generator(cell.device).manual_seed(cell.n * 1_000_003 + cell.d)
 
     def randn(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator, device=cell.device)
 
     z_a = randn(cell.n, cell.d)
     z_b = randn(cell.n, cell.d).mul_(0.5).add_(z_a)
     views = []
     for z in (z_a, z_b):
         z.mul_(0.5 + randn(cell.d).abs_()).add_(randn(cell.d))
-        views.append(z.to(device=cell.device, dtype=cell.torch_dtype).requires_grad_())
+        views.append(z.to(cell.torch_dtype).requires_grad_())
     return views[0], views[1]

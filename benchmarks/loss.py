@@ -1,7 +1,7 @@
 """The benchmark of the loss, forward + backward: python -m benchmarks.loss --help."""
 
 import argparse
-import datetime
+import dataclasses
 import shlex
 import sys
 import time
@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from benchmarks import in_all, machine, plot, result_file, table
-from benchmarks.candidates import CANDIDATES
-from benchmarks.cell import DTYPES, Cell
-from benchmarks.correctness import TOLERANCE, check_truth
-from benchmarks.device import CpuDevice, Device, open_device
+from benchmarks.candidates import CANDIDATES, applies
+from benchmarks.cell import DTYPES, PRECISIONS, Cell
+from benchmarks.correctness import check_truth
+from benchmarks.device import CpuDevice, CudaDevice, open_device
 from benchmarks.limits import CallTimes, memory_limit
+from benchmarks.roofline import measure_ceilings
 from benchmarks.run_cell import run_cell
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.options import BACKENDS, FORMULATIONS
@@ -49,6 +50,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--n", type=positive, nargs="+", metavar="N", help=f"batch sizes (default {' '.join(map(str, N))})")
     add("--d", type=positive, nargs="+", metavar="D", help=f"features (default {' '.join(map(str, D))})")
     add("--dtype", choices=DTYPES, default="float32", help="of the embeddings (default %(default)s)")
+    add("--precision", choices=PRECISIONS, default="ieee", help="of float32 products on a GPU (default ieee)")
     add("--backend", choices=BACKENDS, default="auto", help="of bt_kernels (default %(default)s)")
     add("--formulation", choices=FORMULATIONS, default="auto", help="of bt_kernels and the floor (default auto)")
     add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
@@ -74,37 +76,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         torch.set_num_threads(options.threads)
     try:
         options.opened = open_device(options.device)
+        if options.precision != "ieee" and (isinstance(options.opened, CpuDevice) or options.dtype != "float32"):
+            parser.error(f"--precision {options.precision}: only for float32 on a GPU")
         choose_backend(options.backend, options.opened.torch_device, DTYPES[options.dtype])
     except RuntimeError as error:
         parser.error(str(error))
+    shared = (options.dtype, str(options.opened.torch_device), options.backend, options.formulation)
+    options.cell = Cell(in_all.N, in_all.D, *shared, options.precision)
     return options
 
 
 def default_output(options: argparse.Namespace) -> Path:
     parts = ["loss", machine.device_slug(options.opened)]
     parts += [getattr(options, name) for name in ("backend", "formulation") if getattr(options, name) != "auto"]
-    parts += [options.dtype] if options.dtype != "float32" else []
+    operands = options.cell.operands
+    parts += [operands] if operands != "float32" else []
     parts += ["quick"] if options.quick else ["part"] if options.n or options.d else []
     return RESULTS / f"{'-'.join(parts)}.json"
-
-
-def describe(options: argparse.Namespace, arguments: list[str], limit: float) -> dict:
-    device: Device = options.opened
-    return {
-        "benchmark": "loss",
-        "complete": False,
-        "command": f"python -m benchmarks.loss {shlex.join(arguments)}".strip(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "dtype": options.dtype,
-        "timing": "forward + backward, caches flushed, candidates interleaved; quantiles 20/50/80 %",
-        "memory": "peak beyond the embeddings, gradients included",
-        "tolerance": TOLERANCE[DTYPES[options.dtype]],
-        "memory_limit_gb": round(limit / 1e9, 2),
-        "machine": machine.describe_machine(device),
-        "versions": machine.describe_versions(device, options.backend, DTYPES[options.dtype]),
-        "git": machine.describe_commit(),
-        "cells": [],
-    }
 
 
 def say(text: str) -> None:
@@ -117,30 +105,30 @@ def main(arguments: list[str] | None = None) -> int:
     device, started = options.opened, time.monotonic()
     check_truth(torch.device("cpu"))
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")  # the compiler's own
-    names = [name for name, c in CANDIDATES.items() if c.quick or not options.quick]
+    template: Cell = options.cell
+    names = [name for name, c in CANDIDATES.items() if (c.quick or not options.quick) and applies(name, template)]
     grid = [(n, d) for n in sorted(set(options.n or N)) for d in sorted(set(options.d or D))]
     grid = QUICK if options.quick else grid
     limit = memory_limit(device, options.max_memory)
-    result, output = describe(options, arguments, limit), options.output or default_output(options)
-    shared = (options.dtype, str(device.torch_device), options.backend, options.formulation)
-    where = (
-        f"{result['machine']['threads']} threads"
-        if isinstance(device, CpuDevice)
-        else f"CUDA {torch.version.cuda}"
-    )
-    print(f"{device.name}, {where}; torch {torch.__version__}; {options.dtype}; forward + backward")
+    command = f"python -m benchmarks.loss {shlex.join(arguments)}".strip()
+    result = machine.describe_run(device, template, command, limit)
+    output = options.output or default_output(options)
+    print(f"{machine.device_line(device)}; {template.operands}; forward + backward")
+    ceilings = measure_ceilings(device, template) if isinstance(device, CudaDevice) else None
+    if ceilings:
+        result["ceilings"] = ceilings._asdict()
     print(table.header(names), flush=True)
     call_times = CallTimes()
     for index, (n, d) in enumerate(grid, 1):
         say(f"[{index}/{len(grid)}, {time.monotonic() - started:.0f} s] N = {n}, D = {d}")
-        cell = run_cell(device, Cell(n, d, *shared), names, limit, call_times)
+        cell = run_cell(device, dataclasses.replace(template, n=n, d=d), names, limit, call_times, ceilings)
         result["cells"].append(cell)
         print(table.row(cell, names), flush=True)
         result_file.write(output, result)
         device.release()
     if not (options.n or options.d):
         say(f"[{time.monotonic() - started:.0f} s] N = {in_all.N}, D = {in_all.D}, in a process of its own")
-        result["in_all"] = in_all.run_in_all(Cell(in_all.N, in_all.D, *shared), torch.get_num_threads())
+        result["in_all"] = in_all.run_in_all(template, torch.get_num_threads())
         print(table.in_all_line(result["in_all"]))
     result.update(complete=True, seconds=round(time.monotonic() - started, 1))
     result_file.write(output, result)

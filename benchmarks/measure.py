@@ -13,7 +13,7 @@ import torch
 from benchmarks.device import Device
 
 SECONDS_PER_CANDIDATE = 1.5
-MAX_ROUNDS, MIN_ROUNDS, MIN_ROUNDS_SLOW, SLOW_SECONDS = 40, 3, 2, 4.0
+MIN_ROUNDS, MIN_ROUNDS_SLOW, SLOW_SECONDS = 3, 2, 4.0
 
 Samples = dict[str, list[float | None]]  # seconds per candidate and round; None where it sat out
 
@@ -29,10 +29,10 @@ def quantiles(values: list[float]) -> Quantiles:
     return Quantiles(*torch.quantile(torch.tensor(values, dtype=torch.float64), points).tolist())
 
 
-def rounds_for(seconds: float, budget: float = SECONDS_PER_CANDIDATE) -> int:
-    """Rounds of a candidate whose call takes about that long."""
+def rounds_for(seconds: float, most: int, budget: float = SECONDS_PER_CANDIDATE) -> int:
+    """Rounds of a candidate whose call takes about that long, at most that many."""
     least = MIN_ROUNDS_SLOW if seconds >= SLOW_SECONDS else MIN_ROUNDS
-    return max(least, min(MAX_ROUNDS, int(budget / max(seconds, 1e-9))))
+    return min(most, max(least, int(budget / max(seconds, 1e-9))))
 
 
 def time_candidates(
@@ -42,7 +42,7 @@ def time_candidates(
     before_each: Callable[[], None],
 ) -> Samples:
     """Seconds of every candidate's calls; before_each runs outside the clock."""
-    rounds = {name: rounds_for(expected_seconds[name]) for name in steps}
+    rounds = {name: rounds_for(expected_seconds[name], device.max_rounds) for name in steps}
     total = max(rounds.values(), default=0)
     samples: Samples = {name: [None] * total for name in steps}
     names = list(steps)

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from benchmarks import result_file
-from benchmarks.candidates import CANDIDATES, FLOOR, OURS
+from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS
 
 STYLE = {
     OURS: {"color": "#c8102e", "linewidth": 2.6, "zorder": 5},
+    GRAPH: {"color": "#c8102e", "linewidth": 1.6, "linestyle": (0, (1, 1)), "zorder": 5},
+    "official_float32": {"color": "#14304d", "linewidth": 1.6},
     "official": {"color": "#1f4e79", "linewidth": 1.6},
     "official_compiled": {"color": "#5b9bd5", "linewidth": 1.6},
     "solo_learn": {"color": "#7f6ba5", "linewidth": 1.6},
@@ -17,8 +19,11 @@ STYLE = {
     "gram_compiled": {"color": "#e08a00", "linewidth": 1.6},
     FLOOR: {"color": "#555555", "linewidth": 1.4, "linestyle": (0, (4, 2)), "markersize": 0},
 }
+ROOFLINE = {"color": "#999999", "linewidth": 1.4, "linestyle": (0, (1, 2)), "markersize": 0}
 EMBEDDINGS = {"color": "#555555", "linewidth": 1.4, "linestyle": (0, (1, 2)), "markersize": 0}
 PANEL = (4.6, 3.5)  # inches
+WIDE = 6.4  # of a panel that is alone
+MOST_TICKS = 8
 LABEL_POINTS = 8.5
 RC = {
     "figure.facecolor": "white",
@@ -39,7 +44,9 @@ Curve = tuple[str, dict, list[int], list[float]]  # label, style, D, value
 
 
 def time_curves(cells: list[dict]) -> list[Curve]:
-    return curves(cells, lambda entry: entry.get("ms", {}).get("q50"))
+    found = curves(cells, lambda entry: entry.get("ms", {}).get("q50"))
+    floors = [(c["d"], c["roofline"]["ms"]) for c in cells if "roofline" in c]
+    return [*found, ("roofline", ROOFLINE, *map(list, zip(*floors, strict=True)))] if floors else found
 
 
 def memory_curves(cells: list[dict]) -> list[Curve]:
@@ -59,6 +66,8 @@ def curves(cells: list[dict], value_of) -> list[Curve]:
 
 
 def short(d: float) -> str:
+    if d >= 1 << 20 and d % (1 << 20) == 0:
+        return f"{d >> 20}M"
     return f"{d / 1024:g}k" if d >= 1024 and d % 1024 == 0 else f"{d:g}"
 
 
@@ -140,7 +149,7 @@ def figure(result: dict, curves_of, title: str, unit: str, path: Path) -> Path |
     from matplotlib import pyplot
 
     panels = {
-        n: curves_of([c for c in result["cells"] if c["n"] == n])
+        n: curves_of(sorted((c for c in result["cells"] if c["n"] == n), key=lambda c: c["d"]))
         for n in sorted({c["n"] for c in result["cells"]})
     }
     several = any(len(line[2]) > 1 for lines in panels.values() for line in lines)
@@ -149,11 +158,13 @@ def figure(result: dict, curves_of, title: str, unit: str, path: Path) -> Path |
         return None
     # The panels share their x axis, and so the ticks: those of the widest.
     ticks = sorted({d for lines in panels.values() for line in lines for d in line[2]})
+    ticks = ticks[(len(ticks) - 1) % 2 :: 2] if len(ticks) > MOST_TICKS else ticks
     columns = min(2, len(panels))
+    width = PANEL[0] * columns if columns > 1 else WIDE
     rows = -(-len(panels) // columns)
     with pyplot.rc_context(RC):
         drawn, grid = pyplot.subplots(
-            rows, columns, figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), squeeze=False, sharex=True
+            rows, columns, figsize=(width, PANEL[1] * rows + 0.5), squeeze=False, sharex=True
         )
         for axes in grid.flat[len(panels) :]:
             axes.remove()
@@ -165,7 +176,8 @@ def figure(result: dict, curves_of, title: str, unit: str, path: Path) -> Path |
         machine = result["machine"]
         threads = f", {machine['threads']} threads" if machine["device"] == machine["cpu"] else ""
         drawn.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color="#111111", y=0.99)
-        source = f"{machine['device']}{threads}, {result['dtype']}, torch {result['versions']['torch']}"
+        operands = result.get("operands", result["dtype"])
+        source = f"{machine['device']}{threads}, {operands}, torch {result['versions']['torch']}"
         drawn.text(
             0.012, 0.99 - 0.3 / drawn.get_figheight(), source, ha="left", va="top", fontsize=9, color="#555555"
         )

@@ -17,7 +17,7 @@ FIELDS = (
         "peak_bytes",
         "peak_over_embeddings",
     ),
-    *("speedup_of_bt_kernels", "loss_error", "gradient_error", "reason"),
+    *("speedup_of_bt_kernels", "loss_error", "gradient_error", "reason", "roofline_ms", "over_roofline"),
 )
 
 
@@ -47,6 +47,8 @@ def row(cell: dict, name: str, entry: dict) -> dict:
         "peak_bytes": peak,
         "peak_over_embeddings": None if peak is None else peak / cell["embeddings_bytes"],
         "speedup_of_bt_kernels": speedup.get("q50"),
+        "roofline_ms": cell.get("roofline", {}).get("ms"),
+        "over_roofline": cell["ratios"].get(f"{name}/roofline", {}).get("q50"),
     }
 
 

@@ -4,17 +4,18 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.candidates import CANDIDATES, FLOOR, OURS, Step, build_step
+from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS, Step, build_step
 from benchmarks.cell import Cell, make_embeddings
 from benchmarks.correctness import Truth, errors, truth
 from benchmarks.device import Device
 from benchmarks.limits import CallTimes, does_not_fit
 from benchmarks.measure import SLOW_SECONDS, Samples, quantiles, ratio, time_candidates
 from benchmarks.memory import peak_deltas
-from benchmarks.targets import verdicts
+from benchmarks.roofline import Ceilings, Roofline, roofline
+from benchmarks.targets import targets_for, verdicts
 from bt_kernels.formulation import choose_formulation
 
-WARM_UP_AGAIN_BELOW = 1.0  # seconds
+WARM_UP_AGAIN_BELOW = 1.0  # seconds; on a GPU always, where the first call may compile kernels
 
 
 class Views(NamedTuple):
@@ -26,9 +27,28 @@ class Views(NamedTuple):
         self.z_a.grad = self.z_b.grad = None
 
 
-def run_cell(device: Device, cell: Cell, names: list[str], limit: float, call_times: CallTimes) -> dict:
+def run_cell(
+    device: Device,
+    cell: Cell,
+    names: list[str],
+    limit: float,
+    call_times: CallTimes,
+    ceilings: Ceilings | None = None,
+) -> dict:
     """Measures the named candidates. Status of each: ok · skipped or unavailable, with the reason · FAIL."""
     torch._dynamo.reset()
+    with cell.products():
+        return measure_cell(device, cell, names, limit, call_times, ceilings)
+
+
+def measure_cell(
+    device: Device,
+    cell: Cell,
+    names: list[str],
+    limit: float,
+    call_times: CallTimes,
+    ceilings: Ceilings | None,
+) -> dict:
     report: dict[str, dict] = {}
     result = {
         "n": cell.n,
@@ -55,7 +75,7 @@ def run_cell(device: Device, cell: Cell, names: list[str], limit: float, call_ti
         try:
             step = build_step(name, cell, *views)
             seconds[name] = pass_gate(device, cell, name, step, views, expected, report[name])
-        except (RuntimeError, ImportError, OSError) as error:  # must not take the others' numbers along
+        except Exception as error:  # noqa: BLE001  whatever it is, the others' numbers must not go along
             report[name] = {"status": "unavailable", "reason": first_line(error)}
         if report[name]["status"] == "ok":
             steps[name] = step
@@ -64,13 +84,16 @@ def run_cell(device: Device, cell: Cell, names: list[str], limit: float, call_ti
     samples = time_candidates(device, steps, seconds, views.clear)
     views.clear()
     add_times(result, samples)
+    if ceilings:
+        add_roofline(result, roofline(cell, ceilings))
     for name in steps:
         call_times.record(name, cell, report[name]["ms"]["q50"] / 1e3)
-    measured = {name: step for name, step in steps.items() if name != FLOOR}
+    # A graph's memory is allocated when it is captured, and a replay's is none.
+    measured = {name: step for name, step in steps.items() if name not in (FLOOR, GRAPH)}
     slow = {name for name in measured if seconds[name] >= SLOW_SECONDS and not CANDIDATES[name].compiled}
     for name, peak in peak_deltas(device, cell, measured, slow, views.clear).items():
         report[name].update({"peak_bytes": peak} if isinstance(peak, int) else {"peak_reason": peak})
-    result["targets"] = verdicts(result)
+    result["targets"] = verdicts(result, targets_for(cell))
     return result
 
 
@@ -85,12 +108,12 @@ def pass_gate(
         return device.time(lambda: returned.append(step()))
 
     seconds = call()
-    if CANDIDATES[name].compiled or seconds < WARM_UP_AGAIN_BELOW:
+    if cell.on_gpu or CANDIDATES[name].compiled or seconds < WARM_UP_AGAIN_BELOW:
         seconds = call()
     if name != FLOOR:
         found = errors(returned[-1], (views.z_a.grad, views.z_b.grad), expected, cell.loss_scale)
         entry.update(loss_error=found.loss, gradient_error=found.gradient)
-        if not found.within(cell.torch_dtype):
+        if not found.within(cell.operands):
             entry["status"] = "FAIL"
     views.clear()
     return seconds
@@ -104,10 +127,19 @@ def add_times(result: dict, samples: Samples) -> None:
             ms=quantiles(milliseconds)._asdict(),
             samples_ms=[None if v is None else round(1e3 * v, 4) for v in values],
         )
-        over, under = (OURS, FLOOR) if name == FLOOR else (name, OURS)
-        found = ratio(samples, over, under) if name != OURS else None
-        if found:
+    ours = [name for name in (OURS, GRAPH) if name in samples]
+    others = [name for name in samples if name not in (OURS, GRAPH)]
+    pairs = [(us, name) if name == FLOOR else (name, us) for us in ours for name in others]
+    for over, under in pairs:
+        if found := ratio(samples, over, under):
             result["ratios"][f"{over}/{under}"] = found._asdict()
+
+
+def add_roofline(result: dict, floor: Roofline) -> None:
+    result["roofline"] = floor._asdict()
+    for name in (OURS, GRAPH):
+        if times := result["candidates"].get(name, {}).get("ms"):
+            result["ratios"][f"{name}/roofline"] = {q: value / floor.ms for q, value in times.items()}
 
 
 def first_line(error: Exception) -> str:

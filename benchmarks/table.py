@@ -1,10 +1,14 @@
 """The table on the terminal: one row per cell as it finishes, then why cells are empty and which targets were met."""
 
-from benchmarks.candidates import CANDIDATES, FLOOR, OURS
-from benchmarks.targets import MB
+from typing import NamedTuple
+
+from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS
+from benchmarks.targets import MB, judged_on_gpu
 
 HEADS = {
     OURS: "ours",
+    GRAPH: "graph",
+    "official_float32": "off.fp32",
     "official": "official",
     "official_compiled": "off.comp",
     "solo_learn": "solo",
@@ -12,24 +16,62 @@ HEADS = {
     "gram_compiled": "gramcomp",
     FLOOR: "floor",
 }
-RATIOS = {"official": "official/ours", "gram_compiled": "gramcomp/ours", "floor": "ours/floor"}
-RATIO_KEYS = {"official": f"official/{OURS}", "gram_compiled": f"gram_compiled/{OURS}", "floor": f"{OURS}/{FLOOR}"}
+
+
+class RatioColumn(NamedTuple):
+    title: str
+    key: str  # of the targets, and the candidate or floor that bt_kernels is compared with
+    over: bool = False  # its time over bt_kernels' time, or the other way round
+
+    def ratio(self, judged: str) -> str:
+        """Its name in the result file."""
+        return f"{self.key}/{judged}" if self.over else f"{judged}/{self.key}"
+
+
+RATIOS = (
+    RatioColumn("official/ours", "official", True),
+    RatioColumn("gramcomp/ours", "gram_compiled", True),
+    RatioColumn("ours/floor", FLOOR),
+)
+# * is the graph or ours, as the row says: see targets.judged_on_gpu.
+GPU_RATIOS = (
+    RatioColumn("off.fp32/*", "official_float32", True),
+    RatioColumn("official/*", "official", True),
+    RatioColumn("off.comp/*", "official_compiled", True),
+    RatioColumn("gramcomp/*", "gram_compiled", True),
+    RatioColumn("*/floor", FLOOR),
+    RatioColumn("*/roofline", "roofline"),
+)
+
+
+def ratio_columns(names: list[str]) -> list[RatioColumn]:
+    if GRAPH not in names:
+        return [column for column in RATIOS if column.key in names]
+    shown = {*names, "roofline"} - ({"official"} if "official_float32" in names else set())
+    return [column for column in GPU_RATIOS if column.key in shown]
+
+
+def judged_in(cell: dict, names: list[str]) -> str:
+    return judged_on_gpu(cell["n"], cell["d"]) if GRAPH in names else OURS
 
 
 def header(names: list[str]) -> str:
     times = "".join(f"{HEADS[name]:>10}" for name in names)
-    ratios = "".join(f"{RATIOS[key]:>17}" for key in RATIOS if key in names)
-    title = f"{'N':>5}{'D':>7}{times}{ratios}{'peak MB':>12}{'x emb.':>11}"
-    return f"{'':>12}{'median ms':>10}\n{title}\n{'-' * len(title)}"
+    ratios = "".join(f"{column.title:>17}" for column in ratio_columns(names))
+    judged = f"{'*':>7}" if GRAPH in names else ""
+    title = f"{'N':>5}{'D':>8}{times}{judged}{ratios}{'peak MB':>12}{'x emb.':>11}"
+    return f"{'':>13}{'median ms':>10}\n{title}\n{'-' * len(title)}"
 
 
 def number(value: float) -> str:
     """Three significant digits."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def time_text(entry: dict) -> str:
-    return {"ok": number(entry["ms"]["q50"]) if "ms" in entry else "-", "FAIL": "FAIL"}.get(entry["status"], "-")
+    if entry.get("status") == "FAIL":
+        return "FAIL"
+    return number(entry["ms"]["q50"]) if "ms" in entry else "-"
 
 
 def mark(cell: dict, key: str) -> str:
@@ -39,12 +81,14 @@ def mark(cell: dict, key: str) -> str:
 
 
 def row(cell: dict, names: list[str]) -> str:
-    cells = [f"{cell['n']:>5}{cell['d']:>7}"]
-    cells += [f"{time_text(cell['candidates'][name]):>10}" for name in names]
-    for key, ratio_key in RATIO_KEYS.items():
-        if key in names:
-            found = cell["ratios"].get(ratio_key)
-            cells.append(f"{number(found['q50']) + 'x' if found else '-':>12}{mark(cell, key)}")
+    cells = [f"{cell['n']:>5}{cell['d']:>8}"]
+    cells += [f"{time_text(cell['candidates'].get(name, {})):>10}" for name in names]
+    judged = judged_in(cell, names)
+    if GRAPH in names:
+        cells.append(f"{HEADS[judged]:>7}")
+    for column in ratio_columns(names):
+        found = cell["ratios"].get(column.ratio(judged))
+        cells.append(f"{number(found['q50']) + 'x' if found else '-':>12}{mark(cell, column.key)}")
     peak = cell["candidates"].get(OURS, {}).get("peak_bytes")
     cells.append(f"{'-' if peak is None else number(peak / MB):>12}")
     cells.append(f"{'-' if peak is None else number(peak / cell['embeddings_bytes']):>6}{mark(cell, 'memory')}")

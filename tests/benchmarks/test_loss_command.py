@@ -14,7 +14,7 @@ from benchmarks.plot import spread
 @pytest.fixture(autouse=True)
 def eager_only_and_brief(monkeypatch):
     monkeypatch.setattr("benchmarks.loss.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled})
-    monkeypatch.setattr("benchmarks.measure.MAX_ROUNDS", 3)
+    monkeypatch.setattr("benchmarks.device.CpuDevice.max_rounds", 3)
     monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
     monkeypatch.setattr(
         "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest: dict.fromkeys(steps, 1000)

@@ -8,15 +8,15 @@ from benchmarks.candidates import FLOOR, OURS
 from benchmarks.cell import Cell
 from benchmarks.device import CpuDevice, open_device
 from benchmarks.limits import MAX_CALL_SECONDS, CallTimes, does_not_fit
-from benchmarks.measure import MAX_ROUNDS, quantiles, ratio, rounds_for, sits_in, time_candidates
+from benchmarks.measure import quantiles, ratio, rounds_for, sits_in, time_candidates
 from benchmarks.memory import peak_deltas
-from benchmarks.targets import verdicts
+from benchmarks.targets import TARGETS, verdicts
 
 
 def test_rounds_shrink_with_the_call_but_never_vanish():
-    assert rounds_for(1e-6) == MAX_ROUNDS
-    assert rounds_for(0.1, budget=2.0) == 20
-    assert rounds_for(100.0) == 2
+    assert rounds_for(1e-6, most=40) == 40
+    assert rounds_for(0.1, most=40, budget=2.0) == 20
+    assert rounds_for(100.0, most=40) == 2
 
 
 @pytest.mark.parametrize("rounds, total", [(2, 60), (3, 7), (7, 7)])
@@ -86,11 +86,11 @@ def cell_with(n, d, peak, **ratios):
 
 def test_targets_are_judged_where_they_apply():
     good = cell_with(256, 8192, 1e6, bt_kernels__floor=1.2, official__bt_kernels=50, gram_compiled__bt_kernels=1.4)
-    assert [v["met"] for v in verdicts(good)] == [True] * 4
+    assert [v["met"] for v in verdicts(good, TARGETS)] == [True] * 4
     bad = cell_with(256, 8192, 1e9, bt_kernels__floor=1.3, official__bt_kernels=40, gram_compiled__bt_kernels=1.2)
-    assert [v["met"] for v in verdicts(bad)] == [False] * 4
-    assert [v["met"] for v in verdicts(cell_with(64, 4096, 1e6, bt_kernels__floor=1.5))] == [True, True]
-    assert [v["key"] for v in verdicts(cell_with(2048, 2048, 1e6, official__bt_kernels=0.9))] == [
+    assert [v["met"] for v in verdicts(bad, TARGETS)] == [False] * 4
+    assert [v["met"] for v in verdicts(cell_with(64, 4096, 1e6, bt_kernels__floor=1.5), TARGETS)] == [True, True]
+    assert [v["key"] for v in verdicts(cell_with(2048, 2048, 1e6, official__bt_kernels=0.9), TARGETS)] == [
         "official",
         "memory",
     ]

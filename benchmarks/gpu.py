@@ -1,0 +1,225 @@
+"""The whole measurement on a GPU, unattended, within a time budget: python -m benchmarks.gpu --help.
+
+One process, one result file per type of operands: loss-DEVICE-bfloat16.json and so on. The cells that targets are set
+for come first, then the axes D and N in bfloat16, then float32. A file is written after every cell, so whatever stops
+the run leaves what was measured, marked as not complete.
+"""
+
+import argparse
+import dataclasses
+import gc
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import machine, plot, result_file, table
+from benchmarks.candidates import CANDIDATES, GRAPH, OURS, applies
+from benchmarks.cell import Cell
+from benchmarks.correctness import check_truth
+from benchmarks.device import CudaDevice, Device, open_device
+from benchmarks.limits import CallTimes, memory_limit
+from benchmarks.loss import RESULTS, positive, say
+from benchmarks.roofline import Ceilings, measure_ceilings
+from benchmarks.run_cell import first_line, run_cell
+from benchmarks.targets import GPU_GOALS
+
+SETTINGS = {  # of the cells, by operands
+    "bfloat16": {"dtype": "bfloat16"},
+    "tf32": {"dtype": "float32", "precision": "tf32"},
+    "float32": {"dtype": "float32"},
+}
+D_AXIS, N_AXIS = [2**k for k in range(9, 21)], [2**k for k in range(6, 14)]
+D_AXIS_N, N_AXIS_D = 256, 8192
+FLOAT32_CELLS = [(256, 8192), (1024, 8192), (4096, 8192), (8192, 4096)]
+# What a cell is taken to last until one has been measured. torch.compile takes most of it, and no more than a share of
+# the budget, which keeps the rest for the axes.
+FIRST_GUESS = {"eager": 15.0, "compiled": 75.0}
+COMPILING_SHARE = 0.6
+
+
+class Planned(NamedTuple):
+    operands: str
+    n: int
+    d: int
+    compiled: tuple[str, ...] = ()  # compiled candidates to measure
+
+
+def plan() -> list[Planned]:
+    """Most important first."""
+    compiled = [name for name, candidate in CANDIDATES.items() if candidate.compiled]
+    wanted = [
+        *(
+            Planned("bfloat16", n, d, tuple(name for name in compiled if getattr(goal, name) is not None))
+            for (n, d), goal in GPU_GOALS.items()
+        ),
+        *(Planned("bfloat16", D_AXIS_N, d) for d in D_AXIS),
+        *(Planned("bfloat16", n, N_AXIS_D) for n in N_AXIS),
+        *(Planned(operands, n, d) for operands in ("tf32", "float32") for n, d in FLOAT32_CELLS),
+    ]
+    first: dict[tuple, Planned] = {}
+    for step in wanted:
+        first.setdefault(step[:3], step)
+    return list(first.values())
+
+
+class TimeBudget:
+    """Says whether a cell still fits, taken to last as long as the longest of its kind so far."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock, self._started = seconds, clock, clock()
+        self._longest: dict[str, float] = {}
+
+    @property
+    def elapsed(self) -> float:
+        return self._clock() - self._started
+
+    def fits(self, kind: str, share: float = 1.0) -> bool:
+        expected = self._longest.get(kind, FIRST_GUESS[kind])
+        return self.elapsed + expected <= share * self._seconds
+
+    @contextmanager
+    def measuring(self, kind: str) -> Iterator[None]:
+        before = self.elapsed
+        yield
+        self._longest[kind] = max(self._longest.get(kind, 0.0), self.elapsed - before)
+
+
+@dataclasses.dataclass
+class Run:
+    """What goes into one result file."""
+
+    template: Cell
+    limit: float
+    ceilings: Ceilings | None
+    result: dict
+    output: Path
+    call_times: CallTimes = dataclasses.field(default_factory=CallTimes)
+
+    def write(self) -> None:
+        result_file.write(self.output, self.result)
+
+
+def open_run(device: CudaDevice, operands: str, command: str, folder: Path) -> Run:
+    template = Cell(0, 0, device=str(device.torch_device), **SETTINGS[operands])
+    limit = memory_limit(device, None)
+    ceilings = measure_ceilings(device, template)
+    result = machine.describe_run(device, template, command, limit)
+    result.update(ceilings=ceilings._asdict(), errors=[], not_measured=[])
+    return Run(template, limit, ceilings, result, folder / f"loss-{machine.device_slug(device)}-{operands}.json")
+
+
+def names_for(step: Planned, cell: Cell) -> list[str]:
+    """solo-learn's formula is the official one with more passes; it is not waited for here."""
+    found = [name for name in CANDIDATES if name != "solo_learn" and applies(name, cell)]
+    return [name for name in found if not CANDIDATES[name].compiled or name in step.compiled]
+
+
+def measure(device: Device, steps: list[Planned], runs: dict[str, Run], budget: TimeBudget) -> None:
+    for index, step in enumerate(steps, 1):
+        run = runs[step.operands]
+        if not budget.fits("eager"):
+            run.result["not_measured"].append([step.n, step.d])
+            run.write()
+            continue
+        cell = dataclasses.replace(run.template, n=step.n, d=step.d)
+        names = names_for(step, cell)
+        compiles = bool(step.compiled) and budget.fits("compiled", COMPILING_SHARE)
+        now = names if compiles else [name for name in names if name not in step.compiled]
+        where = f"[{index}/{len(steps)}, {budget.elapsed:.0f} s] {step.operands} N = {step.n}, D = {step.d}"
+        try:
+            with budget.measuring("compiled" if compiles else "eager"):
+                found = run_cell(device, cell, now, run.limit, run.call_times, run.ceilings)
+                # Compiled functions hold each other, and with them buffers on the GPU.
+                gc.collect()
+                device.release()
+        except Exception as error:  # noqa: BLE001  must not take the other cells along
+            run.result["errors"].append({"n": step.n, "d": step.d, "error": first_line(error)})
+            say(f"{where}: {first_line(error)}")
+        else:
+            for name in [name for name in names if name not in now]:
+                found["candidates"][name] = {"status": "skipped", "reason": "no time left to compile it"}
+            run.result["cells"].append(found)
+            say(f"{where}: {table.time_text(found['candidates'][OURS])} ms")
+        run.write()
+
+
+def finish(runs: dict[str, Run], budget: TimeBudget) -> int:
+    """Marks what is complete, draws the plots, prints the tables, returns the exit status."""
+    for run in runs.values():
+        result = run.result
+        result["cells"].sort(key=lambda cell: (cell["n"], cell["d"]))
+        complete = not (result["errors"] or result["not_measured"])
+        result.update(complete=complete, seconds=round(budget.elapsed, 1))
+        run.write()
+        print("\n".join(lines(run)))
+    try:
+        if "bfloat16" in runs:  # the one with axes
+            plot.draw(runs["bfloat16"].result, runs["bfloat16"].output)
+    except ImportError as error:
+        say(f"no plots: {error} (pip install matplotlib)")
+    print(f"\n{budget.elapsed:.0f} s; wrote {', '.join(str(run.output) for run in runs.values())}")
+    ours = [
+        cell["candidates"][name]
+        for run in runs.values()
+        for cell in run.result["cells"]
+        for name in (OURS, GRAPH)
+        if name in cell["candidates"]
+    ]
+    errors = any(run.result["errors"] for run in runs.values())
+    broken = any(entry["status"] in ("FAIL", "unavailable") for entry in ours)
+    return 1 if errors or broken or not ours else 0
+
+
+def lines(run: Run) -> list[str]:
+    """What is missing and why, the table, the targets."""
+    cells, ceilings = run.result["cells"], run.ceilings
+    found = [f"\n{run.template.operands}, {run.result['versions']['bt_kernels_backend']} backend"]
+    if ceilings:
+        rates = f"{ceilings.flops_per_second / 1e12:.0f} TFLOP/s, {ceilings.bytes_per_second / 1e12:.2f} TB/s"
+        found[0] += f"; measured ceilings {rates}"
+    found += [f"  {line}" for line in table.empty_lines(cells)]
+    found += [f"  N = {e['n']}, D = {e['d']}: {e['error']}" for e in run.result["errors"]]
+    found += [f"  N = {n}, D = {d}: no time left" for n, d in run.result["not_measured"]]
+    names = [name for name in CANDIDATES if any(name in cell["candidates"] for cell in cells)]
+    found += [table.header(names), *(table.row(cell, names) for cell in cells)]
+    return found + table.target_lines(cells)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu",
+        description="Times forward + backward of the Barlow Twins loss on a GPU, in bfloat16, tf32 and float32, for "
+        "the cells that targets are set for, D up to 1048576 and N up to 8192; writes a result file each.",
+        epilog="Exit status: 0 measured; 1 bt_kernels computes wrong numbers or could not run somewhere; 2 no GPU. "
+        "Baselines that lose too many digits in 16 bits are marked FAIL and change nothing else.",
+    )
+    add = parser.add_argument
+    add("--seconds", type=positive, default=450, help="starts no cell that would end later (default %(default)s)")
+    add("--operands", choices=SETTINGS, nargs="+", default=list(SETTINGS), help="default: all")
+    add("--device", default="cuda", help="default %(default)s")
+    add("--output", type=Path, default=RESULTS, metavar="FOLDER", help="default benchmarks/results")
+    options = parser.parse_args(arguments)
+    budget = TimeBudget(options.seconds)
+    try:
+        device = open_device(options.device)
+    except RuntimeError as error:
+        parser.error(str(error))
+    if not isinstance(device, CudaDevice):
+        parser.error(f"--device {options.device}: this is the measurement on a GPU; see python -m benchmarks.loss")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")
+    check_truth(device.torch_device)
+    print(f"{machine.device_line(device)}; forward + backward", flush=True)
+    command = f"python -m benchmarks.gpu {shlex.join(arguments)}".strip()
+    runs = {operands: open_run(device, operands, command, options.output) for operands in options.operands}
+    measure(device, [step for step in plan() if step.operands in runs], runs, budget)
+    return finish(runs, budget)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
