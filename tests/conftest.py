@@ -1,28 +1,103 @@
-"""Fixtures that span the suite: which backend and which formulation, and the loss bound to them."""
+"""The --device option, and fixtures that span the suite: which backend and which formulation, the loss bound to
+them and the standard it is held to."""
 
 import os
 import shutil
 from functools import partial
+from pathlib import Path
 
 # Before torch loads OpenMP: threads that spin at every barrier make small operations a hundred times slower where
 # other processes want the same cores.
 os.environ["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
 
+if os.environ.get("TRITON_INTERPRET") == "1":
+    import interpreter_bf16  # noqa: F401  before bt_kernels decorates its kernels
+
 import hypothesis
 import pytest
+import target
 import torch
 
 from bt_kernels import barlow_twins_loss
+from bt_kernels.backends import triton
 from bt_kernels.backends.registry import availabilities
 
 # Deterministic examples: a red run is red again. No deadline: machines differ, and no test asserts time.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40, database=None)
-hypothesis.settings.load_profile("suite")
+hypothesis.settings.register_profile("interpreted", hypothesis.settings.get_profile("suite"), max_examples=5)
+
+# What is collected where. Folders, and files of this folder: those of the C++ ops, of the build and of plain
+# Python run with the CPU's tests alone. What is left out for one backend or device inside a file has a mark
+# (pyproject.toml), and a float64 parameter is left out for the triton backend, which refuses it.
+CPU_ONLY = {
+    "benchmarks", "trainer", "triton_compiled",
+    "test_info.py", "test_install.py", "test_memory.py", "test_ops.py", "test_options.py", "test_reference.py",
+    "test_registry.py", "test_rounded_operands.py", "test_schedule.py",
+}  # fmt: skip
+TRITON_ONLY = {"test_tf32.py", "test_triton_ops.py", "test_triton_paths.py"}
+LEFT_OUT = {
+    "cpu": {"gpu", "test_interpreter_bf16.py"} | TRITON_ONLY,
+    "interpreter": {"gpu", "test_diagnostics.py", "test_module.py"} | CPU_ONLY,
+    "cuda": {"test_interpreter_bf16.py"} | CPU_ONLY,
+}
+MARKS_LEFT_OUT = {"cpu": set(), "interpreter": {"cpu_only", "not_interpreted"}, "cuda": {"cpu_only"}}
 
 
-@pytest.fixture(params=["cpu", "eager"])
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=tuple(target.BACKENDS),
+        default="cpu",
+        help="the backends cpu and eager; triton on CPU tensors; or triton and eager on a GPU",
+    )
+
+
+def pytest_configure(config):
+    device = config.getoption("--device")
+    if device == "interpreter" and not triton.INTERPRETED:
+        raise pytest.UsageError("--device interpreter needs TRITON_INTERPRET=1 in the environment")
+    if device == "cuda" and triton.INTERPRETED:
+        raise pytest.UsageError("--device cuda needs TRITON_INTERPRET not to be set: it turns compiling off")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda needs a GPU, and torch sees none")
+    target.choose(device)
+    if device == "interpreter":  # numpy warns where a GPU goes on with Inf or NaN
+        config.addinivalue_line("filterwarnings", "ignore::RuntimeWarning:triton.runtime.interpreter")
+    if device == "cuda":  # cuBLAS wants it for torch.use_deterministic_algorithms, before its first product
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    hypothesis.settings.load_profile(target.few("suite", "interpreted"))
+
+
+def pytest_ignore_collect(collection_path, config):
+    here = collection_path.parent == Path(__file__).parent
+    return True if here and collection_path.name in LEFT_OUT[target.name()] else None
+
+
+def left_out(item) -> bool:
+    if any(item.get_closest_marker(mark) for mark in MARKS_LEFT_OUT[target.name()]):
+        return True
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if parameters.get("backend") != "triton":
+        return "backend" in parameters and item.path.name in TRITON_ONLY
+    return parameters.get("dtype") == torch.float64 or item.get_closest_marker("not_triton") is not None
+
+
+def pytest_collection_modifyitems(config, items):
+    deselected = [item for item in items if left_out(item)]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if not left_out(item)]
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", target.BACKENDS[target.name()], indirect=True)
+
+
+@pytest.fixture
 def backend(request) -> str:
-    ok, reason = availabilities(torch.device("cpu"))[request.param]
+    ok, reason = availabilities(target.device())[request.param]
+    if not ok and request.param == "triton":
+        pytest.fail(f"the triton backend does not work on {target.device()}: {reason}")
     if not ok and "BT_KERNELS_CPP=0" not in reason and any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.fail(f"there is a C++ compiler here, but the {request.param} backend does not work: {reason}")
     if not ok:
@@ -39,6 +114,36 @@ def formulation(request) -> str:
 def terms(backend, formulation):
     """barlow_twins_loss(z_a, z_b, **options) -> LossTerms for this backend and formulation."""
     return partial(barlow_twins_loss, backend=backend, formulation=formulation, return_terms=True)
+
+
+@pytest.fixture
+def widest(backend) -> torch.dtype:
+    """The widest dtype that this backend takes."""
+    return torch.float32 if backend == "triton" else torch.float64
+
+
+@pytest.fixture
+def narrow_products(backend, formulation):
+    """What this backend rounds before its products: the triton backend the operands, the others nothing."""
+    from accuracy import NarrowProducts  # not above: inputs.py asks for the device, and so what imports it
+
+    return NarrowProducts(formulation) if backend == "triton" else None
+
+
+@pytest.fixture
+def yardstick(narrow_products):
+    """(n, d, dtype, formula, seed) -> accuracy.Yardstick of inputs.views(n, d, dtype, seed) for this backend."""
+    from accuracy import yardstick
+
+    return partial(yardstick, narrow_products)
+
+
+@pytest.fixture
+def yardstick_of(narrow_products):
+    """(z_a, z_b, formula) -> accuracy.Yardstick of these embeddings for this backend."""
+    from accuracy import Yardstick
+
+    return partial(Yardstick, narrow_products)
 
 
 @pytest.fixture(autouse=True)

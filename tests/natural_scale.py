@@ -49,7 +49,7 @@ def _standardize(z: Tensor, formula, seed: int) -> Standardized:
     rstd = torch.rsqrt(z.var(0, unbiased=formula.unbiased) + formula.eps)
     offset = z.mean(0).abs() * rstd
     signs = 2.0 * torch.randint(2, z.shape, generator=torch.Generator().manual_seed(seed)) - 1
-    return Standardized((z - z.mean(0)) * rstd, rstd, offset, offset * signs)
+    return Standardized((z - z.mean(0)) * rstd, rstd, offset, offset * signs.to(z.device))
 
 
 def _gram_norms(view: Standardized, epsilon: float) -> tuple[float, float]:

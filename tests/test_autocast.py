@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from accuracy import Formula, Yardstick, evaluate
+from accuracy import Formula, evaluate
 from inputs import views
+from target import device
 
 from bt_kernels.reference import reference_loss
 
@@ -16,7 +17,7 @@ HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=s
 def test_float32_embeddings_give_the_same_bits(terms, shape, dtype):
     z_a, z_b = views(*shape)
     outside = evaluate(terms, z_a, z_b, Formula())
-    with torch.autocast("cpu", dtype):
+    with torch.autocast(device().type, dtype):
         inside = evaluate(terms, z_a, z_b, Formula())  # the backward under autocast too
     assert all(map(torch.equal, inside.terms + inside.gradients, outside.terms + outside.gradients))
     assert all(x.dtype == torch.float32 for x in inside.terms + inside.gradients)
@@ -24,24 +25,25 @@ def test_float32_embeddings_give_the_same_bits(terms, shape, dtype):
 
 @HALVES
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_after_a_linear_layer(terms, shape, dtype):
+def test_after_a_linear_layer(terms, yardstick_of, shape, dtype):
     n, d = shape
     torch.manual_seed(0)
-    linear = torch.nn.Linear(12, d)
+    linear = torch.nn.Linear(12, d).to(device())
     x_a, x_b = views(n, 12)
-    with torch.autocast("cpu", dtype):
+    with torch.autocast(device().type, dtype):
         z_a, z_b = linear(x_a), linear(x_b)
         assert z_a.dtype == dtype
         z_a.retain_grad(), z_b.retain_grad()
         result = terms(z_a, z_b)
     result.loss.backward()
     assert result.loss.dtype == torch.float32 and linear.weight.grad.dtype == torch.float32
-    expected = Yardstick(z_a.detach(), z_b.detach())
+    expected = yardstick_of(z_a.detach(), z_b.detach())
     expected.check_terms(result)
     expected.check_gradient(0, z_a.grad)
     expected.check_gradient(1, z_b.grad)
 
 
+@pytest.mark.not_triton("the next test: its operands are rounded too")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss_scale_is_multiplied_in_before_the_rounding(terms, shape):
     """fp16 and GradScaler's first scale, 65536: the scale itself is not a float16, and the gradient without it
@@ -61,17 +63,26 @@ def test_loss_scale_is_multiplied_in_before_the_rounding(terms, shape):
         assert ((rounded_first - exact).abs() > half_ulp + float32_error).any()  # this would be noticed
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_loss_scale_meets_the_standard(terms, yardstick, shape):
+    expected = yardstick(*shape, torch.float16, Formula(scale=1e-4, upstream=(65536, 0, 0)))
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+    rounded_first = (expected.truth.gradients[0] / 65536).half() * 65536
+    with pytest.raises(AssertionError, match="dz_a, relative L2"):
+        expected.check_gradient(0, rounded_first)
+
+
 def test_grad_scaler_step(terms):
     """A whole step: forward under autocast, scaled backward, and the weights' gradients close to float32's."""
     torch.manual_seed(0)
-    linear = torch.nn.Linear(12, 40)
+    linear = torch.nn.Linear(12, 40).to(device())
     x_a, x_b = views(9, 12)
     terms(linear(x_a), linear(x_b), scale=0.01).loss.backward()
     exact = linear.weight.grad.clone()
     linear.zero_grad()
-    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    scaler = torch.amp.GradScaler(device().type, init_scale=65536.0)
     optimizer = torch.optim.SGD(linear.parameters(), lr=0.0)
-    with torch.autocast("cpu", torch.float16):
+    with torch.autocast(device().type, torch.float16):
         loss = terms(linear(x_a), linear(x_b), scale=0.01).loss
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)

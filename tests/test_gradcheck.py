@@ -4,6 +4,8 @@ import pytest
 import torch
 from inputs import SMALL_SHAPES, views
 
+pytestmark = pytest.mark.not_triton("float64")
+
 
 @pytest.mark.parametrize("shape", [(2, 3), *SMALL_SHAPES], ids=str)
 @pytest.mark.parametrize("unbiased", [False, True])

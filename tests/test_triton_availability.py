@@ -63,7 +63,10 @@ def test_triton_that_cannot_launch(monkeypatch):
     assert not ok and "cannot launch kernels here: " in reason
 
 
-@pytest.mark.parametrize("version, expected", [("3.5.1", "too old: 3.6"), ("3.6.0", "Triton 3.6.0"), ("4.0.0+git", "4.0")])
+VERSIONS = [("3.5.1", "too old: 3.6"), ("3.6.0", "Triton 3.6.0"), ("4.0.0+git", "4.0")]
+
+
+@pytest.mark.parametrize("version, expected", VERSIONS)
 def test_version(monkeypatch, version, expected):
     import triton as package
 

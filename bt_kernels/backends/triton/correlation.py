@@ -10,7 +10,15 @@ from bt_kernels.backends.triton.kernels.correlation_combine import correlation_c
 from bt_kernels.backends.triton.kernels.correlation_gradient import correlation_gradient_kernel
 from bt_kernels.backends.triton.kernels.correlation_tiles import correlation_tiles_kernel
 from bt_kernels.backends.triton.kernels.finish import finish_kernel
-from bt_kernels.backends.triton.launch import Operands, on_device_of, operands, padded, properties, scalars
+from bt_kernels.backends.triton.launch import (
+    Operands,
+    on_device_of,
+    operands,
+    options,
+    padded,
+    properties,
+    scalars,
+)
 from bt_kernels.backends.triton.standardize import standardize
 
 
@@ -35,7 +43,7 @@ def forward(
         multiply(y, d, kind, squares=squares, row_squares=row_squares, column_squares=column_squares, c=c)
         terms = scalars(y, 3)
         finish_kernel[(1,)](
-            sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, num_warps=4
+            sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, **options(4)
         )
     kept = [y.new_empty(0) if x is None else x for x in (c, row_squares, column_squares)]
     return *terms, c_diagonal, rstd, y if needs_backward else y.new_empty(0), *kept
@@ -85,11 +93,10 @@ def multiply(
         BLOCK_K=tile.k,
         EVEN_N=n % tile.k == 0,
         **shape,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        **options(tile.warps, tile.stages),
     )
     if splits > 1:
-        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, num_warps=heuristics.combine_warps(tile))
+        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, **options(heuristics.combine_warps(tile)))
 
 
 def backward(
@@ -180,6 +187,5 @@ def gradient(
         BLOCK_K=tile.k,
         GROUP=heuristics.GROUP,
         EVEN_D=d % tile.k == 0,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        **options(tile.warps, tile.stages),
     )

@@ -13,7 +13,15 @@ from bt_kernels.backends.triton.kernels.gram_combine import gram_combine_kernel
 from bt_kernels.backends.triton.kernels.gram_gradient import gram_gradient_kernel
 from bt_kernels.backends.triton.kernels.gram_product import gram_product_kernel
 from bt_kernels.backends.triton.kernels.gram_tiles import gram_tiles_kernel
-from bt_kernels.backends.triton.launch import Operands, on_device_of, operands, padded, properties, scalars
+from bt_kernels.backends.triton.launch import (
+    Operands,
+    on_device_of,
+    operands,
+    options,
+    padded,
+    properties,
+    scalars,
+)
 from bt_kernels.backends.triton.standardize import standardize
 
 
@@ -39,7 +47,7 @@ def forward(
         terms = scalars(y, 3)
         shifts = y.new_empty(2, dtype=torch.float32)
         finish_kernel[(1,)](
-            sums, sums.shape[1], inner, inner.numel(), *terms, shifts, y.shape[1], lambd, scale, num_warps=4
+            sums, sums.shape[1], inner, inner.numel(), *terms, shifts, y.shape[1], lambd, scale, **options(4)
         )
     if not needs_backward:
         y, k = y.new_empty(0), y.new_empty(0)
@@ -70,8 +78,7 @@ def multiply(
         PRECISION=kind.precision,
         BLOCK=tile.m,
         BLOCK_K=tile.k,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        **options(tile.warps, tile.stages),
     )
     ldk = padded(n)
     k = y.new_empty(2, n, ldk) if needs_k else None
@@ -90,7 +97,7 @@ def multiply(
         TF32=kind.tf32,
         BLOCK=tile.m,
         ROWS=heuristics.COMBINE_ROWS,
-        num_warps=4,
+        **options(4),
     )
     return k, inner
 
@@ -153,8 +160,7 @@ def fused_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
         BLOCK_K=tile.k,
         EVEN_N=n % tile.k == 0,
         WIDE=tile.m * ld >= 2**31,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+        **options(tile.warps, tile.stages),
     )
 
 
@@ -183,8 +189,7 @@ def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
             BLOCK_K=tile.k,
             GROUP=heuristics.GROUP,
             EVEN_N=n % tile.k == 0,
-            num_warps=tile.warps,
-            num_stages=tile.stages,
+            **options(tile.warps, tile.stages),
         )
         gram_apply_kernel[(views * triton.cdiv(n, block.n) * triton.cdiv(width, block.d),)](
             **epilogue,
@@ -192,5 +197,5 @@ def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
             count=row_tiles,
             BLOCK_N=block.n,
             BLOCK_D=block.d,
-            num_warps=block.warps,
+            **options(block.warps),
         )

@@ -23,6 +23,7 @@ FORCED_PANEL = 512  # rows of C at a time when correlation is forced with N < D
 # Cost of a split product beyond its steps of k, in steps: filling and draining the pipeline, and writing and reading
 # one partial tile.
 SPLIT_FIXED, SPLIT_COMBINE = 6, 6
+BARRIER_BYTES = 16
 
 
 class Gpu(NamedTuple):
@@ -43,8 +44,8 @@ class Tile:
     stages: int
 
     def shared_bytes(self, itemsize: int) -> int:
-        """Operands in flight; the compiler needs a stage less on some architectures, never more."""
-        return self.stages * (self.m + self.n) * self.k * itemsize
+        """Operands in flight and barriers; the compiler needs a stage less on some architectures, never more."""
+        return self.stages * (self.m + self.n) * self.k * itemsize + BARRIER_BYTES
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,15 @@ GRAM_TILES = {
 }
 GRAM_GRADIENT = {  # m: at least N, all rows
     "16-bit": {
-        64: (Tile(64, 128, 64, 8, 3),),
+        64: (Tile(64, 64, 64, 4, 3),),
         128: (Tile(128, 64, 64, 8, 3), Tile(128, 64, 32, 8, 3)),
         256: (Tile(256, 64, 64, 8, 3), Tile(256, 64, 64, 8, 2), Tile(256, 64, 32, 8, 2)),
-        512: (Tile(512, 32, 64, 8, 3), Tile(512, 32, 32, 8, 2), Tile(512, 32, 16, 8, 2)),
+        512: (
+            Tile(512, 32, 64, 8, 3),
+            Tile(512, 32, 64, 8, 2),
+            Tile(512, 32, 32, 8, 2),
+            Tile(512, 32, 16, 8, 2),
+        ),
     },
     "tf32": {
         64: (Tile(64, 64, 32, 4, 3),),
@@ -118,9 +124,10 @@ def pick(table: dict, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:
 
 
 def standardize_block(n: int) -> Block:
-    """16 numbers of each view per thread: more would spill. Up to N = 512 all rows at once."""
+    """16 numbers of each view per thread: more would spill. Up to N = 512 all rows at once; beyond, the block that
+    keeps most warps on a multiprocessor."""
     if n > 512:
-        return Block(128, 32, 8)
+        return Block(64, 32, 4)
     rows = max(16, 1 << (n - 1).bit_length())
     d = 64 if rows <= 64 else 32 if rows == 128 else 16
     return Block(rows, d, max(1, rows * d // 512))

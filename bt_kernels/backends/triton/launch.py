@@ -48,6 +48,11 @@ def operands(dtype: torch.dtype) -> Operands:
     return Operands("tf32" if tf32 else "ieee", 4)
 
 
+def options(warps: int, stages: int = 3) -> dict:
+    """Of the compiler. Products and sums are fused as PyTorch's own kernels have it, whatever Triton's default."""
+    return {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
+
+
 def padded(size: int, multiple: int = ROW_MULTIPLE) -> int:
     return -(-size // multiple) * multiple
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bt_kernels.backends.triton.heuristics import standardize_block
 from bt_kernels.backends.triton.kernels.standardize import standardize_kernel
-from bt_kernels.backends.triton.launch import Operands, padded
+from bt_kernels.backends.triton.launch import Operands, options, padded
 
 
 class Standardized(NamedTuple):
@@ -47,6 +47,6 @@ def standardize(z_a: Tensor, z_b: Tensor, eps: float, unbiased: bool, operands: 
         BLOCK_N=block.n,
         BLOCK_D=block.d,
         SINGLE=n <= block.n,
-        num_warps=block.warps,
+        **options(block.warps),
     )
     return out

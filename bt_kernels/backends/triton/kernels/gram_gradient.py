@@ -74,7 +74,6 @@ def gram_gradient_kernel(
     mask = (rows < N)[:, None] & in_columns[None, :]
     offsets = index(rows, WIDE)[:, None] * ld + columns[None, :]
     y_own = tl.load(own + offsets, mask, 0.0).to(tl.float32)
-    y_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
     c = tl.load(c_diagonal + columns, in_columns, 0.0)
     r = tl.load(rstd + view * D + columns, in_columns, 0.0)
     d = diagonal_weight(c, w_on, w_off) / N
@@ -82,6 +81,8 @@ def gram_gradient_kernel(
     beta = alpha * power_of_two_below(shift)
     q = beta * tl.sum(product * y_own, 0) + d * N * c
     taken_out = q / (N - correction) - alpha * shift * eps * r * r
+    # Not before the column sums: with both views of y in registers across them, some would spill.
+    y_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
     dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * taken_out[None, :])
     out = index(rows, WIDE)[:, None] * D + columns[None, :]
     if VIEWS == 2:

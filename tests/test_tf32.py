@@ -1,0 +1,68 @@
+"""float32 embeddings with tf32 products: what torch.backends.cuda.matmul.fp32_precision = "tf32" asks for.
+
+The triton backend rounds the operands to tf32 itself and to nearest, so the interpreter, which multiplies them as
+float32, sees the same numbers as the tensor cores. Held to rounded_operands.py with tf32.
+"""
+
+from functools import partial
+
+import pytest
+import torch
+from accuracy import Formula, NarrowProducts, evaluate
+from inputs import LARGE, SHAPES, views
+from test_conditioning import CASES
+
+from bt_kernels import barlow_twins_loss
+from bt_kernels.backends.triton.launch import operands
+
+
+@pytest.fixture(autouse=True)
+def tf32():
+    precision = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    if not operands(torch.float32).tf32:
+        pytest.skip("this GPU has no tf32")
+    yield
+    torch.backends.cuda.matmul.fp32_precision = precision
+
+
+@pytest.fixture
+def terms(formulation):
+    return partial(barlow_twins_loss, backend="triton", formulation=formulation, return_terms=True)
+
+
+@pytest.fixture
+def narrow_products(formulation):
+    return NarrowProducts(formulation, tf32=True)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES[::2], *(shape for shape, _ in LARGE)], ids=str)
+def test_meets_the_standard(terms, yardstick, shape):
+    expected = yardstick(*shape, torch.float32, Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25)))
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+
+
+@pytest.mark.parametrize("name", ["whitened, N < D", "whitened, N > D", "dominated 1e3", "collapsed"])
+def test_hard_embeddings_meet_the_standard(terms, yardstick_of, name):
+    z_a, z_b = (z.float() for z in CASES[name]())
+    yardstick_of(z_a, z_b).check(evaluate(terms, z_a, z_b, Formula()))
+
+
+def test_float32_would_be_noticed(terms, yardstick):
+    """The loss with tf32 is another number than without, in both formulations."""
+    z_a, z_b = views(31, 65)
+    narrow = terms(z_a, z_b)
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    wide = terms(z_a, z_b)
+    assert narrow.off_diagonal != wide.off_diagonal
+    assert narrow.on_diagonal == wide.on_diagonal  # C_ii is summed in float32 either way
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_and_inf_give_nan(terms, bad):
+    z_a, z_b = views(9, 40)
+    z_b[4, 7] = bad
+    z_a.requires_grad_()
+    loss, on_diagonal, off_diagonal = terms(z_a, z_b)
+    assert loss.isnan() and on_diagonal.isnan() and off_diagonal.isnan()
+    assert torch.autograd.grad(loss, z_a)[0].isnan().any()

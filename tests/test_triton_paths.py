@@ -1,0 +1,151 @@
+"""Every way through the Triton kernels on small embeddings: the choices that only large ones, other GPUs or a
+forced formulation would make are made by hand."""
+
+import pytest
+import torch
+from accuracy import Formula, evaluate
+from inputs import views
+from test_loss_gradients import assert_column_sums_are_rounding
+
+from bt_kernels.backends.triton import heuristics
+from bt_kernels.backends.triton.heuristics import Block, Gpu
+
+STANDARDIZE = "bt_kernels.backends.triton.standardize.standardize_block"
+FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
+all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+two_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+
+
+def meets_the_standard(terms, expected) -> None:
+    expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+
+
+@pytest.fixture
+def one_view_meets_the_standard(terms, yardstick):
+    def check(shape, dtype, trained):
+        expected = yardstick(*shape, dtype)
+        z = [z.clone().requires_grad_(i == trained) for i, z in enumerate((expected.z_a, expected.z_b))]
+        loss = terms(*z)
+        expected.check_terms(loss)
+        expected.check_gradient(trained, torch.autograd.grad(loss.loss, z[trained])[0])
+
+    return check
+
+
+@pytest.fixture
+def forced_splits(monkeypatch):
+    """force(count): products over this many shares; returns how many were possible, as a list that fills."""
+    steps_seen = []
+
+    def force(count):
+        def split_factor(tiles, steps, *rest):
+            steps_seen.append(steps)
+            return min(steps, count)
+
+        monkeypatch.setattr(heuristics, "split_factor", split_factor)
+        return steps_seen
+
+    return force
+
+
+@two_dtypes
+@pytest.mark.parametrize("count", [1, 2, 3, 100])
+def test_splits(terms, yardstick, formulation, forced_splits, count, dtype):
+    """Shares of the features for gram, of the batch for correlation; the last one may be shorter."""
+    steps = forced_splits(count)
+    shape = (20, 400) if formulation == "gram" else (230, 20)
+    meets_the_standard(terms, yardstick(*shape, dtype, FORMULA))
+    assert min(steps) >= 4
+
+
+@pytest.fixture
+def small_panels(monkeypatch):
+    """gram's gradient with two launches a panel, a tile wide, whatever N; correlation's with few rows of C."""
+    monkeypatch.setattr(heuristics, "FUSED_MAX_N", 0)
+    monkeypatch.setattr(heuristics, "PANEL_BYTES", 1)
+    monkeypatch.setattr(heuristics, "FORCED_PANEL", 1)
+
+
+@all_dtypes
+def test_gradient_by_panels(small_panels, terms, yardstick, dtype):
+    """Three panels for gram, the last one narrower than the others; four for correlation, 40 rows of C and 10."""
+    meets_the_standard(terms, yardstick(20, 130, dtype, FORMULA))
+
+
+def test_gradient_by_panels_over_several_tiles_of_rows(small_panels, terms, yardstick):
+    meets_the_standard(terms, yardstick(70, 150, torch.float32, FORMULA))
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_gradient_of_one_view_by_panels(small_panels, one_view_meets_the_standard, trained):
+    one_view_meets_the_standard((20, 130), torch.bfloat16, trained)
+
+
+def test_panels_of_several_tiles(monkeypatch, terms, yardstick):
+    """Four tiles of features in panels of two and then of two again, the last of them ragged."""
+    monkeypatch.setattr(heuristics, "FUSED_MAX_N", 0)
+    monkeypatch.setattr(heuristics, "PANEL_BYTES", 4 * 2 * 20 * 64 * 2)
+    meets_the_standard(terms, yardstick(20, 200, torch.float32, FORMULA))
+
+
+@two_dtypes
+@pytest.mark.parametrize("shape", [(70, 130), (130, 70)], ids=str)
+def test_tiles_for_little_shared_memory(monkeypatch, terms, yardstick, shape, dtype):
+    pick = heuristics.pick
+    least = Gpu(multiprocessors=4, shared_bytes=0)
+    monkeypatch.setattr(heuristics, "pick", lambda *arguments: pick(*arguments[:-1], least))
+    meets_the_standard(terms, yardstick(*shape, dtype, FORMULA))
+
+
+def test_groups_of_tiles(monkeypatch, terms, yardstick):
+    """Three rows of tiles walked two at a time, so that the last group is not full; gram's are in its panels."""
+    monkeypatch.setattr(heuristics, "FUSED_MAX_N", 0)
+    monkeypatch.setattr(heuristics, "GROUP", 2)
+    meets_the_standard(terms, yardstick(150, 150, torch.float32, FORMULA))
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    """The statistics of 16 rows at a time, merged, as for N > 512."""
+    monkeypatch.setattr(STANDARDIZE, lambda n: Block(16, 64, 1))
+
+
+@all_dtypes
+@pytest.mark.parametrize("shape", [(16, 40), (17, 70), (40, 70)], ids=str)
+def test_chunks_of_the_batch(chunks, terms, yardstick, shape, dtype):
+    meets_the_standard(terms, yardstick(*shape, dtype, FORMULA))
+
+
+def test_chunks_with_a_mean_of_1e4(chunks, terms, yardstick_of):
+    expected = yardstick_of(*(z + 1e4 for z in views(40, 24)), FORMULA)
+    result = evaluate(terms, expected.z_a, expected.z_b, FORMULA)
+    expected.check(result)
+    assert_column_sums_are_rounding(result.gradients)
+
+
+def test_chunks_with_means_far_apart(chunks, terms, yardstick_of):
+    """What Chan's update adds for the difference of two chunks' means is nearly all of the variance here."""
+    step = 100.0 * (torch.arange(40) // 16)[:, None]
+    z_a, z_b = (z + step.to(z.device) for z in views(40, 24))
+    meets_the_standard(terms, yardstick_of(z_a, z_b, FORMULA))
+
+
+@pytest.mark.parametrize("exponent", [-60, 110])
+def test_chunks_of_any_magnitude(chunks, terms, yardstick, exponent):
+    formula = Formula(eps=0.0)
+    expected = yardstick(40, 24, torch.float32, formula)
+    expected.check_terms(terms(expected.z_a * 2.0**exponent, expected.z_b * 2.0**exponent, **formula.options()))
+
+
+def test_chunks_of_features_that_do_not_vary(chunks, terms, yardstick_of):
+    z_a, z_b = views(40, 24)
+    z_a[:, 3] = -3.0
+    z_b[:, 5] = 0.1
+    meets_the_standard(terms, yardstick_of(z_a, z_b, FORMULA))
+
+
+@pytest.mark.parametrize("row", [0, 20, 39])
+def test_nan_in_any_chunk(chunks, terms, row):
+    z_a, z_b = views(40, 24)
+    z_b[row, 7] = torch.nan
+    assert all(term.isnan() for term in terms(z_a, z_b))
