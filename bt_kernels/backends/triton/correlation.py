@@ -96,7 +96,8 @@ def multiply(
         **options(tile.warps, tile.stages),
     )
     if splits > 1:
-        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, **options(heuristics.combine_warps(tile)))
+        warps = heuristics.combine_warps(tile)
+        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, **options(warps))
 
 
 def backward(

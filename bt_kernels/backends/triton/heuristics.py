@@ -59,16 +59,20 @@ class Block:
 
 # Operand types: 16 bits (bfloat16, float16), tf32 and ieee float32. The first row of a list that fits the device's
 # shared memory is taken; the last ones are for 64 KB (AMD) and 99 KB (sm_86, sm_89, sm_120).
+#
+# k is at least 16: Triton 3.6 refuses less. 128 x 128 tiles of products whose operands both lie along k, or that are only
+# stored, have 4 warps: with 8, Triton 3.6 makes each wgmma wait for the one before (ptxas C7515). 16 warps only where there
+# is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
 GRAM_TILES = {
     "16-bit": {
         512: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),
-        None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
+        None: (Tile(128, 128, 64, 4, 3), Tile(128, 128, 32, 4, 3)),
     },
     "tf32": {
         512: (Tile(64, 64, 32, 4, 4),),
-        None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2)),
+        None: (Tile(128, 128, 32, 4, 3), Tile(128, 128, 32, 4, 2)),
     },
-    "ieee": {512: (Tile(64, 64, 16, 8, 3),), None: (Tile(128, 128, 8, 8, 4),)},
+    "ieee": {512: (Tile(64, 64, 32, 8, 3),), None: (Tile(128, 128, 16, 8, 3),)},
 }
 GRAM_GRADIENT = {  # m: at least N, all rows
     "16-bit": {
@@ -92,29 +96,29 @@ GRAM_GRADIENT = {  # m: at least N, all rows
         64: (Tile(64, 64, 16, 4, 3),),
         128: (Tile(128, 32, 16, 4, 3),),
         256: (Tile(256, 32, 16, 8, 3),),
-        512: (Tile(512, 32, 8, 16, 2),),
+        512: (Tile(512, 16, 16, 16, 2), Tile(512, 16, 16, 8, 1)),
     },
 }
 GRAM_PRODUCT = {
     "16-bit": {
         1024: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
-        None: (Tile(128, 256, 64, 8, 3), Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
+        None: (Tile(128, 256, 64, 8, 4), Tile(128, 256, 32, 8, 4), Tile(128, 128, 32, 8, 3)),
     },
     "tf32": {None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2))},
-    "ieee": {None: (Tile(128, 64, 16, 4, 3),)},
+    "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
 }
-CORRELATION_TILES = GRAM_PRODUCT
+CORRELATION_TILES = {**GRAM_PRODUCT, "16-bit": {None: GRAM_PRODUCT["16-bit"][None]}}
 CORRELATION_GRADIENT = {
     "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
     "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
-    "ieee": {None: (Tile(128, 64, 16, 4, 3),)},
+    "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
 }
 GRAM_APPLY = Block(32, 128, 4)
 
 
 def combine_warps(tile: Tile) -> int:
-    """Of correlation_combine: 64 numbers per thread."""
-    return max(4, tile.m * tile.n // 2048)
+    """Of correlation_combine: 32 numbers per thread."""
+    return max(4, tile.m * tile.n // 1024)
 
 
 def pick(table: dict, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:

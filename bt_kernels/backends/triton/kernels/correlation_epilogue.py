@@ -40,7 +40,7 @@ def correlation_epilogue(
     values = tl.where(kept, product / N, 0.0)
     squared = values * values
     if squares is not None:
-        tl.store(squares, tl.sum(tl.sum(squared, 1).to(tl.float64), 0))
+        tl.store(squares, tl.sum(squared).to(tl.float64))
     if row_squares is not None:
         tl.store(row_squares + j.to(tl.int64) * height + within, tl.sum(squared, 1), rows < rows_end)
     if column_squares is not None:

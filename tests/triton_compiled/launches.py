@@ -1,0 +1,154 @@
+"""Every specialization that the backend launches: recorded from its own launches of tensors without data.
+
+The shapes come from the limits in heuristics.py, so a new row or a new kernel is among them without an entry here.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from compile import Variant
+from tables import GPUS, SMALL_GPUS, TABLES, batch_sizes, standardize_sizes
+from torch import Tensor
+from triton.runtime.jit import JITFunction
+
+from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.triton import correlation, gram
+from bt_kernels.backends.triton.heuristics import Gpu
+from bt_kernels.backends.triton.launch import operands
+from bt_kernels.backends.triton.standardize import standardize
+
+KINDS = {"16-bit": torch.bfloat16, "tf32": torch.float32, "ieee": torch.float32}
+TYPES = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.float64: "*fp64"}
+OPTIONS = (0.005, 1.0, 1e-5)  # lambd, scale, eps
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A variant, the kind of its operands, and the GPU whose shared memory it was chosen for."""
+
+    variant: Variant
+    kind: str
+    gpu: Gpu
+
+    def __str__(self) -> str:
+        v = self.variant
+        z = dict(v.signature).get("y", "").strip("*")
+        sizes = [f"{name}{value}" for name, value in v.constexprs if name.isupper() or value == 1]
+        absent = [f"no_{name}" for name, value in v.constexprs if value is None]
+        ragged = [f"ragged_{name}" for name, _ in v.signature if name in ("N", "D") and name not in v.aligned]
+        options = [f"{name}{value}" for name, value in v.options]
+        gpu = f"{self.gpu.shared_bytes >> 10}K"
+        parts = [f"sm_{v.arch}", gpu, v.name, self.kind, z, *sizes, *absent, *ragged, *options]
+        return "-".join(parts)
+
+
+def specialize(kernel: JITFunction, arguments: dict, arch: int, options: dict) -> Variant:
+    """As Triton specializes a launch: None and 1 are constants, multiples of 16 are known as such."""
+    signature, constexprs, aligned = {}, {}, []
+    for parameter in kernel.params:
+        name, value = parameter.name, arguments[parameter.name]
+        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
+            signature[name], constexprs[name] = "constexpr", value
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            tensor = isinstance(value, Tensor)
+            signature[name] = TYPES[value.dtype] if tensor else "i32" if value < 2**31 else "i64"
+            if tensor or value % 16 == 0:
+                aligned.append(name)
+    return Variant(
+        kernel.fn.__module__,
+        kernel.fn.__name__,
+        arch,
+        tuple(signature.items()),
+        tuple(constexprs.items()),
+        tuple(aligned),
+        tuple(options.items()),
+    )
+
+
+@contextmanager
+def recording(gpu: Gpu, arch: int, kind: str, found: dict[tuple, Launch]):
+    """Launches within are noted instead of made, as if on that GPU and with that kind of operands."""
+
+    def run(self, *args, grid, warmup, num_warps=4, num_stages=3, **kwargs):
+        arguments = dict(zip(self.arg_names, args))
+        options = {"num_warps": num_warps, "num_stages": num_stages}
+        for name, value in kwargs.items():
+            (arguments if name in self.arg_names else options)[name] = value
+        variant = specialize(self, arguments, arch, options)
+        # One is enough of launches that differ in how many parts there are, or, in the stages beside the products,
+        # in whether float32 is rounded to tf32.
+        fixed = tuple(
+            (k, x)
+            for k, x in variant.constexprs
+            if x is None or k.startswith("stride") or (k.isupper() and k != "TF32")
+        )
+        types = tuple(x for x in variant.signature if x[1].startswith("*"))
+        sizes = tuple(x in variant.aligned for x in ("N", "D"))
+        key = variant.name, arch, types, fixed, variant.options, sizes
+        found.setdefault(key, Launch(variant, kind, gpu))
+
+    launch, properties = JITFunction.run, gram.properties
+    precision = torch.backends.cuda.matmul.fp32_precision
+    try:
+        JITFunction.run = run
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if kind == "tf32" else "ieee"
+        gram.properties = correlation.properties = lambda device: gpu
+        yield
+    finally:
+        JITFunction.run = launch
+        torch.backends.cuda.matmul.fp32_precision = precision
+        gram.properties = correlation.properties = properties
+
+
+def launch_standardize(n: int, d: int, dtype: torch.dtype) -> None:
+    z = torch.empty(n, d, dtype=dtype, device="meta")
+    standardize(z, z, 1e-5, True, operands(dtype))
+
+
+def launch_gram(n: int, d: int, dtype: torch.dtype, needs: tuple[bool, bool] = (True, True)) -> None:
+    z = torch.empty(n, d, dtype=dtype, device="meta")
+    *_, c_diagonal, rstd, shifts, y, k = gram.forward(z, z, *OPTIONS, True, any(needs))
+    gradients = OutputGradients(torch.empty((), device="meta"), None, None)
+    gram.backward(gradients, z, c_diagonal, rstd, shifts, y, k, *OPTIONS, True, needs)
+
+
+def launch_correlation(n: int, d: int, dtype: torch.dtype) -> None:
+    z = torch.empty(n, d, dtype=dtype, device="meta")
+    lambd, scale, _ = OPTIONS
+    _, _, _, c_diagonal, rstd, *products = correlation.forward(z, z, *OPTIONS, True, True)
+    gradients = OutputGradients(torch.empty((), device="meta"), None, None)
+    correlation.backward(gradients, z, c_diagonal, rstd, *products, lambd, scale, True, (True, True))
+
+
+def launches() -> list[Launch]:
+    found: dict[tuple, Launch] = {}
+    of_gram = batch_sizes(list(TABLES.values()))
+    of_correlation = batch_sizes([table for name, table in TABLES.items() if name.startswith("CORRELATION")])
+    for arch, kind in product(GPUS, KINDS):
+        for gpu in (GPUS[arch], *(SMALL_GPUS if arch == 80 else ())):
+            with recording(gpu, arch, kind, found):
+                for n in standardize_sizes():
+                    launch_standardize(n, 8192, KINDS[kind])
+                for n in of_gram:
+                    launch_gram(n, 8192, KINDS[kind])
+                for n in of_correlation:
+                    launch_correlation(n, 256, KINDS[kind])  # the batch is split
+                launch_correlation(8192, 8192, KINDS[kind])  # not split
+    # What no table depends on needs one architecture: N < D, ragged sizes, each view alone, float16.
+    # Beside the products tf32 is float32.
+    for kind in ("16-bit", "ieee"):
+        with recording(GPUS[80], 80, kind, found):
+            launch_gram(256, 8192, KINDS[kind], (False, False))
+            launch_gram(250, 1001, KINDS[kind], (True, False))
+            launch_gram(1001, 8200, KINDS[kind], (False, True))
+            launch_correlation(256, 8192, KINDS[kind])
+            launch_correlation(1001, 250, KINDS[kind])
+    with recording(GPUS[90], 90, "16-bit", found):
+        launch_gram(256, 8192, torch.float16)
+        launch_gram(1024, 8192, torch.float16)
+        launch_correlation(4096, 256, torch.float16)
+    return list(found.values())

@@ -1,0 +1,142 @@
+"""Every kernel with every tile that heuristics.py can choose, compiled for sm_80, sm_90 and sm_100: what came out.
+
+A row is chosen for what is asserted here; none of it needs a GPU. The compiler is deterministic, so a red test is a row,
+a kernel or a new Triton that changed something.
+"""
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed: there is nothing to compile")
+
+from compile import GLOBAL_LOADS, MATRIX, SPILLS, Report  # noqa: E402
+from launches import Launch, launches  # noqa: E402
+from tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES  # noqa: E402
+
+from bt_kernels.backends.triton.heuristics import Tile  # noqa: E402
+
+REGISTERS = 65536  # of a multiprocessor: a block must find that many free
+FEW_REGISTERS = 32  # bytes of stack per thread that any kernel may have
+VECTOR_STORES = 8  # that a thread makes beside those of matrices
+MATRICES = {  # outputs with rows and columns
+    "standardize_kernel": {"y"},
+    "gram_tiles_kernel": {"partial"},
+    "gram_combine_kernel": {"k"},
+    "gram_gradient_kernel": {"dz_a", "dz_b"},
+    "gram_product_kernel": {"product"},
+    "gram_apply_kernel": {"dz_a", "dz_b"},
+    "correlation_tiles_kernel": {"partial", "c"},
+    "correlation_combine_kernel": {"c"},
+    "correlation_gradient_kernel": {"dz"},
+    "finish_kernel": set(),
+}
+
+
+def kernel_name(table: str) -> str:
+    return f"{table.lower()}_kernel"
+
+
+PRODUCTS = {kernel_name(table) for table in TABLES}
+LAUNCHES = launches()
+PRODUCT_LAUNCHES = [launch for launch in LAUNCHES if launch.variant.name in PRODUCTS]
+
+
+def tile_of(launch: Launch) -> Tile:
+    """The row that a product was launched with."""
+    constants, options = launch.variant.constants, dict(launch.variant.options)
+    sides = [constants[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_D") if name in constants]
+    m, n = sides or [constants["BLOCK"]] * 2
+    return Tile(m, n, constants["BLOCK_K"], options["num_warps"], options["num_stages"])
+
+
+def matrices(launch: Launch) -> set[str]:
+    """Those of the outputs that the launch asks for."""
+    absent = {name for name, value in launch.variant.constexprs if value is None}
+    return MATRICES[launch.variant.name] - absent
+
+
+def is_even(launch: Launch) -> bool:
+    sizes = {"N", "D"} & dict(launch.variant.signature).keys()
+    return sizes <= set(launch.variant.aligned)
+
+
+every_launch = pytest.mark.parametrize("launch", LAUNCHES, ids=str)
+every_product = pytest.mark.parametrize("launch", PRODUCT_LAUNCHES, ids=str)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_is_compiled(table):
+    chosen = {(x.kind, tile_of(x)) for x in PRODUCT_LAUNCHES if x.variant.name == kernel_name(table)}
+    rows = {(kind, tile) for kind, limits in TABLES[table].items() for tiles in limits.values() for tile in tiles}
+    assert rows <= chosen, f"of {table} no GPU with {[*GPUS.values(), *SMALL_GPUS]} is given {rows - chosen}"
+
+
+@every_launch
+def test_no_spill_in_a_loop(report: Report, launch: Launch):
+    inside = [x.opcode for loop in report.loops() for x in loop if x.base in SPILLS]
+    assert not inside, f"{len(inside)} spills in a loop, {report.registers} registers, {report.stack} bytes of stack"
+
+
+@every_launch
+def test_stack(report: Report, launch: Launch):
+    """Outside the loops, once per program: at most what one step of the product's loop reads."""
+    allowed = FEW_REGISTERS
+    if launch.variant.name in PRODUCTS:
+        tile = tile_of(launch)
+        step = (tile.m + tile.n) * tile.k * ITEMSIZES[launch.kind]
+        allowed = max(allowed, step // launch.variant.threads)
+    assert report.stack <= allowed
+
+
+@every_launch
+def test_registers_of_a_block(report: Report, launch: Launch):
+    assert report.registers * launch.variant.threads <= REGISTERS
+
+
+@every_launch
+def test_shared_memory_exists(report: Report, launch: Launch):
+    assert report.shared <= launch.gpu.shared_bytes
+
+
+@every_product
+def test_shared_memory_is_at_most_the_estimate(report: Report, launch: Launch):
+    assert report.shared <= tile_of(launch).shared_bytes(ITEMSIZES[launch.kind])
+
+
+@every_product
+def test_matrix_instructions(report: Report, launch: Launch):
+    expected = set() if launch.kind == "ieee" else {MATRIX[launch.variant.arch]}
+    assert report.matrix_instructions() == expected
+    assert report.product_loops(), "no loop multiplies: it was not recognized, or unrolled away"
+
+
+@every_launch
+def test_no_warning_of_ptxas(report: Report, launch: Launch):
+    """C7510 to C7515 above all: wgmma instructions that wait for each other."""
+    assert report.warnings == ()
+
+
+@every_product
+def test_operands_are_read_16_bytes_at_a_time(report: Report, launch: Launch):
+    if not is_even(launch):
+        pytest.skip("rows that are no multiple of 16 bytes")
+    tile = tile_of(launch)
+    # A thread's part of an operand, where the tile has less than 16 bytes for each.
+    parts = {side * tile.k * ITEMSIZES[launch.kind] // launch.variant.threads for side in (tile.m, tile.n)}
+    allowed = {min(max(part, 4), 16) for part in parts} | {16}
+    if launch.kind == "tf32" and launch.variant.arch >= 90:
+        # wgmma and tcgen05 take 32-bit operands along k only. Others are turned on their way to shared memory.
+        allowed.add(4)
+    widths = {x.bytes for loop in report.product_loops() for x in loop if x.base in GLOBAL_LOADS}
+    assert widths and widths <= allowed
+
+
+@every_launch
+def test_matrices_move_16_bytes_at_a_time(report: Report, launch: Launch):
+    if not matrices(launch) or not is_even(launch):
+        pytest.skip("no matrix, or one whose rows are no multiple of 16 bytes")
+    loads = [x.bytes for x in report.instructions if x.base in GLOBAL_LOADS]
+    stores = [x.bytes for x in report.instructions if x.base == "STG"]
+    assert 16 in stores
+    assert 16 in loads or launch.variant.name in PRODUCTS, "of products the test above"
+    narrow = [width for width in stores if width < 16]
+    assert len(narrow) <= VECTOR_STORES, "more than the numbers per feature, per row and per program"
