@@ -39,7 +39,7 @@ def gram_splits(n: int, ld: int, tile: Tile, itemsize: int, gpu: Gpu) -> tuple[i
 def forward(
     z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
 ) -> tuple[Tensor, ...]:
-    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, shifts, y, k; the last two (0,) without needs_backward."""
+    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, shifts, y, k; the last two are (0,) if not needed."""
     kind = operands(z_a.dtype)
     with on_device_of(z_a):
         y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)

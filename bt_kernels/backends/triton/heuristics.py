@@ -1,10 +1,10 @@
-"""Which tiles, warps and pipeline stages each kernel runs with: fixed by shape, operand type and device, in one table.
+"""Which tiles, warps and pipeline stages each kernel runs with: fixed by shape, operand type and device.
 
 Nothing is tuned at run time, so the same input gives the same bits in every process on the same kind of device.
 
-Where the numbers come from: the compiled code (no spills, 16-byte accesses, matrix instructions of the architecture;
-tests/triton/test_compiled.py reads it for every row) and a count of bytes and FLOPs. They have not been measured on a
-GPU yet.
+Where the numbers come from: the compiled code (no spills in loops, 16-byte accesses, matrix instructions of the
+architecture; tests/triton_compiled reads them for every row) and a count of bytes and FLOPs. They have not been
+measured on a GPU yet.
 """
 
 import functools
@@ -20,8 +20,8 @@ PANEL_BYTES = 24 << 20  # of gram_product's T, to stay in a 40 MB L2 beside y an
 PANEL_BYTES_AT_LEAST = 8 << 20  # whatever the embeddings' size
 FORCED_PANEL = 512  # rows of C at a time when correlation is forced with N < D
 
-# Cost of a split product beyond its steps of k, in steps: filling and draining the pipeline, and writing and reading
-# one partial tile.
+# Cost of a split product beyond its steps of k, in steps: filling and draining the pipeline, and writing and
+# reading one partial tile.
 SPLIT_FIXED, SPLIT_COMBINE = 6, 6
 BARRIER_BYTES = 16
 
@@ -60,9 +60,9 @@ class Block:
 # Operand types: 16 bits (bfloat16, float16), tf32 and ieee float32. The first row of a list that fits the device's
 # shared memory is taken; the last ones are for 64 KB (AMD) and 99 KB (sm_86, sm_89, sm_120).
 #
-# k is at least 16: Triton 3.6 refuses less. 128 x 128 tiles of products whose operands both lie along k, or that are only
-# stored, have 4 warps: with 8, Triton 3.6 makes each wgmma wait for the one before (ptxas C7515). 16 warps only where there
-# is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
+# k is at least 16: Triton 3.6 refuses less. 128 x 128 tiles of gram_tiles have 4 warps: with 8, Triton 3.6 makes each
+# wgmma wait for the one before (ptxas C7515), as it does in correlation_tiles, which has 128 x 256. 16 warps only
+# where there is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
 GRAM_TILES = {
     "16-bit": {
         512: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),
@@ -153,14 +153,14 @@ def split_factor(tiles: int, steps: int, slots: int, bytes_per_split: int, budge
 
 
 def panel_budget(n: int, d: int, itemsize: int) -> int:
-    """Bytes of gram_product's T: with y, K and dz no more than three times the embeddings, where that is not tiny."""
+    """Bytes of gram_product's T: with y, K and dz three times the embeddings at most, where that is not tiny."""
     left = 2 * n * (d - n) * itemsize
     return min(PANEL_BYTES, max(PANEL_BYTES_AT_LEAST, left))
 
 
 @functools.lru_cache(maxsize=1024)
 def panel_width(n: int, d: int, views: int, tile: Tile, slots: int, budget: int) -> int:
-    """Features of a gram_product panel: as many as fit the budget in bytes, less where that fills the last round better."""
+    """Features of a gram_product panel: as many as fit the budget, less where that fills the last round better."""
 
     def rounds(width: int) -> int:
         panels = -(-d // width)
