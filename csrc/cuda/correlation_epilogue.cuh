@@ -1,0 +1,98 @@
+// What is done with a finished tile of C = y_own^T y_other / N, wherever it was finished.
+//
+//     squares          sum of C_ij^2 over the block's part of the tile without the diagonal, float64
+//     row_squares      the same per row, over shares of kSquaresShare columns; column_squares per column, over shares of rows:
+//                      with C_ii^2 they make the q of the backward
+//     C                without its diagonal, which the backward has in float32, as the backward's operand
+//
+// The off-diagonal numbers themselves are summed, so there is no difference of sums here. Sums of at most 64 squares are
+// float32, whole blocks' are float64.
+#pragma once
+
+#include "cuda/gram_combine.cuh"
+#include "cuda/last_block.cuh"
+
+namespace bt::cuda {
+
+struct CorrelationOutputs {
+  float* row_squares;     // (shares of D, height) or null
+  float* column_squares;  // (shares of height, D) or null
+  void* c;                // (height, ldc) operands or null
+  int64_t ldc;
+  int64_t n, d;
+  int first_row, height;  // of C: a panel's, or 0 and D
+};
+
+// Of pieces [first, first + COLUMN_TILES) of each row of pieces; 8 of them are a share of the columns. Returns the thread's sum
+// of squares. shared: kWarps * kColumns floats. All workers.
+template <typename Product, bool TF32, int COLUMN_TILES>
+__device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragment<Product>::kRowTiles * COLUMN_TILES],
+                                                     const CorrelationOutputs& out, int tile_row, int tile_column,
+                                                     int first_piece, float* shared) {
+  using T = typename Product::Element;
+  using Pieces = Fragment<Product>;
+  constexpr int kShareTiles = kSquaresShare / 8, kWarpsPerShare = kSquaresShare / Product::kWarpRows;
+  static_assert(COLUMN_TILES % kShareTiles == 0 && kSquaresShare % Product::kWarpRows == 0);
+  const int within_row = tile_row + Pieces::first_row(), first_column = tile_column + Pieces::first_column() + 8 * first_piece;
+  const float per_sample = 1.0f / static_cast<float>(out.n);
+  T* c = static_cast<T*>(out.c);
+  double squares = 0;
+#pragma unroll
+  for (int share = 0; share < COLUMN_TILES / kShareTiles; ++share) {
+    float columns[kShareTiles][2] = {};
+    const int64_t columns_share = (first_column + 8 * share * kShareTiles) / kSquaresShare;
+#pragma unroll
+    for (int i = 0; i < 2 * Pieces::kRowTiles; ++i) {
+      const int within = within_row + 8 * i, row = out.first_row + within;
+      float sum = 0;
+#pragma unroll
+      for (int tile = 0; tile < kShareTiles; ++tile) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int column = first_column + 8 * (share * kShareTiles + tile) + e;
+          const bool exists = within < out.height && column < out.d;
+          const float product = d[4 * (i / 2 * COLUMN_TILES + share * kShareTiles + tile) + 2 * (i % 2) + e];
+          const float value = exists && row != column ? product * per_sample : 0.0f;
+          sum += value * value;
+          columns[tile][e] += value * value;
+          if (c != nullptr && exists) c[within * out.ldc + column] = as_operand<T, TF32>(value);
+        }
+      }
+      squares += static_cast<double>(sum);
+      const float total = sum_over_row(sum);
+      if (out.row_squares != nullptr && within < out.height && columns_share * kSquaresShare < out.d && lane_id() % 4 == 0) {
+        out.row_squares[columns_share * out.height + within] = total;
+      }
+    }
+    if (out.column_squares == nullptr) continue;
+#pragma unroll
+    for (int tile = 0; tile < kShareTiles; ++tile) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float total = sum_over_column(columns[tile][e]);
+        const int within = Pieces::first_column() + 8 * (first_piece + share * kShareTiles + tile) + e;
+        if (lane_id() < 4) shared[warp_id() / Pieces::kWarpsAcross * Product::kColumns + within] = total;
+      }
+    }
+  }
+  if (out.column_squares != nullptr) {
+    Product::sync_workers();
+    // Warps above each other, in their order, down to a share's end.
+    constexpr int kShares = Product::kRows / kSquaresShare;
+    for (int x = static_cast<int>(threadIdx.x); x < kShares * Product::kColumns; x += Product::kWorkers) {
+      const int share = x / Product::kColumns, within = x % Product::kColumns, piece = within % Product::kWarpColumns / 8;
+      const int64_t column = tile_column + within, rows_share = tile_row / kSquaresShare + share;
+      if (piece < first_piece || piece >= first_piece + COLUMN_TILES || column >= out.d ||
+          rows_share * kSquaresShare >= out.height) {
+        continue;
+      }
+      float sum = 0;
+      for (int w = 0; w < kWarpsPerShare; ++w) sum += shared[(share * kWarpsPerShare + w) * Product::kColumns + within];
+      out.column_squares[rows_share * out.d + column] = sum;
+    }
+    Product::sync_workers();
+  }
+  return squares;
+}
+
+}  // namespace bt::cuda

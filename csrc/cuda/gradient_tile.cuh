@@ -1,0 +1,174 @@
+// What the gradient's epilogues do with a tile of dz: rows of the product's tile are features, its columns samples.
+//
+//     own(i, j), other(i, j)   y_own and y_other where the thread's numbers of pieces (i, j) and (i, j + 1) are
+//     put(i, j, dz)            dz in the same place
+//
+// The product's tile is the transpose of z's, so that a feature's sum over the batch is a sum along a row of pieces: registers
+// and two shuffles. 16-bit numbers cross over in shared memory: whole rows of z and dz are moved 16 bytes at a time, and
+// ldmatrix transposes. float32 needs no detour: eight lanes move the 32 bytes of a sector.
+#pragma once
+
+#include "cuda/copy_tile.cuh"
+#include "cuda/instructions/matrix.cuh"
+
+namespace bt::cuda {
+
+// Of piece j + b / 2, the pair of samples in feature row g + 8 (b % 2): accumulators 2 (b % 2) and 2 (b % 2) + 1.
+struct FourPairs {
+  Pair pairs[4];
+};
+
+// dz and what its tile is made from.
+struct GradientPlace {
+  Matrix y;  // (2, N, D)
+  void* dz;  // (N, D)
+  int view;  // 0: dz is that of z_a
+  int first_feature, first_sample;
+};
+
+template <typename Product, typename T = typename Product::Element>
+class GradientTile {
+  using Pieces = Fragment<Product>;
+  using Tile = SharedTile<T, Product::kColumns, Product::kRows>;  // rows: samples
+
+ public:
+  static constexpr int kSharedBytes = 2 * Tile::kBytes;
+
+  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char* shared) : place_(place), shared_(shared) {}
+
+  // Starts to copy y_own and, if BOTH, y_other; ready() waits for them.
+  template <bool BOTH>
+  __device__ __forceinline__ void fetch() {
+    fetch_view(shared_, place_.view);
+    if (BOTH) fetch_view(shared_ + Tile::kBytes, 1 - place_.view);
+    copy_async_commit();
+  }
+  __device__ __forceinline__ void ready() {
+    copy_async_wait<0>();
+    Product::sync_workers();
+  }
+
+  __device__ __forceinline__ FourPairs own(int i, int j) const { return load(shared_, i, j); }
+  __device__ __forceinline__ FourPairs other(int i, int j) const { return load(shared_ + Tile::kBytes, i, j); }
+
+  // In place of y_own, which no other warp reads there.
+  __device__ __forceinline__ void put(int i, int j, const FourPairs& dz) {
+    uint32_t r[4];
+#pragma unroll
+    for (int b = 0; b < 4; ++b) r[b] = pack<T>(dz.pairs[b].low, dz.pairs[b].high);
+    if constexpr (Product::kStoresMatrices) {
+      store_matrix_x4_transposed(shared_ + Tile::offset(block_sample(j), block_feature(i)), r);
+    } else {
+#pragma unroll
+      for (int b = 0; b < 4; ++b) {
+        const int feature = Pieces::first_row() + 16 * i + 8 * (b % 2), sample = Pieces::first_column() + 8 * (j + b / 2);
+        *reinterpret_cast<uint16_t*>(shared_ + Tile::offset(sample, feature)) = static_cast<uint16_t>(r[b]);
+        *reinterpret_cast<uint16_t*>(shared_ + Tile::offset(sample + 1, feature)) = static_cast<uint16_t>(r[b] >> 16);
+      }
+    }
+  }
+
+  // All workers, after the last put.
+  __device__ __forceinline__ void finish() {
+    Product::sync_workers();
+    constexpr int kPiece = 16 / static_cast<int>(sizeof(T)), kAcross = Product::kRows / kPiece;
+    T* dz = static_cast<T*>(place_.dz);
+    const int64_t n = place_.y.rows, d = place_.y.columns;
+    // dz is (N, D) as it is: rows begin at 16 bytes only where D is a multiple of 8.
+    const bool wide = d % kPiece == 0 && reinterpret_cast<uintptr_t>(dz) % 16 == 0;
+    for (int piece = static_cast<int>(threadIdx.x); piece < Product::kColumns * kAcross; piece += Product::kWorkers) {
+      const int sample = piece / kAcross, feature = piece % kAcross * kPiece;
+      const int64_t row = place_.first_sample + sample, column = place_.first_feature + feature;
+      if (row >= n || column >= d) continue;
+      const Sixteen numbers = *reinterpret_cast<const Sixteen*>(shared_ + Tile::offset(sample, feature));
+      if (wide) {
+        *reinterpret_cast<Sixteen*>(dz + row * d + column) = numbers;
+      } else {
+        const T* from = reinterpret_cast<const T*>(shared_ + Tile::offset(sample, feature));
+        for (int e = 0; e < kPiece && column + e < d; ++e) dz[row * d + column + e] = from[e];
+      }
+    }
+  }
+
+ private:
+  struct alignas(16) Sixteen {
+    uint32_t words[4];
+  };
+
+  __device__ __forceinline__ void fetch_view(unsigned char* tile, int view) {
+    copy_tile<T, Product::kColumns, Product::kRows, Product::kWorkers>(tile, place_.y, view, place_.first_sample,
+                                                                        place_.first_feature);
+  }
+
+  // Where the calling lane's 16 bytes of the four blocks begin that ldmatrix and stmatrix move.
+  static __device__ __forceinline__ int block_sample(int j) {
+    return warp_id() % Pieces::kWarpsAcross * Product::kWarpColumns + 8 * j + 8 * (lane_id() / 16) + lane_id() % 8;
+  }
+  static __device__ __forceinline__ int block_feature(int i) {
+    return warp_id() / Pieces::kWarpsAcross * Product::kWarpRows + 16 * i + 8 * (lane_id() / 8 % 2);
+  }
+
+  static __device__ __forceinline__ FourPairs load(const unsigned char* tile, int i, int j) {
+    uint32_t r[4];
+    load_matrix_x4_transposed(r, tile + Tile::offset(block_sample(j), block_feature(i)));
+    return {{unpack<T>(r[0]), unpack<T>(r[1]), unpack<T>(r[2]), unpack<T>(r[3])}};
+  }
+
+  GradientPlace place_;
+  unsigned char* shared_;
+};
+
+// float32: straight from and to global memory.
+template <typename Product>
+class GradientTile<Product, float> {
+  using Pieces = Fragment<Product>;
+
+ public:
+  static constexpr int kSharedBytes = 0;
+
+  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char*) : place_(place) {}
+
+  template <bool BOTH>
+  __device__ __forceinline__ void fetch() {}
+  __device__ __forceinline__ void ready() {}
+  __device__ __forceinline__ void finish() {}
+
+  __device__ __forceinline__ FourPairs own(int i, int j) const { return load(place_.view, i, j); }
+  __device__ __forceinline__ FourPairs other(int i, int j) const { return load(1 - place_.view, i, j); }
+
+  __device__ __forceinline__ void put(int i, int j, const FourPairs& dz) {
+    float* out = static_cast<float*>(place_.dz);
+#pragma unroll
+    for (int b = 0; b < 4; ++b) {
+      const int64_t column = feature(i, b), row = sample(j, b);
+      if (column >= place_.y.columns) continue;
+      if (row < place_.y.rows) out[row * place_.y.columns + column] = dz.pairs[b].low;
+      if (row + 1 < place_.y.rows) out[(row + 1) * place_.y.columns + column] = dz.pairs[b].high;
+    }
+  }
+
+ private:
+  __device__ __forceinline__ int64_t feature(int i, int b) const {
+    return place_.first_feature + Pieces::first_row() + 16 * i + 8 * (b % 2);
+  }
+  __device__ __forceinline__ int64_t sample(int j, int b) const {
+    return place_.first_sample + Pieces::first_column() + 8 * (j + b / 2);
+  }
+
+  __device__ __forceinline__ FourPairs load(int view, int i, int j) const {
+    const float* y = static_cast<const float*>(place_.y.data) + view * place_.y.view_stride;
+    FourPairs found{};
+#pragma unroll
+    for (int b = 0; b < 4; ++b) {
+      const int64_t column = feature(i, b), row = sample(j, b);
+      if (column >= place_.y.columns) continue;
+      if (row < place_.y.rows) found.pairs[b].low = y[row * place_.y.row_stride + column];
+      if (row + 1 < place_.y.rows) found.pairs[b].high = y[(row + 1) * place_.y.row_stride + column];
+    }
+    return found;
+  }
+
+  GradientPlace place_;
+};
+
+}  // namespace bt::cuda

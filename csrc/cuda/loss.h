@@ -1,0 +1,101 @@
+// The CUDA backend's host side without torch: forward and backward of both formulations on raw pointers and a stream.
+//
+// Each call queues its kernels and returns; nothing waits for the GPU, allocates device memory by itself or changes its
+// inputs. Formulas: docs/mathematics.md. N samples, D features; every matrix is row-major.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/instructions/cuda.cuh"
+
+namespace bt::cuda {
+
+// How the operands of the matrix products are held and multiplied. Embeddings are float32 for the first two.
+enum class Operands { ieee, tf32, bfloat16, float16 };
+
+constexpr int64_t operand_bytes(Operands operands) { return operands == Operands::ieee || operands == Operands::tf32 ? 4 : 2; }
+
+// What tiles, splits and clusters depend on.
+struct Gpu {
+  int capability;  // 90 for 9.0
+  int multiprocessors;
+  int shared_bytes;  // largest shared memory of a block
+  int max_cluster;   // blocks of a cluster; 1: the GPU has none
+};
+
+struct Options {
+  double lambd, scale, eps;
+  bool unbiased;
+};
+
+// Device memory for intermediates: bytes aligned to 256, alive until all that the call queued has run.
+class Scratch {
+ public:
+  virtual ~Scratch() = default;
+  virtual void* take(int64_t bytes) = 0;
+
+  template <typename T>
+  T* take_array(int64_t count) {
+    return static_cast<T*>(take(count * static_cast<int64_t>(sizeof(T))));
+  }
+};
+
+// Two views' embeddings, (N, D) each, with any strides (in elements).
+struct Embeddings {
+  const void *z_a, *z_b;
+  int64_t n, d;
+  int64_t stride_an, stride_ad, stride_bn, stride_bd;
+};
+
+// Outputs of a forward, float32 scalars.
+struct Terms {
+  float *loss, *on_diagonal, *off_diagonal;
+};
+
+// Gradients of the three outputs, float32 scalars; null where an output was not used.
+struct Upstream {
+  const float *loss, *on_diagonal, *off_diagonal;
+};
+
+// Row stride of y, K and C in elements: whole 128-byte lines of 16-bit operands.
+constexpr int64_t row_stride(int64_t columns) { return (columns + 63) / 64 * 64; }
+
+// What both forwards leave for their backward.
+struct Standardized {
+  float* c_diagonal;  // (D,) C_ii of y before it was rounded
+  float* rstd;        // (2, D)
+  void* y;            // (2, N, row_stride(D)) operands; what is beyond D is not defined
+};
+
+struct GramSaved {
+  Standardized standardized;
+  float* shifts;  // (2,) trace(K_a) / N, trace(K_b) / N
+  void* k;        // (2, N, row_stride(N)) operands, (K - shift I) / unit; null: no gradient is needed
+};
+
+// Features whose squares of C are added up together in row_squares and column_squares.
+constexpr int64_t kSquaresShare = 64;
+
+// Null where no gradient is needed, and for N < D, where the backward computes C again by panels.
+struct CorrelationSaved {
+  Standardized standardized;
+  void* c;                // (D, row_stride(D)) operands, C without its diagonal
+  float* row_squares;     // (ceil(D / kSquaresShare), D) sums of C_ij^2, i != j, over shares of j
+  float* column_squares;  // (ceil(D / kSquaresShare), D) over shares of i
+};
+
+cudaError_t gram_forward(Operands, const Embeddings&, const Options&, const Terms&, const GramSaved&, Scratch&,
+                         const Gpu&, cudaStream_t);
+
+// dz_a, dz_b: (N, D) contiguous in the embeddings' dtype, null where not needed.
+cudaError_t gram_backward(Operands, const Upstream&, int64_t n, int64_t d, const Options&, const GramSaved&, void* dz_a,
+                          void* dz_b, Scratch&, const Gpu&, cudaStream_t);
+
+cudaError_t correlation_forward(Operands, const Embeddings&, const Options&, const Terms&, const CorrelationSaved&,
+                                Scratch&, const Gpu&, cudaStream_t);
+
+cudaError_t correlation_backward(Operands, const Upstream&, int64_t n, int64_t d, const Options&,
+                                 const CorrelationSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
+
+}  // namespace bt::cuda

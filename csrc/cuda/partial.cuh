@@ -1,0 +1,42 @@
+// Partial tiles of a split product in global memory, in the order of the registers that they come from: the kernel that
+// adds them has the same threads, so every access is 16 bytes per thread and 512 per warp, and no layout is converted.
+//
+//     partial[split][tile][piece][thread] of four float32; piece = row_tile * kColumnTiles + column_tile
+#pragma once
+
+#include "cuda/product.cuh"
+
+namespace bt::cuda {
+
+struct alignas(16) PartialPiece {
+  float x[4];
+};
+
+template <typename Product>
+__device__ __forceinline__ PartialPiece* partial_tile(float* partial, int64_t tile) {
+  return reinterpret_cast<PartialPiece*>(partial) + tile * (Product::kRows * Product::kColumns / 4) + threadIdx.x;
+}
+
+template <typename Product>
+__device__ __forceinline__ void store_partial(float* partial, int64_t tile, const float (&d)[Fragment<Product>::kValues]) {
+  PartialPiece* out = partial_tile<Product>(partial, tile);
+#pragma unroll
+  for (int piece = 0; piece < Fragment<Product>::kValues / 4; ++piece) {
+    const float* x = d + 4 * piece;
+    out[piece * Product::kWorkers] = {{x[0], x[1], x[2], x[3]}};
+  }
+}
+
+// The sum of a piece over all splits, in their order.
+template <typename Product>
+__device__ __forceinline__ PartialPiece add_partial(float* partial, int splits, int64_t tiles, int64_t tile, int piece) {
+  PartialPiece sum{};
+  for (int split = 0; split < splits; ++split) {
+    const PartialPiece part = partial_tile<Product>(partial, split * tiles + tile)[piece * Product::kWorkers];
+#pragma unroll
+    for (int v = 0; v < 4; ++v) sum.x[v] += part.x[v];
+  }
+  return sum;
+}
+
+}  // namespace bt::cuda

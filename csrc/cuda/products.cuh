@@ -1,0 +1,214 @@
+// Products for a family of tiles: instantiates the kernels and launches them.
+//
+// A family names the product that each kernel runs with:
+//
+//     FusedGram, FusedMultiply              standardize_gram: the tile, and how a warp multiplies it
+//     GramTiles, WideGramTiles              K up to kWideFrom samples, and beyond
+//     GramGradient, WideGramGradient        one kernel, up to what a portable cluster of the first holds, and beyond
+//     GramProduct                           by panels
+//     CorrelationTiles                      C
+//     RowGradient, ColumnGradient           with C's rows, with C's columns
+//     kTf32                                 operands are rounded to tf32
+#pragma once
+
+#include "cuda/correlation_combine.cuh"
+#include "cuda/correlation_gradient.cuh"
+#include "cuda/gram_product.cuh"
+#include "cuda/gram_tiles.cuh"
+#include "cuda/instructions/launch.cuh"
+#include "cuda/products.h"
+#include "cuda/standardize_gram.cuh"
+
+namespace bt::cuda {
+
+template <typename Family>
+class ProductsOf final : public Products {
+  static constexpr int64_t kWideFrom = 512;  // samples; from here on a tile's operands weigh more than its partial sums
+
+  // Calls f with a value of the product's type that fits.
+  template <typename F>
+  static auto with_gram_tiles(int64_t n, const F& f) {
+    return n > kWideFrom ? f(typename Family::WideGramTiles{}) : f(typename Family::GramTiles{});
+  }
+  template <typename F>
+  static auto with_gram_gradient(int64_t n, const F& f) {
+    using Narrow = typename Family::GramGradient;
+    return n > kPortableCluster * Narrow::kColumns ? f(typename Family::WideGramGradient{}) : f(Narrow{});
+  }
+
+  template <typename Product>
+  static TileShape shape_of(Product, const Gpu& gpu) {
+    return {Product::kRows, Product::kColumns, Product::kStep, gpu.multiprocessors * Product::kBlocksPerMultiprocessor};
+  }
+
+  // Blocks that have an operand in common on a GPU whose blocks can: two, where the grid is padded for it.
+  template <typename Product>
+  static constexpr int kPair = Product::kClusterShares ? 2 : 1;
+
+  template <typename Product, typename Arguments>
+  static cudaError_t run(void (*kernel)(Arguments), const Arguments& arguments, Product, int64_t blocks, int cluster,
+                         bool dependent, int shared_bytes, const Gpu& gpu, cudaStream_t stream) {
+    return launch(kernel, {blocks, Product::kThreads, shared_bytes, cluster, dependent && gpu.capability >= 90, stream},
+                  arguments);
+  }
+
+ public:
+  cudaError_t standardize_gram(const Embeddings& z, double eps, bool unbiased, const StandardizeOutputs& outputs, float* partial,
+                               int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
+    using Product = typename Family::FusedGram;
+    using T = typename Product::Element;
+    using Tile = SharedTile<T, Product::kRows, Product::kStep>;
+    constexpr int kShared = 2 * Tile::kBytes + standardize_statistics_bytes(sizeof(T));
+    const StandardizeGramArguments<T> arguments{
+        standardize_arguments<T>(z, eps, unbiased, outputs, z.n, static_cast<int>(z.n)), partial};
+    return run(standardize_gram_kernel<Product, typename Family::FusedMultiply, Family::kTf32>, arguments, Product{}, blocks, 1,
+               false, kShared, gpu, stream);
+  }
+
+  TileShape gram_shape(int64_t n, const Gpu& gpu) const override {
+    return with_gram_tiles(n, [&](auto product) { return shape_of(product, gpu); });
+  }
+
+  cudaError_t gram_tiles(const Matrix& y, float* partial, Splits splits, const Gpu& gpu, cudaStream_t stream) const override {
+    return with_gram_tiles(y.rows, [&](auto product) {
+      using Product = decltype(product);
+      constexpr GramTiles kTiles{Product::kRows, Product::kColumns};
+      GramTilesArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.rows, y)) return error;
+      if (const cudaError_t error = Product::make_b(&arguments.columns, y)) return error;
+      arguments.partial = partial, arguments.d = y.columns, arguments.share = splits.share;
+      arguments.tiles = kTiles.count(y.rows);
+      const int cluster = Product::kClusterShares ? kTiles.per_square() : 1;
+      return run(gram_tiles_kernel<Product>, arguments, product, int64_t{2} * splits.count * arguments.tiles, cluster, true,
+                 Product::kSharedBytes, gpu, stream);
+    });
+  }
+
+  int64_t gram_combine_blocks(int64_t n, bool fused) const override {
+    const auto blocks = [&](auto product) {
+      using Product = decltype(product);
+      constexpr GramTiles kTiles{Product::kRows, Product::kColumns};
+      return int64_t{kTiles.count(n)} * (Fragment<Product>::kValues / 4 / kSlice);
+    };
+    return fused ? blocks(typename Family::FusedGram{}) : with_gram_tiles(n, blocks);
+  }
+
+  cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu, cudaStream_t stream) const override {
+    const auto combine = [&](auto product) {
+      using Product = decltype(product);
+      return launch(gram_combine_kernel<Product, Family::kTf32>,
+                    {gram_combine_blocks(arguments.n, fused), Product::kWorkers, Product::kWorkers * static_cast<int>(sizeof(double)),
+                     1, gpu.capability >= 90, stream},
+                    arguments);
+    };
+    return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
+  }
+
+  int64_t gram_gradient_samples(const Gpu& gpu) const override {
+    using Wide = typename Family::WideGramGradient;
+    // A wider tile reaches as far with a portable cluster; the same tile only with a larger one.
+    const bool wider = Wide::kColumns > Family::GramGradient::kColumns;
+    const int64_t cluster = wider && gpu.max_cluster > kPortableCluster ? kPortableCluster : gpu.max_cluster;
+    return cluster * Wide::kColumns;
+  }
+
+  cudaError_t gram_gradient(const GramGradient& gradient, const Matrix& k, const Gpu& gpu, cudaStream_t stream) const override {
+    return with_gram_gradient(gradient.n, [&](auto product) {
+      using Product = decltype(product);
+      GramGradientArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.y, gradient.y)) return error;
+      if (const cudaError_t error = Product::make_b(&arguments.k, k)) return error;
+      arguments.gradient = gradient;
+      const int cluster = static_cast<int>(ceil_div(gradient.n, Product::kColumns));
+      return run(gram_gradient_kernel<Product>, arguments, product,
+                 gradient.views * ceil_div(gradient.d, Product::kRows) * cluster, cluster, false,
+                 gradient_shared_bytes<Product>(), gpu, stream);
+    });
+  }
+
+  using GramProduct = typename Family::GramProduct;
+
+  TileShape gram_product_shape(const Gpu& gpu) const override { return shape_of(GramProduct{}, gpu); }
+
+  int gram_product_sample_tiles(int64_t n) const override {
+    constexpr int kTiles = kPair<GramProduct>;
+    return static_cast<int>(ceil_div(n, GramProduct::kColumns * kTiles)) * kTiles;
+  }
+
+  cudaError_t gram_product(const Matrix& y, const Matrix& k, const Panel& panel, bool dependent, const Gpu& gpu,
+                           cudaStream_t stream) const override {
+    GramProductArguments<GramProduct> arguments{};
+    if (const cudaError_t error = GramProduct::make_a(&arguments.y, y)) return error;
+    if (const cudaError_t error = GramProduct::make_b(&arguments.k, k)) return error;
+    arguments.y_matrix = y;
+    arguments.product = panel.product, arguments.column_sums = panel.column_sums;
+    arguments.n = y.rows, arguments.ldt = panel.ldt;
+    arguments.width = panel.width, arguments.first_column = panel.first_column;
+    arguments.sample_tiles = gram_product_sample_tiles(y.rows), arguments.first_view = panel.first_view;
+    const int64_t blocks = int64_t{panel.views} * arguments.sample_tiles * (panel.width / GramProduct::kRows);
+    return run(gram_product_kernel<GramProduct>, arguments, GramProduct{}, blocks, kPair<GramProduct>, dependent,
+               gradient_shared_bytes<GramProduct>(), gpu, stream);
+  }
+
+  using CorrelationTiles = typename Family::CorrelationTiles;
+
+  TileShape correlation_shape(const Gpu& gpu) const override { return shape_of(CorrelationTiles{}, gpu); }
+
+  CorrelationGrid correlation_grid(int64_t height, int64_t columns) const override {
+    constexpr int kTiles = kPair<CorrelationTiles>;
+    return {static_cast<int>(ceil_div(height, CorrelationTiles::kRows * kTiles)) * kTiles,
+            static_cast<int>(ceil_div(columns, CorrelationTiles::kColumns)), 1};
+  }
+
+  int64_t correlation_blocks(const CorrelationGrid& grid) const override {
+    return grid.tiles() * (grid.splits > 1 ? kCombineSlices : 1);
+  }
+
+  cudaError_t correlation(const Matrix& y, const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const override {
+    CorrelationTilesArguments<CorrelationTiles> arguments{};
+    if (const cudaError_t error = CorrelationTiles::make_a(&arguments.own, y)) return error;
+    if (const cudaError_t error = CorrelationTiles::make_b(&arguments.other, y)) return error;
+    arguments.own_view = call.own_view, arguments.partial = call.partial, arguments.grid = call.grid;
+    arguments.share = call.share, arguments.outputs = call.outputs, arguments.sums = call.sums;
+    const cudaError_t error =
+        run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments, CorrelationTiles{},
+            call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>, call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
+    if (error != cudaSuccess || call.partial == nullptr) return error;
+    constexpr int kShared = kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
+    const CorrelationCombineArguments combine{call.partial, call.grid, call.outputs, call.sums};
+    return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32>,
+                  {correlation_blocks(call.grid), CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
+  }
+
+  int correlation_gradient_features() const override {
+    return Family::RowGradient::kRows * kPair<typename Family::RowGradient>;
+  }
+
+  cudaError_t correlation_gradient(const Matrix& y, const CorrelationGradientCall& call, const Gpu& gpu,
+                                   cudaStream_t stream) const override {
+    const auto run_with = [&](auto product) {
+      using Product = decltype(product);
+      CorrelationGradientArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.c, call.c)) return error;
+      if (const cudaError_t error = Product::make_b(&arguments.y, y)) return error;
+      arguments.y_matrix = y, arguments.upstream = call.upstream;
+      arguments.c_diagonal = call.c_diagonal, arguments.rstd = call.rstd, arguments.squares = call.squares;
+      arguments.dz = call.dz, arguments.shares = call.shares;
+      arguments.width = call.width, arguments.first_column = call.first_column;
+      arguments.feature_tiles =
+          static_cast<int>(ceil_div(call.width, Product::kRows * kPair<Product>)) * kPair<Product>;
+      arguments.sample_tiles = static_cast<int>(ceil_div(y.rows, Product::kColumns));
+      arguments.view = call.view, arguments.n = y.rows, arguments.d = y.columns;
+      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.correction = call.correction;
+      return run(correlation_gradient_kernel<Product>, arguments, product,
+                 int64_t{arguments.feature_tiles} * arguments.sample_tiles, kPair<Product>, call.dependent,
+                 gradient_shared_bytes<Product>(), gpu, stream);
+    };
+    return call.by_columns ? run_with(typename Family::ColumnGradient{}) : run_with(typename Family::RowGradient{});
+  }
+
+ private:
+  static constexpr int kCombineSlices = Fragment<CorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
+};
+
+}  // namespace bt::cuda

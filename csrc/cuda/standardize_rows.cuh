@@ -1,0 +1,248 @@
+// standardize, what a warp does with its rows of a column block: load, moments, y in place, store.
+//
+// A tile is the rows of one view in shared memory, as a box of 128-byte rows (shared_tile.h). Rows are the warps' own,
+// four to each in turn, and nothing here waits for another warp. A lane owns a 4-byte word of every row, two 16-bit
+// columns or one of float32: sums over the batch need no shuffles and little state, and a row is one access of the warp
+// without conflicts. Global memory is moved 16 bytes a lane, four rows at once.
+//
+// Moments are those of Chan, Golub and LeVeque's corrected two passes: about the mean as the first pass has it, with
+// what rounding left of it, `rest`, taken out again:
+//
+//     shift = sum x / n        u = (x - shift) / unit        mean = shift + unit sum u / n
+//     m2    = sum (x - mean)^2 = unit^2 (sum u^2 - (sum u)^2 / n)
+//
+// unit is the power of two below the largest |x|, or the squares would overflow beyond 1e19 and vanish below 1e-19. The
+// sums of one thread, of a hundred rows at most, are float32, everything that follows from them float64.
+#pragma once
+
+#include <type_traits>
+
+#include "cuda/instructions/copy_async.cuh"
+#include "cuda/instructions/numbers.cuh"
+#include "cuda/numeric.h"
+#include "cuda/schedule/standardize.h"
+
+namespace bt::cuda {
+
+template <typename T>
+constexpr int kWordColumns = 4 / static_cast<int>(sizeof(T));  // of a lane
+
+template <typename T>
+constexpr int kBlockColumns = column_block(static_cast<int>(sizeof(T)));
+
+struct alignas(16) SixteenBytes {
+  uint32_t words[4];
+};
+
+// The numbers of a word.
+template <typename T>
+struct Columns {
+  float x[kWordColumns<T>];
+
+  __device__ __forceinline__ float& operator[](int c) { return x[c]; }
+  __device__ __forceinline__ float operator[](int c) const { return x[c]; }
+};
+
+template <typename T>
+__device__ __forceinline__ Columns<T> columns_of(uint32_t word) {
+  if constexpr (kWordColumns<T> == 2) {
+    const Pair pair = unpack<T>(word);
+    return {{pair.low, pair.high}};
+  } else {
+    return {{float_of(word)}};
+  }
+}
+
+template <typename T, bool TF32>
+__device__ __forceinline__ uint32_t word_of(const Columns<T>& y) {
+  if constexpr (kWordColumns<T> == 2) {
+    return pack<T>(y[0], y[1]);
+  } else {
+    return bits_of(TF32 ? round_to_tf32(y[0]) : y[0]);
+  }
+}
+
+__device__ __forceinline__ int piece_row() { return kRowsAtOnce * warp_id() + lane_id() / 8; }
+__device__ __forceinline__ int piece_byte() { return lane_id() % 8 * 16; }
+
+// f(places) for the warp's rows among `rows`, four or one at a time: of the lane's words in a tile.
+template <typename F>
+__device__ __forceinline__ void for_each_word(int rows, F&& f) {
+  const int first = kRowsAtOnce * warp_id(), byte = 4 * lane_id(), whole = rows / kRoundRows * kRoundRows;
+  int place = swizzled(first, byte);
+#pragma unroll 1
+  for (int round = 0; round < whole; round += kRoundRows) {  // that all warps have in full
+    int places[kRowsAtOnce];
+#pragma unroll
+    for (int i = 0; i < kRowsAtOnce; ++i) places[i] = (place ^ i << 4) + i * kBoxBytes;  // swizzled(): first is a multiple of 4
+    f(places);
+    place += kRoundRows * kBoxBytes;
+  }
+#pragma unroll 1
+  for (int row = whole + first; row < rows && row < whole + first + kRowsAtOnce; ++row) {
+    const int places[1] = {swizzled(row, byte)};
+    f(places);
+  }
+}
+
+// f(place) for every 16 bytes of the warp's rows that are the lane's: byte piece_byte() of rows piece_row() + round.
+template <typename F>
+__device__ __forceinline__ void for_each_piece(int rows, F&& f) {
+  const int whole = rows / kRoundRows * kRoundRows, place = swizzled(piece_row(), piece_byte());
+#pragma unroll 4
+  for (int round = 0; round < whole; round += kRoundRows) f(place + round * kBoxBytes);
+  if (whole + piece_row() < rows) f(place + whole * kBoxBytes);
+}
+
+__device__ __forceinline__ uint32_t& word_at(unsigned char* tile, int place) {
+  return *reinterpret_cast<uint32_t*>(tile + place);
+}
+
+// z: its first row and column of the tile; columns (at least 1) exist, beyond them the tile is zero. Where rows are
+// aligned to 16 bytes the copies are asynchronous: the caller commits and waits.
+template <typename T>
+__device__ __forceinline__ void load_rows(unsigned char* tile, const T* z, int64_t stride_n, int64_t stride_d, int rows,
+                                          int columns) {
+  constexpr int kBytes = static_cast<int>(sizeof(T));
+  if (stride_d == 1 && stride_n % (16 / kBytes) == 0 && reinterpret_cast<uintptr_t>(z) % 16 == 0) {
+    const int there = columns * kBytes - piece_byte(), bytes = there < 0 ? 0 : there < 16 ? there : 16;
+    const T* source = z + piece_row() * stride_n + (there > 0 ? piece_byte() / kBytes : 0);
+    for_each_piece(rows, [&](int place) {
+      copy_async_16(tile + place, source, bytes);
+      source += kRoundRows * stride_n;
+    });
+  } else {
+    using Bits = std::conditional_t<kBytes == 2, uint16_t, uint32_t>;
+    const int column = lane_id() * kWordColumns<T>;
+    const Bits* source = reinterpret_cast<const Bits*>(z) + kRowsAtOnce * warp_id() * stride_n + column * stride_d;
+    int64_t offset = 0;
+    for_each_word(rows, [&](const auto& places) {
+      constexpr int kRows = sizeof(places) / sizeof(int);
+      uint32_t words[kRows]{};
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+        for (int c = 0; c < kWordColumns<T>; ++c) {
+          if (column + c < columns) words[i] |= static_cast<uint32_t>(source[offset + i * stride_n + c * stride_d]) << 16 * c;
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) word_at(tile, places[i]) = words[i];
+      offset += (kRows == 1 ? 1 : kRoundRows) * stride_n;
+    });
+  }
+}
+
+// 1 / x of a power of two within 2^-126 .. 2^126.
+__device__ __forceinline__ float inverse_power(float x) { return float_of(0x7F000000u - bits_of(x)); }
+
+// Of both views' columns, over some of the rows.
+template <int COLUMNS>
+struct ColumnMoments {
+  double mean[2 * COLUMNS], m2[2 * COLUMNS];
+};
+
+// Merges those of the warp's rows of the tiles into its own, in shared memory, which are of `before` rows so far.
+template <typename T>
+__device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], int rows, int64_t before,
+                                            ColumnMoments<kBlockColumns<T>>& moments) {
+  constexpr int kColumns = kWordColumns<T>;
+  const int count = static_cast<int>(rows_of_warp(rows, warp_id()));
+  const auto for_each_number = [&](auto&& f) {  // f(view, column, number), row by row
+    for_each_word(rows, [&](const auto& places) {
+      constexpr int kRows = sizeof(places) / sizeof(int);
+#pragma unroll
+      for (int i = 0; i < 2 * kRows; ++i) {
+        const Columns<T> x = columns_of<T>(word_at(tiles[i % 2], places[i / 2]));
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) f(i % 2, c, x[c]);
+      }
+    });
+  };
+  const float part = 1.0f / static_cast<float>(count);  // not used if there are none
+  float shift[2][kColumns]{}, largest[2][kColumns]{};
+  for_each_number([&](int view, int c, float x) {
+    shift[view][c] += x * part;  // of the parts: the sum of the numbers themselves could overflow
+    largest[view][c] = fmaxf(largest[view][c], fabsf(x));
+  });
+  float per_unit[2][kColumns], start[2][kColumns], sum[2][kColumns]{}, square[2][kColumns]{};
+#pragma unroll
+  for (int i = 0; i < 2 * kColumns; ++i) {
+    const int view = i % 2, c = i / 2;
+    per_unit[view][c] = inverse_power(power_of_two_below(largest[view][c]));
+    start[view][c] = shift[view][c] * per_unit[view][c];
+  }
+  for_each_number([&](int view, int c, float x) {
+    const float u = x * per_unit[view][c] - start[view][c];  // the product is exact
+    sum[view][c] += u;
+    square[view][c] += u * u;
+  });
+  const double n = count, per_n = count == 0 ? 0 : 1.0 / n;
+  const double share = count == 0 ? 0 : n / static_cast<double>(before + count);
+#pragma unroll
+  for (int i = 0; i < 2 * kColumns; ++i) {
+    const int view = i % 2, c = i / 2, column = view * kBlockColumns<T> + lane_id() * kColumns + c;
+    const double mean = before == 0 ? 0 : moments.mean[column], m2 = before == 0 ? 0 : moments.m2[column];
+    const double rest = sum[view][c] * per_n, scale = inverse_power(per_unit[view][c]);
+    const double within = square[view][c] - sum[view][c] * rest, delta = shift[view][c] + rest * scale - mean;
+    moments.mean[column] = mean + delta * share;
+    moments.m2[column] = m2 + (within < 0 ? 0 : within) * scale * scale + delta * delta * share * static_cast<double>(before);
+  }
+}
+
+// Of the columns of a lane: y = (x - mean) rstd - rest, rest = rstd times what rounding left of the mean.
+template <typename T>
+struct Standardization {
+  float mean[kWordColumns<T>], rstd[kWordColumns<T>], rest[kWordColumns<T>];
+};
+
+// Over rows of a warp: of y_a y_b per column, before and after the rounding, and of the rounded y_a^2 and y_b^2.
+template <typename T>
+struct ProductSums {
+  float c[kWordColumns<T>], c_rounded[kWordColumns<T>], traces[2];
+};
+
+// y in place of z; adds to sums.
+template <typename T, bool TF32>
+__device__ __forceinline__ void standardize_rows(unsigned char* const (&tiles)[2], int rows,
+                                                 const Standardization<T> (&columns)[2], ProductSums<T>& sums) {
+  for_each_word(rows, [&](const auto& places) {
+    constexpr int kRows = sizeof(places) / sizeof(int);
+    uint32_t words[2][kRows];  // all read before any is written
+#pragma unroll
+    for (int i = 0; i < 2 * kRows; ++i) words[i % 2][i / 2] = word_at(tiles[i % 2], places[i / 2]);
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      Columns<T> y[2], rounded[2];
+#pragma unroll
+      for (int view = 0; view < 2; ++view) {
+        const Standardization<T>& s = columns[view];
+        y[view] = columns_of<T>(words[view][i]);
+#pragma unroll
+        for (int c = 0; c < kWordColumns<T>; ++c) y[view][c] = (y[view][c] - s.mean[c]) * s.rstd[c] - s.rest[c];
+        words[view][i] = word_of<T, TF32>(y[view]);
+        rounded[view] = columns_of<T>(words[view][i]);
+        word_at(tiles[view], places[i]) = words[view][i];
+      }
+#pragma unroll
+      for (int c = 0; c < kWordColumns<T>; ++c) {
+        sums.c[c] += y[0][c] * y[1][c];
+        sums.c_rounded[c] += rounded[0][c] * rounded[1][c];
+        sums.traces[0] += rounded[0][c] * rounded[0][c];
+        sums.traces[1] += rounded[1][c] * rounded[1][c];
+      }
+    }
+  });
+}
+
+// y: the tile's first row and column in global memory, aligned to 16 bytes as its rows are.
+template <typename T>
+__device__ __forceinline__ void store_rows(const unsigned char* tile, T* y, int64_t ld, int rows) {
+  T* target = y + piece_row() * ld + piece_byte() / static_cast<int>(sizeof(T));
+  for_each_piece(rows, [&](int place) {
+    *reinterpret_cast<SixteenBytes*>(target) = *reinterpret_cast<const SixteenBytes*>(tile + place);
+    target += kRoundRows * ld;
+  });
+}
+
+}  // namespace bt::cuda
