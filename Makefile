@@ -1,10 +1,10 @@
 # Everything sets up its own .venv first: nothing has to be installed by hand but Python >= 3.10, make and, for the
-# C++ ops, a compiler.
+# C++ ops, a compiler, for the CUDA kernels the CUDA toolkit.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h)
+SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.* csrc/*/*/*.*)
 
 .PHONY: install pretrain test benchmark gpu-test gpu-bench info clean
 

@@ -1,9 +1,13 @@
-"""Builds the C++ ops where there is a compiler; without one the other backends install and info says why.
+"""Builds the C++ ops where there is a compiler and the CUDA kernels where there is nvcc and torch is a CUDA build;
+without them the other backends install and info says why.
 
 Environment:
-    BT_KERNELS_CPP   1: fail if the C++ ops cannot be built; 0: do not build them; unset: build where possible
-    CXX              the compiler (default: the first of c++, g++, clang++ on PATH)
-    MAX_JOBS         compiler processes at a time (default: from the cores and the free memory)
+    BT_KERNELS_CPP         1: fail if the C++ ops cannot be built; 0: do not build them; unset: where possible
+    BT_KERNELS_CUDA        the same for the CUDA kernels; 1 builds them beside a torch of another CUDA or of none too
+    CXX                    the compiler (default: the first of c++, g++, clang++ on PATH)
+    CUDA_HOME              the CUDA toolkit (default: that of nvcc on PATH, or /usr/local/cuda)
+    TORCH_CUDA_ARCH_LIST   the GPUs to build for (default: build_cuda.py's)
+    MAX_JOBS               compiler processes at a time (default: from the cores and the free memory)
 """
 
 import json
@@ -19,7 +23,11 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 REPORT = ROOT / "bt_kernels" / "_build_report.json"
-GIGABYTES_PER_COMPILER = 1.0  # torch's headers; measured peak 0.6 GB
+GIGABYTES_PER_COMPILER = 1.0  # torch's headers: measured peak 0.6 GB; nvcc: 1 GB
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
+# torch's stable ABI: one library for this torch and every later one.
+STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-DPy_LIMITED_API=0x030A0000"]
 
 try:
     import torch
@@ -29,6 +37,9 @@ except ImportError:
         "bt_kernels is built against the torch that is installed, and pip's build isolation hides it: "
         "install torch >= 2.11 first, then run pip install --no-build-isolation with the same arguments."
     )
+
+sys.path.insert(0, str(ROOT))  # which pip leaves out
+from build_cuda import CannotBuild, Objects, find_architectures, find_toolkit  # noqa: E402
 
 
 def find_compiler() -> str | None:
@@ -41,10 +52,25 @@ def reason_not_to_build(compiler: str | None) -> str | None:
     """Why the C++ ops are left out, in one sentence; None if they are to be built."""
     if os.environ.get("BT_KERNELS_CPP") == "0":
         return "BT_KERNELS_CPP=0 when the package was installed"
+    return no_compiler if compiler is None else None
+
+
+def plan_cuda(compiler: str | None) -> Objects:
+    """What nvcc is to build; raises CannotBuild with the reason if the CUDA kernels are left out."""
+    switch = os.environ.get("BT_KERNELS_CUDA")
+    if switch == "0":
+        raise CannotBuild("BT_KERNELS_CUDA=0 when the package was installed")
+    if switch != "1" and torch.version.cuda is None:
+        raise CannotBuild(f"the package was installed beside torch {torch.__version__}, a build without CUDA")
     if compiler is None:
-        wanted = os.environ.get("CXX", "c++, g++ or clang++")
-        return f"no C++ compiler was found ({wanted}) when the package was installed; install one, then the package again"
-    return None
+        raise CannotBuild(no_compiler)
+    toolkit = find_toolkit()
+    if switch != "1" and toolkit.version.split(".")[0] != torch.version.cuda.split(".")[0]:
+        raise CannotBuild(
+            f"the package was installed with nvcc {toolkit.version} beside torch {torch.__version__}, "
+            f"which is built with CUDA {torch.version.cuda}; CUDA_HOME names another toolkit"
+        )
+    return Objects(ROOT, toolkit, find_architectures(toolkit), compiler)
 
 
 def default_jobs() -> int:
@@ -64,37 +90,62 @@ def pybind11_include() -> str:
     return pybind11.get_include()
 
 
-def cpp_extensions() -> list[Extension]:
-    flags = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
-    include = [str(ROOT / "csrc")]
-    headers = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.h"))  # a change in one rebuilds
-    ops = CppExtension(
-        "bt_kernels._C",
-        sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("cpu/*.cpp")) + ["csrc/ops.cpp"],
-        include_dirs=include,
-        # torch's stable ABI: one library for this torch and every later one.
-        extra_compile_args=[*flags, "-DTORCH_TARGET_VERSION=0x020b000000000000", "-DPy_LIMITED_API=0x030A0000"],
-        depends=headers,
+def files(pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+
+
+def stable_library(name: str, folder: str, *sources: str, flags: list[str], **options) -> Extension:
+    """bt_kernels.name from the folder's .cpp files and the others, built again when a header there changes."""
+    return CppExtension(
+        f"bt_kernels.{name}",
+        [*files(f"{folder}/*.cpp"), *sources],
+        include_dirs=[str(ROOT / "csrc")],
+        extra_compile_args=[*FLAGS, *WARNINGS, *STABLE_ABI, *flags],
+        depends=files(f"{folder}/**/*.*h"),
         py_limited_api=True,
+        **options,
     )
+
+
+def cpp_extensions() -> list[Extension]:
     host = Extension(
         "bt_kernels._host",
-        ["csrc/host/module.cpp"],
-        include_dirs=[*include, pybind11_include()],
-        depends=headers,
-        extra_compile_args=flags,
+        ["csrc/host/module.cpp", "csrc/host/cuda_schedule.cpp"],
+        include_dirs=[str(ROOT / "csrc"), pybind11_include()],
+        depends=files("csrc/**/*.h"),
+        extra_compile_args=[*FLAGS, *WARNINGS],
         language="c++",
     )
-    return [ops, host]
+    return [stable_library("_C", "csrc/cpu", "csrc/ops.cpp", flags=[]), host]
+
+
+def cuda_extension(objects: Objects) -> Extension:
+    return stable_library(
+        "_CUDA",
+        "csrc/cuda",
+        flags=[word for path in objects.toolkit.include_dirs for word in ("-isystem", path)],
+        extra_objects=[str(path) for path in objects.paths.values()],
+        library_dirs=objects.toolkit.library_dirs,
+        libraries=["cudart_static", "rt", "pthread", "dl"],
+        # The current stream is libtorch_cuda's, found through libtorch and not there where this is linked beside a
+        # torch without CUDA.
+        extra_link_args=["-Wl,--push-state,--no-as-needed", "-ltorch", "-Wl,--pop-state"],
+    )
 
 
 def write_report() -> None:
     """What bt_kernels.info will say of this build; and no library of an earlier build beside a report without one."""
     report = {"torch": torch.__version__, "python": platform.python_version()}
-    report |= {"cpp_missing": missing} if missing else {"compiler": compiler}
+    report |= {"cpp_missing": cpp_missing} if cpp_missing else {"compiler": compiler}
+    if cuda is None:
+        report["cuda_missing"] = cuda_missing
+    else:
+        report["nvcc"] = cuda.toolkit.version
+        report["cuda"] = ".".join(cuda.toolkit.version.split(".")[:2])
+        report["cuda_architectures"] = [str(architecture) for architecture in cuda.architectures]
     REPORT.write_text(json.dumps(report, indent=2) + "\n")
-    if missing:
-        for stale in REPORT.parent.glob("_*.so"):
+    for library, missing in (("_C", cpp_missing), ("_host", cpp_missing), ("_CUDA", cuda_missing)):
+        for stale in REPORT.parent.glob(f"{library}.*so") if missing else ():
             stale.unlink()
 
 
@@ -109,24 +160,51 @@ class BuildOps(BuildExtension):
         write_report()
         try:
             super().run()
+        except CannotBuild as error:
+            sys.exit(
+                f"bt_kernels: {error} (its messages are above). BT_KERNELS_CUDA=0 installs the other backends "
+                "without the CUDA kernels; CUDA_HOME chooses another toolkit, CXX another compiler for nvcc."
+            )
         except Exception as error:
             sys.exit(
-                f"{error}\nbt_kernels: {compiler} could not build the C++ ops (its messages are above). "
-                "BT_KERNELS_CPP=0 installs the other backends without them; CXX chooses another compiler."
+                f"{error}\nbt_kernels: {compiler} could not build the C++ side (its messages are above). "
+                "BT_KERNELS_CPP=0 and BT_KERNELS_CUDA=0 install the other backends without it; "
+                "CXX chooses another compiler."
             )
+
+    def build_extensions(self) -> None:
+        if cuda is not None:
+            cuda.compile(int(os.environ["MAX_JOBS"]))
+            for extension in self.extensions:  # not before: what an extension depends on is packed into an sdist
+                extension.depends += extension.extra_objects
+        super().build_extensions()
 
 
 compiler = find_compiler()
-missing = reason_not_to_build(compiler)
-if missing and os.environ.get("BT_KERNELS_CPP") == "1":
-    sys.exit(f"BT_KERNELS_CPP=1 asks for the C++ ops, but {missing}.")
-if missing:
-    print(f"bt_kernels: the cpu backend is left out: {missing}.", file=sys.stderr)
-else:
+wanted = os.environ.get("CXX", "c++, g++ or clang++")
+no_compiler = f"no C++ compiler was found ({wanted}) when the package was installed"
+no_compiler += "; install one, then the package again"
+cpp_missing = reason_not_to_build(compiler)
+try:
+    cuda, cuda_missing = plan_cuda(compiler), None
+except CannotBuild as reason:
+    cuda, cuda_missing = None, str(reason)
+for switch, what, missing in (
+    ("BT_KERNELS_CPP", "the C++ ops", cpp_missing),
+    ("BT_KERNELS_CUDA", "the CUDA kernels", cuda_missing),
+):
+    if missing and os.environ.get(switch) == "1":
+        sys.exit(f"{switch}=1 asks for {what}, but {missing}.")
+for backend, missing in (("cpu", cpp_missing), ("cuda", cuda_missing)):
+    if missing:
+        print(f"bt_kernels: the {backend} backend is left out: {missing}.", file=sys.stderr)
+
+extensions = ([] if cpp_missing else cpp_extensions()) + ([] if cuda is None else [cuda_extension(cuda)])
+if extensions:
     os.environ.setdefault("CXX", compiler)  # what torch's build would otherwise take for granted is c++
     os.environ.setdefault("MAX_JOBS", str(default_jobs()))
 
 setup(
-    ext_modules=[] if missing else cpp_extensions(),
-    cmdclass={"build_py": BuildPython} | ({} if missing else {"build_ext": BuildOps}),
+    ext_modules=extensions,
+    cmdclass={"build_py": BuildPython} | ({"build_ext": BuildOps} if extensions else {}),
 )

@@ -8,14 +8,22 @@ from types import ModuleType
 REPORT = Path(__file__).parent / "_build_report.json"
 
 
-def read_build_report() -> dict[str, str]:
+def read_build_report() -> dict[str, str | list[str]]:
     """The report as setup.py wrote it; empty if the package was never built."""
     return json.loads(REPORT.read_text()) if REPORT.exists() else {}
 
 
+NOT_BUILT = "the package was not built; install it with pip (README)"
+
+
 def why_not_built() -> str:
     """Why there is no C++ library, in one sentence."""
-    return read_build_report().get("cpp_missing", "the package was not built; install it with pip (README)")
+    return read_build_report().get("cpp_missing", NOT_BUILT)
+
+
+def why_no_cuda() -> str:
+    """Why there is no library of CUDA kernels, in one sentence."""
+    return read_build_report().get("cuda_missing", NOT_BUILT)
 
 
 def host_module() -> ModuleType | None:

@@ -11,14 +11,17 @@ from bt_kernels.version import __version__
 
 
 def build_lines() -> list[str]:
-    """What setup.py built, with which compiler, against which torch."""
+    """What setup.py built, with which compilers, against which torch."""
     report, host = read_build_report(), host_module()
-    if host is None:
-        return ["C++ ops: not built"]
-    return [
-        f"C++ ops: built by {host.compiler()} against torch {report.get('torch', 'unknown')}",
-        f"CPU instruction sets: {host.instruction_sets()}",
-    ]
+    lines = ["C++ ops: not built"]
+    if host is not None:
+        lines = [
+            f"C++ ops: built by {host.compiler()} against torch {report.get('torch', 'unknown')}",
+            f"CPU instruction sets: {host.instruction_sets()}",
+        ]
+    if "cuda_architectures" not in report:
+        return [*lines, "CUDA kernels: not built"]
+    return [*lines, f"CUDA kernels: built by nvcc {report['nvcc']} for {' '.join(report['cuda_architectures'])}"]
 
 
 def main() -> int:

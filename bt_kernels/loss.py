@@ -85,7 +85,8 @@ def barlow_twins_loss(
         eps: added to the variance inside the square root.
         unbiased: divide the variance by N - 1 (C is divided by N all the same).
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
-        backend: "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that works here.
+        backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that
+            works here.
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
 
     Returns:

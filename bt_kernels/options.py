@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 
 FORMULATIONS = ("auto", "correlation", "gram")
-BACKENDS = ("auto", "triton", "cpu", "eager")
+BACKENDS = ("auto", "cuda", "triton", "cpu", "eager")
 
 
 @dataclass(frozen=True)

@@ -28,19 +28,27 @@ hypothesis.settings.register_profile("interpreted", hypothesis.settings.get_prof
 
 # What is collected where. Folders, and files of this folder: those of the C++ ops, of the build and of plain
 # Python run with the CPU's tests alone. What is left out for one backend or device inside a file has a mark
-# (pyproject.toml), and a float64 parameter is left out for the triton backend, which refuses it.
+# (pyproject.toml), and a float64 parameter is left out for the backends that refuse it.
 CPU_ONLY = {
-    "benchmarks", "trainer", "triton_compiled",
-    "test_info.py", "test_install.py", "test_memory.py", "test_ops.py", "test_options.py", "test_reference.py",
-    "test_registry.py", "test_rounded_operands.py", "test_schedule.py",
+    "benchmarks", "cuda_compiled", "trainer", "triton_compiled",
+    "test_info.py", "test_install.py", "test_install_cuda.py", "test_memory.py", "test_ops.py", "test_options.py",
+    "test_reference.py", "test_registry.py", "test_rounded_operands.py", "test_schedule.py",
 }  # fmt: skip
-TRITON_ONLY = {"test_tf32.py", "test_triton_ops.py", "test_triton_paths.py"}
+TRITON_ONLY = {"test_triton_ops.py", "test_triton_paths.py"}
+EMULATED_ONLY = {"cuda_emulated", "test_cuda_paths.py"}
+NARROW_ONLY = {"test_tf32.py", *TRITON_ONLY}  # there, the eager backend is left out
 LEFT_OUT = {
-    "cpu": {"gpu", "test_interpreter_bf16.py"} | TRITON_ONLY,
-    "interpreter": {"gpu", "test_diagnostics.py", "test_module.py"} | CPU_ONLY,
-    "cuda": {"test_interpreter_bf16.py"} | CPU_ONLY,
+    "cpu": {"gpu", "test_interpreter_bf16.py", "test_cuda_ops.py", *NARROW_ONLY, *EMULATED_ONLY},
+    "interpreter": {"gpu", "test_diagnostics.py", "test_module.py", "test_cuda_ops.py", *EMULATED_ONLY, *CPU_ONLY},
+    "emulated": {"gpu", "test_interpreter_bf16.py", "test_diagnostics.py", "test_module.py", *TRITON_ONLY, *CPU_ONLY},
+    "cuda": {"test_interpreter_bf16.py", *EMULATED_ONLY, *CPU_ONLY},
 }
-MARKS_LEFT_OUT = {"cpu": set(), "interpreter": {"cpu_only", "not_interpreted"}, "cuda": {"cpu_only"}}
+MARKS_LEFT_OUT = {
+    "cpu": set(),
+    "interpreter": {"cpu_only", "not_interpreted"},
+    "emulated": {"cpu_only", "not_interpreted"},
+    "cuda": {"cpu_only"},
+}
 
 
 def pytest_addoption(parser):
@@ -48,7 +56,7 @@ def pytest_addoption(parser):
         "--device",
         choices=tuple(target.BACKENDS),
         default="cpu",
-        help="the backends cpu and eager; triton on CPU tensors; or triton and eager on a GPU",
+        help="the backends cpu and eager; triton or cuda on CPU tensors; or all that there are on a GPU",
     )
 
 
@@ -61,11 +69,26 @@ def pytest_configure(config):
     if device == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device cuda needs a GPU, and torch sees none")
     target.choose(device)
+    if device == "emulated":
+        emulate_cuda(config)
     if device == "interpreter":  # numpy warns where a GPU goes on with Inf or NaN
         config.addinivalue_line("filterwarnings", "ignore::RuntimeWarning:triton.runtime.interpreter")
     if device == "cuda":  # cuBLAS wants it for torch.use_deterministic_algorithms, before its first product
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     hypothesis.settings.load_profile(target.few("suite", "interpreted"))
+
+
+def emulate_cuda(config) -> None:
+    """Builds the kernels for the CPU, where they are not there from an earlier run, and loads them."""
+    from cuda_emulated.build import BuildError, build
+
+    from bt_kernels.backends import cuda
+
+    try:
+        target.set_emulated_library(build(config.cache.mkdir("cuda_emulated")))
+    except BuildError as error:
+        raise pytest.UsageError(f"--device emulated: {error}") from None
+    cuda.emulate(target.emulated_library())
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -77,9 +100,12 @@ def left_out(item) -> bool:
     if any(item.get_closest_marker(mark) for mark in MARKS_LEFT_OUT[target.name()]):
         return True
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    if parameters.get("backend") != "triton":
-        return "backend" in parameters and item.path.name in TRITON_ONLY
-    return parameters.get("dtype") == torch.float64 or item.get_closest_marker("not_triton") is not None
+    backend = parameters.get("backend")
+    if backend not in target.NARROW:
+        return backend is not None and (item.path.name in NARROW_ONLY or item.path.parent.name == "gpu")
+    if backend != "triton" and item.path.name in TRITON_ONLY:
+        return True
+    return parameters.get("dtype") == torch.float64 or item.get_closest_marker("not_narrow") is not None
 
 
 def pytest_collection_modifyitems(config, items):
@@ -96,8 +122,10 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def backend(request) -> str:
     ok, reason = availabilities(target.device())[request.param]
-    if not ok and request.param == "triton":
-        pytest.fail(f"the triton backend does not work on {target.device()}: {reason}")
+    if not ok and request.param == "cuda" and target.name() == "cuda" and shutil.which("nvcc") is None:
+        pytest.skip(reason)
+    if not ok and request.param in target.NARROW:
+        pytest.fail(f"the {request.param} backend does not work on {target.device()}: {reason}")
     if not ok and "BT_KERNELS_CPP=0" not in reason and any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.fail(f"there is a C++ compiler here, but the {request.param} backend does not work: {reason}")
     if not ok:
@@ -119,15 +147,15 @@ def terms(backend, formulation):
 @pytest.fixture
 def widest(backend) -> torch.dtype:
     """The widest dtype that this backend takes."""
-    return torch.float32 if backend == "triton" else torch.float64
+    return torch.float32 if backend in target.NARROW else torch.float64
 
 
 @pytest.fixture
 def narrow_products(backend, formulation):
-    """What this backend rounds before its products: the triton backend the operands, the others nothing."""
+    """What this backend rounds before its products: those for GPUs the operands, the others nothing."""
     from accuracy import NarrowProducts  # not above: inputs.py asks for the device, and so what imports it
 
-    return NarrowProducts(formulation) if backend == "triton" else None
+    return NarrowProducts(formulation) if backend in target.NARROW else None
 
 
 @pytest.fixture

@@ -3,17 +3,27 @@
 cpu           the cpu and eager backends
 interpreter   the triton backend, its kernels run by Triton's interpreter on CPU tensors: right and wrong are the
               same as on a GPU, a launch takes about 30 ms
-cuda          the triton and eager backends on the GPU
+emulated      the cuda backend, its kernels compiled for the CPU, where each thread of a GPU is run (cuda_emulated/)
+cuda          the cuda, triton and eager backends on the GPU
 """
 
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-BACKENDS = {"cpu": ("cpu", "eager"), "interpreter": ("triton",), "cuda": ("triton", "eager")}
+BACKENDS = {
+    "cpu": ("cpu", "eager"),
+    "interpreter": ("triton",),
+    "emulated": ("cuda",),
+    "cuda": ("cuda", "triton", "eager"),
+}
+# Their kernels take what a GPU's matrix units take: no float64, and 16-bit operands as they are.
+NARROW = ("cuda", "triton")
 T = TypeVar("T")
 
 _chosen = "cpu"
+_emulated_library: Path
 
 
 def choose(name: str) -> None:
@@ -30,12 +40,22 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if _chosen == "cuda" else torch.device("cpu")
 
 
-def few(all_of_them: T, interpreted: T) -> T:
-    """The second in the interpreter, where a run of the loss takes a fifth of a second."""
-    return interpreted if _chosen == "interpreter" else all_of_them
+def set_emulated_library(library: Path) -> None:
+    global _emulated_library
+    _emulated_library = library
+
+
+def emulated_library() -> Path:
+    """The kernels compiled for the CPU, with --device emulated."""
+    return _emulated_library
+
+
+def few(all_of_them: T, on_a_cpu: T) -> T:
+    """The second where a GPU's kernels run on a CPU and a run of the loss takes a fifth of a second."""
+    return on_a_cpu if _chosen in ("interpreter", "emulated") else all_of_them
 
 
 def few_kinds(all_of_them: T, for_triton: T) -> T:
-    """The second wherever Triton's kernels run: on a GPU each is compiled again for each kind of dtype, shape and
-    stride, which takes a second."""
+    """The second wherever a GPU's kernels run: Triton's are compiled again for each kind of dtype, shape and stride,
+    which takes a second on a GPU."""
     return all_of_them if _chosen == "cpu" else for_triton

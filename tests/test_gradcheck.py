@@ -4,7 +4,7 @@ import pytest
 import torch
 from inputs import SMALL_SHAPES, views
 
-pytestmark = pytest.mark.not_triton("float64")
+pytestmark = pytest.mark.not_narrow("float64")
 
 
 @pytest.mark.parametrize("shape", [(2, 3), *SMALL_SHAPES], ids=str)

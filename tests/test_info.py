@@ -26,12 +26,23 @@ def test_says_what_was_not_built(monkeypatch, capsys):
     assert "C++ ops: not built" in capsys.readouterr().out
 
 
+def test_says_which_gpus_the_cuda_kernels_were_built_for(monkeypatch, tmp_path):
+    report = tmp_path / "report.json"
+    monkeypatch.setattr(build_report, "REPORT", report)
+    report.write_text(json.dumps({"cuda_missing": "no nvcc was found"}))
+    assert info.build_lines()[-1] == "CUDA kernels: not built"
+    report.write_text(json.dumps({"nvcc": "13.0.88", "cuda": "13.0", "cuda_architectures": ["8.0", "12.0+PTX"]}))
+    assert info.build_lines()[-1] == "CUDA kernels: built by nvcc 13.0.88 for 8.0 12.0+PTX"
+
+
 def test_reason_comes_from_the_build_report(monkeypatch, tmp_path):
     report = tmp_path / "report.json"
     monkeypatch.setattr(build_report, "REPORT", report)
-    assert "not built" in build_report.why_not_built()
-    report.write_text(json.dumps({"torch": "2.11.0", "cpp_missing": "the compiler was on holiday"}))
+    assert "not built" in build_report.why_not_built() and "not built" in build_report.why_no_cuda()
+    missing = {"cpp_missing": "the compiler was on holiday", "cuda_missing": "nvcc was ill"}
+    report.write_text(json.dumps({"torch": "2.11.0", **missing}))
     assert build_report.why_not_built() == "the compiler was on holiday"
+    assert build_report.why_no_cuda() == "nvcc was ill"
     assert build_report.read_build_report()["torch"] == "2.11.0"
 
 

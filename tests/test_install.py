@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("setup.py", "pyproject.toml", "LICENSE", "README.md", "bt_kernels", "csrc")
+SOURCES = ("setup.py", "build_cuda.py", "pyproject.toml", "LICENSE", "README.md", "bt_kernels", "csrc")
 NOT_SOURCES = shutil.ignore_patterns("*.so", "_build_report.json", "__pycache__", "*.egg-info", "build")
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -48,9 +48,11 @@ def copy_of_sources(folder: Path) -> Path:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's, without what would choose a compiler or a Python path for the build."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("CXX", "CC", "BT_KERNELS_CPP", "PYTHONPATH")}
-    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"} | changes
+    """This process's, without what would choose a compiler or a Python path for the build, and without the CUDA
+    kernels, which take their time (test_install_cuda.py)."""
+    chosen = ("CXX", "CC", "BT_KERNELS_CPP", "PYTHONPATH", "CUDA_HOME", "TORCH_CUDA_ARCH_LIST", "NVCC_CCBIN")
+    kept = {k: v for k, v in os.environ.items() if k not in chosen}
+    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "BT_KERNELS_CUDA": "0"} | changes
 
 
 def without_compilers(folder: Path) -> str:
@@ -110,6 +112,8 @@ def test_wheel_with_a_compiler(tmp_path):
     found, info = use(target, tmp_path)
     assert found["error"] is None and found["auto"] == "cpu"
     assert info_line(info, "cpu")[1] == "ok" and "C++ ops: built by" in info
+    assert info_line(info, "cuda")[1:] == ["no", "BT_KERNELS_CUDA=0 when the package was installed"]
+    assert "CUDA kernels: not built" in info
     assert (target / "bt_kernels" / "trainer" / "__init__.py").exists()
     # The package and its metadata, and nothing else, in site-packages.
     assert {path.name.split("-")[0] for path in target.iterdir()} == {"bt_kernels"}
@@ -171,4 +175,5 @@ def test_sdist_holds_what_a_build_needs(tmp_path):
     with tarfile.open(archive) as opened:
         packed = {name.partition("/")[2] for name in opened.getnames()}
     assert {path.relative_to(tree).as_posix() for path in (tree / "csrc").rglob("*.*")} <= packed
+    assert {"setup.py", "build_cuda.py", "pyproject.toml"} <= packed
     assert "bt_kernels/_build_report.json" not in packed

@@ -58,7 +58,7 @@ def test_loss_is_made_of_the_terms(terms, widest, shape):
     torch.testing.assert_close(loss, made, rtol=4 * torch.finfo(widest).eps, atol=0)
 
 
-@pytest.mark.not_triton("multiplies 16-bit embeddings as they are")
+@pytest.mark.not_narrow("multiplies 16-bit embeddings as they are")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
 def test_16_bit_embeddings_are_computed_in_float32(terms, shape, dtype):

@@ -18,7 +18,7 @@ from bt_kernels.options import LossOptions
 
 
 def load_library() -> Availability:
-    libraries = sorted((Path(__file__).parent.parent).glob("_C*.so"))
+    libraries = sorted((Path(__file__).parent.parent).glob("_C.*so"))
     if not libraries:
         return Availability(False, why_not_built())
     try:

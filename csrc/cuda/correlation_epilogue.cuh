@@ -23,6 +23,16 @@ struct CorrelationOutputs {
   int first_row, height;  // of C: a panel's, or 0 and D
 };
 
+// Two numbers next to each other, aligned to their size.
+template <typename T, bool TF32>
+__device__ __forceinline__ void store_operands(T* out, float low, float high) {
+  if constexpr (sizeof(T) == 2) {
+    *reinterpret_cast<uint32_t*>(out) = pack<T>(low, high);
+  } else {
+    *reinterpret_cast<Pair*>(out) = {as_operand<T, TF32>(low), as_operand<T, TF32>(high)};
+  }
+}
+
 // Of pieces [first, first + COLUMN_TILES) of each row of pieces; 8 of them are a share of the columns. Returns the thread's sum
 // of squares. shared: kWarps * kColumns floats. All workers.
 template <typename Product, bool TF32, int COLUMN_TILES>
@@ -47,15 +57,19 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
       float sum = 0;
 #pragma unroll
       for (int tile = 0; tile < kShareTiles; ++tile) {
+        const int column = first_column + 8 * (share * kShareTiles + tile);
+        float values[2];
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const int column = first_column + 8 * (share * kShareTiles + tile) + e;
-          const bool exists = within < out.height && column < out.d;
+          const bool kept = within < out.height && column + e < out.d && row != column + e;
           const float product = d[4 * (i / 2 * COLUMN_TILES + share * kShareTiles + tile) + 2 * (i % 2) + e];
-          const float value = exists && row != column ? product * per_sample : 0.0f;
-          sum += value * value;
-          columns[tile][e] += value * value;
-          if (c != nullptr && exists) c[within * out.ldc + column] = as_operand<T, TF32>(value);
+          values[e] = kept ? product * per_sample : 0.0f;
+          sum += values[e] * values[e];
+          columns[tile][e] += values[e] * values[e];
+        }
+        // The second may lie beyond D, in the padding of the row: rows are a multiple of two long.
+        if (c != nullptr && within < out.height && column < out.d) {
+          store_operands<T, TF32>(c + within * out.ldc + column, values[0], values[1]);
         }
       }
       squares += static_cast<double>(sum);

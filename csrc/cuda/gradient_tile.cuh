@@ -57,7 +57,7 @@ class GradientTile {
 #pragma unroll
     for (int b = 0; b < 4; ++b) r[b] = pack<T>(dz.pairs[b].low, dz.pairs[b].high);
     if constexpr (Product::kStoresMatrices) {
-      store_matrix_x4_transposed(shared_ + Tile::offset(block_sample(j), block_feature(i)), r);
+      store_matrix_x4_transposed(shared_ + block_offset(i, j), r);
     } else {
 #pragma unroll
       for (int b = 0; b < 4; ++b) {
@@ -101,16 +101,15 @@ class GradientTile {
   }
 
   // Where the calling lane's 16 bytes of the four blocks begin that ldmatrix and stmatrix move.
-  static __device__ __forceinline__ int block_sample(int j) {
-    return warp_id() % Pieces::kWarpsAcross * Product::kWarpColumns + 8 * j + 8 * (lane_id() / 16) + lane_id() % 8;
-  }
-  static __device__ __forceinline__ int block_feature(int i) {
-    return warp_id() / Pieces::kWarpsAcross * Product::kWarpRows + 16 * i + 8 * (lane_id() / 8 % 2);
+  static __device__ __forceinline__ int block_offset(int i, int j) {
+    const int sample = warp_id() % Pieces::kWarpsAcross * Product::kWarpColumns + 8 * (lane_id() / 16);
+    const int feature = warp_id() / Pieces::kWarpsAcross * Product::kWarpRows + 8 * (lane_id() / 8 % 2);
+    return Tile::offset(sample + 8 * j, lane_id() % 8, feature + 16 * i);
   }
 
   static __device__ __forceinline__ FourPairs load(const unsigned char* tile, int i, int j) {
     uint32_t r[4];
-    load_matrix_x4_transposed(r, tile + Tile::offset(block_sample(j), block_feature(i)));
+    load_matrix_x4_transposed(r, tile + block_offset(i, j));
     return {{unpack<T>(r[0]), unpack<T>(r[1]), unpack<T>(r[2]), unpack<T>(r[3])}};
   }
 

@@ -74,8 +74,8 @@ struct GramApplyShared {
 
 // Starts to copy T of the tile.
 template <typename T>
-__device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const GramApplyArguments<T>& arguments, int64_t within,
-                                              int64_t first_sample) {
+__device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const GramApplyArguments<T>& arguments,
+                                              int64_t within, int64_t first_sample) {
   constexpr int kAcross = kApplySamples / 4, kSteps = GramApplyShared<T>::kFeatures * kAcross / kApplyThreads;
   const int across = static_cast<int>(threadIdx.x) % kAcross, down = static_cast<int>(threadIdx.x) / kAcross;
   const int64_t sample = first_sample + 4 * across;
@@ -86,7 +86,8 @@ __device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const 
       const bool exists = within + feature < arguments.width && sample < arguments.ldt;
       const int64_t row = slot * arguments.width + within + feature;
       const float* source = exists ? arguments.product + row * arguments.ldt + sample : arguments.product;
-      copy_async_16(&shared.product[slot][feature][crossed(4 * across, feature / Piece<T>::kNumbers)], source, exists ? 16 : 0);
+      const int place = crossed(4 * across, feature / Piece<T>::kNumbers);
+      copy_async_16(&shared.product[slot][feature][place], source, exists ? 16 : 0);
     }
   }
   copy_async_commit();
@@ -94,20 +95,23 @@ __device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const 
 
 // One feature of one view per thread.
 template <typename T>
-__device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const GramApplyArguments<T>& arguments, int64_t within) {
-  const unsigned slot = threadIdx.x / GramApplyShared<T>::kFeatures, feature = threadIdx.x % GramApplyShared<T>::kFeatures;
+__device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const GramApplyArguments<T>& arguments,
+                                             int64_t within) {
+  constexpr int kFeatures = GramApplyShared<T>::kFeatures;
+  const int slot = static_cast<int>(threadIdx.x) / kFeatures, feature = static_cast<int>(threadIdx.x) % kFeatures;
   const int64_t column = arguments.first_column + within + feature;
-  if (slot >= static_cast<unsigned>(arguments.views) || within + feature >= arguments.width || column >= arguments.d) return;
-  const int view = arguments.first_view + static_cast<int>(slot);
-  const float* part = arguments.column_sums + slot * arguments.count * arguments.width + within + feature;
+  if (slot >= arguments.views || within + feature >= arguments.width || column >= arguments.d) return;
+  const int view = arguments.first_view + slot;
+  const float* part =
+      arguments.column_sums + int64_t{slot} * arguments.count * arguments.width + within + feature;
   float sum = 0;
 #pragma unroll 8
   for (int i = 0; i < arguments.count; ++i) sum += part[i * arguments.width];
   const TermWeights weights = term_weights(arguments.upstream.loss, arguments.upstream.on_diagonal,
                                            arguments.upstream.off_diagonal, arguments.lambd, arguments.scale);
   const FeatureGradient factors =
-      gram_feature(sum, arguments.c_diagonal[column], arguments.rstd[view * arguments.d + column], arguments.shifts[1 - view],
-                   weights, arguments.eps, arguments.n, arguments.freedom);
+      gram_feature(sum, arguments.c_diagonal[column], arguments.rstd[view * arguments.d + column],
+                   arguments.shifts[1 - view], weights, arguments.eps, arguments.n, arguments.freedom);
   shared.factors[slot][0][feature] = factors.product;
   shared.factors[slot][1][feature] = factors.other;
   shared.factors[slot][2][feature] = factors.own;
@@ -122,7 +126,8 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
   wait_for_previous_grid();
   auto& shared = *dynamic_shared<GramApplyShared<T>>();
   const int block = static_cast<int>(blockIdx.x);
-  const int64_t within = block % arguments.tiles * kFeatures, first_sample = block / arguments.tiles * int64_t{kApplySamples};
+  const int64_t within = block % arguments.tiles * kFeatures;
+  const int64_t first_sample = block / arguments.tiles * int64_t{kApplySamples};
   const int piece = static_cast<int>(threadIdx.x) % kAcross, row = static_cast<int>(threadIdx.x) / kAcross;
   const int64_t column = arguments.first_column + within + piece * kNumbers;
   const int64_t left = arguments.width - (within + piece * kNumbers), behind = arguments.d - column;
@@ -147,8 +152,9 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
     FeatureGradient factors[kNumbers];
 #pragma unroll
     for (int i = 0; i < kNumbers; ++i) {
+      const auto& factor = shared.factors[slot];
       const int feature = piece * kNumbers + i;
-      factors[i] = {shared.factors[slot][0][feature], shared.factors[slot][1][feature], shared.factors[slot][2][feature]};
+      factors[i] = {factor[0][feature], factor[1][feature], factor[2][feature]};
     }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {

@@ -17,10 +17,10 @@ __device__ __forceinline__ void load_blocks(uint32_t (&r)[4], const unsigned cha
   const int along_own = OWN_FIRST ? block % 2 : block / 2, along_k = OWN_FIRST ? block / 2 : block % 2;
   constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
   if constexpr (MAJOR == Major::k) {
-    load_matrix_x4(r, tile + Tile::offset(own + 8 * along_own + lane % 8, k + kPiece * along_k));
+    load_matrix_x4(r, tile + Tile::offset(own + 8 * along_own, lane % 8, k + kPiece * along_k));
   } else {
     static_assert(sizeof(T) == 2);
-    load_matrix_x4_transposed(r, tile + Tile::offset(k + 8 * along_k + lane % 8, own + 8 * along_own));
+    load_matrix_x4_transposed(r, tile + Tile::offset(k + 8 * along_k, lane % 8, own + 8 * along_own));
   }
 }
 

@@ -79,7 +79,7 @@ struct PortableProduct {
     copy_async_wait<0>();
     sync_block();
     epilogue(d);
-    if (cluster_size() > 1) cluster_sync();  // no block ends while another one reads its shared memory
+    cluster_end();
   }
 
   static __device__ __forceinline__ void sync_workers() { sync_block(); }

@@ -30,8 +30,8 @@ int64_t standardize_blocks(Operands operands, int64_t, int64_t d, const Gpu&) {
   return ceil_div(d, column_block(static_cast<int>(operand_bytes(operands))));
 }
 
-cudaError_t standardize(Operands operands, const Embeddings& z, double eps, bool unbiased, const StandardizeOutputs& outputs,
-                        const Gpu& gpu, cudaStream_t stream) {
+cudaError_t standardize(Operands operands, const Embeddings& z, double eps, bool unbiased,
+                        const StandardizeOutputs& outputs, const Gpu& gpu, cudaStream_t stream) {
   switch (operands) {
     case Operands::ieee: return launch_standardize<float, false>(z, eps, unbiased, outputs, gpu, stream);
     case Operands::tf32: return launch_standardize<float, true>(z, eps, unbiased, outputs, gpu, stream);

@@ -1,6 +1,6 @@
 // standardize: statistics, y_a, y_b, C_ii and the sums over features that follow from them.
 //
-//     mean, m2   per feature over the batch (standardize_rows.cuh); those of warps and of blocks merged by Chan's update
+//     mean, m2   per feature over the batch (standardize_rows.cuh), those of warps and blocks merged by Chan's update
 //     rstd       1 / sqrt(m2 / (N or N - 1) + eps)
 //     y          (z - mean) rstd, rounded once to the operand type of the matrix products
 //     C_ii       sum_n y_a y_b / N, of y before that rounding
@@ -18,8 +18,9 @@
 // y is on its way out.
 //
 // Bytes: z once, y once, 8 N D for 16-bit operands where the share fits into shared memory. At N = 1024, D = 8192 that
-// is 67 MB, 16 us at the H200's 4.3 TB/s. About 16 instructions a number, 8 us if all multiprocessors did nothing else:
-// four blocks to each, so that most of it hides behind the others' copies; 18 to 20 us are expected.
+// is 67 MB, 16 us at the H200's 4.3 TB/s. 20 instructions a number (counted in the loops' machine code) are 11 us if
+// all schedulers always had one to issue; with four blocks on a multiprocessor about half of that hides behind the
+// others' copies, so 20 to 23 us are expected.
 #pragma once
 
 #include "cuda/instructions/grid.cuh"
@@ -51,7 +52,8 @@ struct StandardizeArguments {
 template <typename T>
 StandardizeArguments<T> standardize_arguments(const Embeddings& z, double eps, bool unbiased,
                                               const StandardizeOutputs& outputs, int64_t share, int chunk) {
-  return {{{static_cast<const T*>(z.z_a), z.stride_an, z.stride_ad}, {static_cast<const T*>(z.z_b), z.stride_bn, z.stride_bd}},
+  return {{{static_cast<const T*>(z.z_a), z.stride_an, z.stride_ad},
+           {static_cast<const T*>(z.z_b), z.stride_bn, z.stride_bd}},
           z.n, z.d, share, chunk, eps, static_cast<double>(unbiased ? z.n - 1 : z.n), outputs.c_diagonal, outputs.rstd,
           static_cast<T*>(outputs.y), row_stride(z.d), outputs.sums, ceil_div(z.d, kBlockColumns<T>), outputs.counter};
 }
@@ -82,8 +84,8 @@ __global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
 #pragma unroll 1
     for (int view = 0; view < 2; ++view) {
       const auto [z, stride_n, stride_d] = arguments.views[view];
-      load_rows(memory + view * chunk * kBoxBytes, z + (first_row + begin) * stride_n + first_column * stride_d, stride_n,
-                stride_d, rows_from(begin), columns);
+      load_rows(memory + view * chunk * kBoxBytes, z + (first_row + begin) * stride_n + first_column * stride_d,
+                stride_n, stride_d, rows_from(begin), columns);
     }
     copy_async_commit();
     copy_async_wait<0>();
@@ -109,7 +111,8 @@ __global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
   sync_block();
   combine_warps(shared, rows);
   cluster_sync();
-  combine_blocks(shared, batch, arguments.eps, columns, rank == 0 ? arguments.rstd + first_column : nullptr, arguments.d);
+  combine_blocks(shared, batch, arguments.eps, columns, rank == 0 ? arguments.rstd + first_column : nullptr,
+                 arguments.d);
   sync_block();
 
   const Standardization<T> standardization[2] = {standardization_of<T>(shared, 0), standardization_of<T>(shared, 1)};
@@ -130,7 +133,7 @@ __global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
     write_sums(shared, batch, columns, arguments.c_diagonal + first_column, arguments.sums + column_block,
                arguments.column_blocks);
   }
-  if (batch.cluster > 1) cluster_sync();  // the others' shared memory lasts as long as they do
+  cluster_end();  // the others' shared memory lasts as long as they do
 }
 
 }  // namespace bt::cuda

@@ -72,9 +72,9 @@ __device__ __forceinline__ void for_each_word(int rows, F&& f) {
   int place = swizzled(first, byte);
 #pragma unroll 1
   for (int round = 0; round < whole; round += kRoundRows) {  // that all warps have in full
-    int places[kRowsAtOnce];
+    int places[kRowsAtOnce];  // swizzled(first + round + i, byte): the first of them is a multiple of 4
 #pragma unroll
-    for (int i = 0; i < kRowsAtOnce; ++i) places[i] = (place ^ i << 4) + i * kBoxBytes;  // swizzled(): first is a multiple of 4
+    for (int i = 0; i < kRowsAtOnce; ++i) places[i] = (place ^ (i << 4)) + i * kBoxBytes;
     f(places);
     place += kRoundRows * kBoxBytes;
   }
@@ -123,7 +123,8 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const T* z, int64
       for (int i = 0; i < kRows; ++i) {
 #pragma unroll
         for (int c = 0; c < kWordColumns<T>; ++c) {
-          if (column + c < columns) words[i] |= static_cast<uint32_t>(source[offset + i * stride_n + c * stride_d]) << 16 * c;
+          const int64_t at = offset + i * stride_n + c * stride_d;
+          if (column + c < columns) words[i] |= static_cast<uint32_t>(source[at]) << (16 * c);
         }
       }
 #pragma unroll
@@ -177,16 +178,16 @@ __device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], in
     sum[view][c] += u;
     square[view][c] += u * u;
   });
-  const double n = count, per_n = count == 0 ? 0 : 1.0 / n;
-  const double share = count == 0 ? 0 : n / static_cast<double>(before + count);
+  const double n = count, per_n = count == 0 ? 0 : 1.0 / n, n_before = static_cast<double>(before);
+  const double share = count == 0 ? 0 : n / (n_before + n);
 #pragma unroll
   for (int i = 0; i < 2 * kColumns; ++i) {
     const int view = i % 2, c = i / 2, column = view * kBlockColumns<T> + lane_id() * kColumns + c;
     const double mean = before == 0 ? 0 : moments.mean[column], m2 = before == 0 ? 0 : moments.m2[column];
-    const double rest = sum[view][c] * per_n, scale = inverse_power(per_unit[view][c]);
-    const double within = square[view][c] - sum[view][c] * rest, delta = shift[view][c] + rest * scale - mean;
+    const double rest = sum[view][c] * per_n, unit = inverse_power(per_unit[view][c]);
+    const double within = square[view][c] - sum[view][c] * rest, delta = shift[view][c] + rest * unit - mean;
     moments.mean[column] = mean + delta * share;
-    moments.m2[column] = m2 + (within < 0 ? 0 : within) * scale * scale + delta * delta * share * static_cast<double>(before);
+    moments.m2[column] = m2 + (within < 0 ? 0 : within) * unit * unit + delta * delta * share * n_before;
   }
 }
 

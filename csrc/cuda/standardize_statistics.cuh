@@ -77,8 +77,9 @@ __device__ __forceinline__ void combine_blocks(StandardizeShared<COLUMNS>& share
   const unsigned column = threadIdx.x, view = column / COLUMNS, within = column % COLUMNS;
   if (column >= 2 * COLUMNS) return;
   const PartMoments moments = combine_moments(batch.cluster, [&](int rank) {
-    return PartMoments{static_cast<double>(static_cast<int>(rows_of_block(batch.n, batch.share, rank))),
-                       load_cluster(&shared.moments.mean[column], rank), load_cluster(&shared.moments.m2[column], rank)};
+    return PartMoments{static_cast<double>(rows_of_block(batch.n, batch.share, rank)),
+                       load_cluster(&shared.moments.mean[column], rank),
+                       load_cluster(&shared.moments.m2[column], rank)};
   });
   const bool exists = within < static_cast<unsigned>(columns);
   const float centre = static_cast<float>(moments.mean);
@@ -146,8 +147,8 @@ __device__ __forceinline__ void combine_sums(StandardizeShared<COLUMNS>& shared)
 // After the cluster's barrier, by one block: C_ii (from the first column on) and the block of columns' four sums,
 // `stride` apart: (1 - C_ii)^2, c_rounded_ii^2, y_a^2, y_b^2.
 template <int COLUMNS>
-__device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& shared, const BatchRows& batch, int columns,
-                                           float* c_diagonal, double* sums, int64_t stride) {
+__device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& shared, const BatchRows& batch,
+                                           int columns, float* c_diagonal, double* sums, int64_t stride) {
   const int lane = lane_id(), cluster = batch.cluster;
   if (warp_id() == 0) {
     double on_diagonal = 0, squares = 0;

@@ -3,6 +3,7 @@
 
 #include "cpu/multiversion.h"
 #include "cpu/schedule.h"
+#include "host/cuda_schedule.h"
 
 #define BT_TEXT_(x) #x
 #define BT_TEXT(x) BT_TEXT_(x)
@@ -37,4 +38,5 @@ PYBIND11_MODULE(_host, m) {
         "Rows of C to form at a time when it is not kept.");
   m.def("share_begin", &bt::cpu::share_begin, py::arg("count"), py::arg("parts"), py::arg("index"),
         "First item of a share when count items are cut into parts.");
+  add_cuda_schedule(m);
 }

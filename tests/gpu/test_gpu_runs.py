@@ -3,7 +3,7 @@ without ever waiting for the GPU."""
 
 import pytest
 import torch
-from native import large_views, same_bits, step
+from native import large_views, same_bits
 
 pytestmark = pytest.mark.gpu
 
@@ -16,7 +16,7 @@ cases = pytest.mark.parametrize("formulation, shape, dtype", CASES, ids=str)
 
 
 @cases
-def test_same_bits_250_times(formulation, shape, dtype):
+def test_same_bits_250_times(step, formulation, shape, dtype):
     z_a, z_b = large_views(*shape, dtype)
     first = step(z_a, z_b, formulation=formulation)
     for _ in range(250):
@@ -24,7 +24,7 @@ def test_same_bits_250_times(formulation, shape, dtype):
 
 
 @cases
-def test_cuda_graph(formulation, shape, dtype):
+def test_cuda_graph(step, formulation, shape, dtype):
     """Captured once, replayed with other embeddings in the same memory."""
     static = large_views(*shape, dtype)
     side = torch.cuda.Stream()
@@ -45,7 +45,7 @@ def test_cuda_graph(formulation, shape, dtype):
 
 
 @cases
-def test_runs_on_the_current_stream_and_does_not_wait(formulation, shape, dtype):
+def test_runs_on_the_current_stream_and_does_not_wait(step, formulation, shape, dtype):
     """The embeddings are NaN until a long sleep on a side stream is over: what does not follow it sees NaN."""
     z_a, z_b = large_views(*shape, dtype)
     expected = step(z_a, z_b, formulation=formulation)
@@ -64,7 +64,7 @@ def test_runs_on_the_current_stream_and_does_not_wait(formulation, shape, dtype)
 
 
 @cases
-def test_never_synchronizes(formulation, shape, dtype):
+def test_never_synchronizes(step, formulation, shape, dtype):
     z_a, z_b = large_views(*shape, dtype)
     step(z_a, z_b, formulation=formulation)
     mode = torch.cuda.get_sync_debug_mode()
@@ -77,7 +77,7 @@ def test_never_synchronizes(formulation, shape, dtype):
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @cases
-def test_a_device_that_is_not_the_current_one(formulation, shape, dtype):
+def test_a_device_that_is_not_the_current_one(step, formulation, shape, dtype):
     z_a, z_b = large_views(*shape, dtype)
     here = step(z_a, z_b, formulation=formulation)
     there = step(z_a.to("cuda:1"), z_b.to("cuda:1"), formulation=formulation)

@@ -19,12 +19,12 @@ FOUND = 9  # compute-sanitizer's exit code where it found something; the script'
 
 
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
-def test_finds_nothing(tool):
+def test_finds_nothing(backend, tool):
     # Without PyTorch's cache every tensor ends where its allocation ends.
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", str(FOUND)]
     run = subprocess.run(
-        [*command, sys.executable, str(HERE / "sanitizer_cases.py")],
+        [*command, sys.executable, str(HERE / "sanitizer_cases.py"), backend],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert run.returncode == 0, f"{run.stdout[-4000:]}\n{run.stderr[-4000:]}"

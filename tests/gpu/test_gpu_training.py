@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from native import large_views, same_bits, step
+from native import large_views, same_bits
 
 from bt_kernels import BarlowTwinsLoss
 
@@ -11,21 +11,21 @@ pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::DeprecationWa
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("formulation", ["gram", "correlation"])
-def test_compiled_by_inductor(formulation, dtype):
+def test_compiled_by_inductor(step, backend, formulation, dtype):
     torch._dynamo.reset()
     z_a, z_b = (z.requires_grad_() for z in large_views(192, 640, dtype))
-    loss = torch.compile(BarlowTwinsLoss(backend="triton", formulation=formulation), fullgraph=True)(z_a, z_b)
+    loss = torch.compile(BarlowTwinsLoss(backend=backend, formulation=formulation), fullgraph=True)(z_a, z_b)
     compiled = loss.detach(), *torch.autograd.grad(loss, (z_a, z_b))
     plain = step(z_a, z_b, formulation=formulation)
     assert same_bits(compiled, (plain[0], *plain[3:]))
 
 
-def test_compiled_between_other_layers():
+def test_compiled_between_other_layers(backend):
     """What inductor fuses before and after the loss sees the gradients that the uncompiled layers see."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     projector = torch.nn.Sequential(torch.nn.Linear(64, 640), torch.nn.ReLU(), torch.nn.Linear(640, 640)).cuda()
-    loss = BarlowTwinsLoss(backend="triton")
+    loss = BarlowTwinsLoss(backend=backend)
     x_a, x_b = large_views(192, 64, torch.float32)
 
     def forward():
@@ -41,11 +41,11 @@ def test_compiled_between_other_layers():
     torch.testing.assert_close(compiled, weight_gradients(forward), rtol=0, atol=1e-5 * largest)
 
 
-def test_autocast_and_grad_scaler():
+def test_autocast_and_grad_scaler(step, backend):
     """float16 embeddings, gradients that arrive times 65536, and an optimizer that steps on them."""
     torch.manual_seed(0)
     projector = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 1024)).cuda()
-    loss_function = BarlowTwinsLoss(backend="triton", scale=0.01)
+    loss_function = BarlowTwinsLoss(backend=backend, scale=0.01)
     optimizer = torch.optim.SGD(projector.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cuda", init_scale=65536.0)
     x_a, x_b = large_views(256, 64, torch.float32)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accuracy import Formula
 from inputs import views
-from native import large_views, needs_memory, relative_l2, same_bits, step
+from native import large_views, needs_memory, relative_l2, same_bits
 from rounded_operands import rounded_operands_loss
 from torch import Tensor
 
@@ -45,7 +45,7 @@ def accumulation(d: int) -> float:
     ],
     ids=str,
 )
-def test_wide_embeddings_meet_the_truth(formulation, shape, dtype):
+def test_wide_embeddings_meet_the_truth(step, formulation, shape, dtype):
     needs_memory(48 if shape[1] > 65536 else 8)
     z_a, z_b = large_views(*shape, dtype)
     loss, _, _, *gradients = step(z_a, z_b, formulation=formulation)
@@ -55,7 +55,7 @@ def test_wide_embeddings_meet_the_truth(formulation, shape, dtype):
     assert abs(loss / true.loss - 1) <= 2 * true.loss_error + accumulation(shape[1])
 
 
-def test_square_matrices_beyond_2_to_the_31():
+def test_square_matrices_beyond_2_to_the_31(step):
     """N^2, D^2 and N D are all beyond it: both formulations against each other."""
     needs_memory(60)
     small = truth(*large_views(1024, 1024, torch.float16))
@@ -69,7 +69,7 @@ def test_square_matrices_beyond_2_to_the_31():
 
 @pytest.mark.parametrize("strides", [(2**25, 1), (1, 2**25)], ids=str)
 @pytest.mark.parametrize("formulation", ["gram", "correlation"])
-def test_strides_beyond_2_to_the_31(formulation, strides):
+def test_strides_beyond_2_to_the_31(step, formulation, strides):
     """A hundred rows or columns 2^25 elements apart: the last one begins beyond 3 * 2^30."""
     needs_memory(16)
     z_a, z_b = views(100, 100, torch.bfloat16)
@@ -81,7 +81,7 @@ def test_strides_beyond_2_to_the_31(formulation, strides):
 
 
 @pytest.mark.parametrize("n", [200, 600])  # the fused gradient, and by panels
-def test_more_than_2_to_the_31_numbers(n):
+def test_more_than_2_to_the_31_numbers(step, n):
     """A block of 4096 features many times over: K is the block's as many times, and the gradient repeats."""
     needs_memory(48)
     width, formula = 4096, Formula()

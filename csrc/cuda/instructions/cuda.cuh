@@ -7,6 +7,8 @@
 
 namespace bt::cuda {
 
+#ifdef __CUDACC__  // the host's compiler takes bindings.cpp, which needs the runtime's types alone
+
 // The block's dynamic shared memory, aligned for TMA's 128-byte swizzle, whose pattern repeats every 1024 bytes.
 template <typename T>
 __device__ __forceinline__ T* dynamic_shared() {
@@ -50,5 +52,7 @@ __device__ __forceinline__ uint32_t add_atomic(uint32_t* address, uint32_t value
 
 __device__ __forceinline__ double square_root(double x) { return sqrt(x); }
 __device__ __forceinline__ float square_root(float x) { return sqrtf(x); }
+
+#endif
 
 }  // namespace bt::cuda

@@ -25,7 +25,7 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) { return __float2bfloa
 template <>
 __device__ __forceinline__ half_t from_float<half_t>(float x) { return __float2half_rn(x); }
 
-struct Pair {
+struct alignas(8) Pair {
   float low, high;
 };
 
@@ -34,21 +34,22 @@ template <typename T>
 __device__ __forceinline__ uint32_t pack(float low, float high);
 template <>
 __device__ __forceinline__ uint32_t pack<bf16>(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(both);
+  uint32_t both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
 }
 template <>
 __device__ __forceinline__ uint32_t pack<half_t>(float low, float high) {
-  const __half2 both = __floats2half2_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(both);
+  uint32_t both;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
 }
 
 template <typename T>
 __device__ __forceinline__ Pair unpack(uint32_t both);
 template <>
 __device__ __forceinline__ Pair unpack<bf16>(uint32_t both) {
-  const float2 x = __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(both));
-  return {x.x, x.y};
+  return {__uint_as_float(both << 16), __uint_as_float(both & 0xFFFF0000u)};  // bfloat16 is the upper half of a float
 }
 template <>
 __device__ __forceinline__ Pair unpack<half_t>(uint32_t both) {

@@ -26,6 +26,12 @@ struct SharedTile {
     return column / kBoxColumns * kBytesPerBox +
            swizzled(row, column % kBoxColumns * static_cast<int>(sizeof(T)));
   }
+
+  // The same of row first_row + row, first_row a multiple of 8 and row below 8: where first_row is known to the compiler it
+  // is part of the instruction, not of the address.
+  BT_HOST_DEVICE static constexpr int offset(int first_row, int row, int column) {
+    return first_row * kBoxBytes + offset(row, column);
+  }
 };
 
 }  // namespace bt::cuda

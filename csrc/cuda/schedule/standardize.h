@@ -46,8 +46,8 @@ BT_HOST_DEVICE constexpr int64_t standardize_rows_in(int shared_bytes, int items
   return (shared_bytes - standardize_statistics_bytes(itemsize)) / (2 * kBoxBytes) / kRoundRows * kRoundRows;
 }
 
-BT_HOST_DEVICE StandardizePlan standardize_plan(int64_t n, int64_t d, int itemsize, int multiprocessors, int shared_bytes,
-                                                int max_cluster) {
+BT_HOST_DEVICE StandardizePlan standardize_plan(int64_t n, int64_t d, int itemsize, int multiprocessors,
+                                                int shared_bytes, int max_cluster) {
   const int64_t column_blocks = ceil_div(d, column_block(itemsize));
   const int64_t most = standardize_rows_in(shared_bytes, itemsize);
   int cluster = 1;

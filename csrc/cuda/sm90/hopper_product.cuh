@@ -154,7 +154,8 @@ struct HopperProduct {
       if (threadIdx.x == kWorkers) produce<SHARED>(a, b, tile, steps);
       sync_warp();
       if (clustered) {
-        for (int i = 0; i < CLUSTER_SYNCS + 1; ++i) cluster_sync();
+        for (int i = 0; i < CLUSTER_SYNCS; ++i) cluster_sync();
+        CLUSTER_SYNCS == 0 ? cluster_sync() : cluster_end();
       }
     } else {
       if constexpr (kSharesRegisters) raise_registers<232>();
@@ -162,9 +163,12 @@ struct HopperProduct {
 #pragma unroll
       for (float& x : d) x = 0.0f;
       consume<SHARED>(d, steps);
+      // No block ends while another one still arrives at its barriers or reads its memory. An epilogue without barriers of its
+      // own is between the two halves of the last one, so that no arrival waits for its stores.
+      if (CLUSTER_SYNCS == 0 && clustered) cluster_arrive();
       sync_workers();
       epilogue(d);
-      if (clustered) cluster_sync();  // no block ends while another one still arrives at its barriers or reads its memory
+      if (clustered) CLUSTER_SYNCS == 0 ? cluster_wait() : cluster_end();
     }
   }
 

@@ -1,0 +1,153 @@
+"""The cuda backend: the CUDA C++ kernels of csrc/cuda, where setup.py found nvcc.
+
+    ops.py             the torch ops around them, through which this module calls
+    architectures.py   which GPUs the compiled code runs on
+
+float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
+float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: the same input gives the same bits.
+"""
+
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bt_kernels.backends.cuda import ops  # noqa: F401  defines the ops that the library implements
+from bt_kernels.backends.cuda.architectures import any_runs_on
+from bt_kernels.backends.stages import Availability, OutputGradients, Residuals, Terms
+from bt_kernels.build_report import read_build_report, why_no_cuda
+from bt_kernels.options import LossOptions
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def load_library(library: Path) -> Availability:
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        cause = error.__cause__ or error  # torch's own says no more than the path
+        return Availability(False, f"{library.name} does not load with torch {torch.__version__}: {cause}")
+    return Availability(True, f"CUDA kernels from {library.name}")
+
+
+def built_libraries() -> list[Path]:
+    return sorted(Path(__file__).parents[2].glob("_CUDA.*so"))
+
+
+def load_built_library() -> Availability:
+    libraries = built_libraries()
+    return load_library(libraries[0]) if libraries else Availability(False, why_no_cuda())
+
+
+LIBRARY = load_built_library()
+EMULATED: Availability | None = None
+
+
+def emulate(library: Path) -> None:
+    """For the tests: kernels compiled for the CPU (tests/cuda_emulated) take embeddings on the CPU from now on, if
+    asked for by name."""
+    global EMULATED
+    EMULATED = load_library(library)
+
+
+def availability(device: torch.device, dtype: torch.dtype) -> Availability:
+    library = EMULATED if EMULATED is not None and device.type == "cpu" else LIBRARY
+    if not library.ok:
+        return library
+    if dtype not in DTYPES:
+        return Availability(False, f"it takes float32, bfloat16 and float16, not {dtype}")
+    if library is EMULATED:
+        return Availability(True, f"{library.reason}, compiled for the CPU: for tests")
+    if device.type != "cuda":
+        return Availability(False, f"it takes embeddings on a CUDA GPU, not on {device.type}")
+    why_not = why_not_on(device)
+    return Availability(False, why_not) if why_not else library
+
+
+def why_not_on(device: torch.device) -> str | None:
+    """Why the library cannot run on that GPU, in one sentence; None if it can."""
+    return find_why_not_on(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@functools.cache
+def find_why_not_on(index: int) -> str | None:
+    if torch.version.hip is not None:
+        return f"torch {torch.__version__} is a ROCm build, and the kernels are CUDA's"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is a build without CUDA"
+    report = read_build_report()
+    toolkit = report["cuda"]
+    if toolkit.split(".")[0] != torch.version.cuda.split(".")[0]:
+        return (
+            f"the kernels were built with CUDA {toolkit}, torch {torch.__version__} with CUDA {torch.version.cuda}: "
+            "install the package again beside this torch"
+        )
+    capability = torch.cuda.get_device_capability(index)
+    if capability < (8, 0):
+        return f"it needs compute capability 8.0 or newer, not {capability[0]}.{capability[1]}"
+    if not any_runs_on(report["cuda_architectures"], capability):
+        return (
+            f"the kernels were built for {' '.join(report['cuda_architectures'])}, none of which runs on compute "
+            f"capability {capability[0]}.{capability[1]}: install the package again on this machine"
+        )
+    return None
+
+
+def tf32() -> bool:
+    """Whether float32 is multiplied as tf32: the setting when the forward is called, and when the backward is."""
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+# torch.compiler.assume_constant_result, which would import the whole of torch._dynamo for two lines. Dynamo cannot
+# trace what the two ask, and takes their answers into the graph. The first never changes. The second is guarded all the
+# same: dynamo's guard on global state, which every graph has, holds "allow_tf32", the very comparison above, so a
+# change of the setting compiles again (tests/test_cuda_ops.py).
+why_not_on._dynamo_marked_constant = True
+tf32._dynamo_marked_constant = True
+
+
+def gram_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals | None]:
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.gram_forward(
+        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(), needs_backward
+    )
+    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
+
+
+def gram_backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: Residuals,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    dz_a, dz_b = torch.ops.bt_kernels_cuda.gram_backward(
+        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, options.unbiased, tf32(), *needs
+    )
+    return dz_a if needs[0] else None, dz_b if needs[1] else None
+
+
+def correlation_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals | None]:
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.correlation_forward(
+        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(), needs_backward
+    )
+    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
+
+
+def correlation_backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: Residuals,
+    options: LossOptions,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    dz_a, dz_b = torch.ops.bt_kernels_cuda.correlation_backward(
+        *gradients, z_a, *residuals, options.lambd, options.scale, options.unbiased, tf32(), *needs
+    )
+    return dz_a if needs[0] else None, dz_b if needs[1] else None

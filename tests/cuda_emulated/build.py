@@ -1,0 +1,117 @@
+"""Builds the CUDA kernels for the emulated GPU: one library of csrc/cuda that runs on the CPU, compiled by a C++ compiler.
+
+    path = build(folder)                       # the package's kernels and their bindings: ops of bt_kernels_cuda
+    path = build(folder, "name", [sources])    # other kernels, such as those of the emulation's own tests
+
+Objects stay in the folder and are used again as long as their sources, headers and flags are the same.
+"""
+
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch.utils.cpp_extension import include_paths
+
+EMULATED = Path(__file__).parent.resolve()
+ROOT = EMULATED.parent.parent
+RUNTIME = sorted((EMULATED / "runtime").glob("*.cpp"))
+BINDINGS = ROOT / "csrc" / "cuda" / "bindings.cpp"
+
+FLAGS = [
+    "-std=c++20",
+    "-O2",
+    "-g0",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-DBT_SM90=1",
+    "-fno-strict-aliasing",  # shared memory is read as whatever the kernel put there
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-parameter",
+    f"-I{EMULATED / 'include'}",  # first: its cuda/instructions are found before csrc's
+    f"-I{ROOT / 'csrc'}",
+]
+BINDINGS_FLAGS = [
+    "-DBT_EMULATED",
+    '-DBT_CUDA_ARCHITECTURES="emulation"',
+    "-DTORCH_TARGET_VERSION=0x020b000000000000",
+    *(f"-isystem{path}" for path in include_paths()),
+]
+
+
+class BuildError(RuntimeError):
+    """What the compiler said."""
+
+
+def compiler() -> str | None:
+    return os.environ.get("CXX") or next((name for name in ("g++", "c++") if shutil.which(name)), None)
+
+
+def kernel_sources() -> list[Path]:
+    return [BINDINGS, *sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))]
+
+
+def build(folder: Path, name: str = "bt_kernels_emulated", sources: list[Path] | None = None, flags: tuple[str, ...] = ()):
+    """Path of the library in the folder, up to date.
+
+    flags: more of them for all objects and the link, such as -fsanitize=address. Raises BuildError.
+    """
+    sources = kernel_sources() if sources is None else sources
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:  # of several test processes one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda source: compiled(source, folder, flags), [*sources, *RUNTIME]))
+        return linked(objects, folder / f"{name}.so", flags, with_torch=BINDINGS in sources)
+
+
+def compiled(source: Path, folder: Path, flags: tuple[str, ...]) -> Path:
+    command = [*shlex.split(compiler() or "c++"), *FLAGS, *flags]
+    command += [*(BINDINGS_FLAGS if source == BINDINGS else ()), "-x", "c++", "-c", str(source)]
+    identity = digest(" ".join(command), torch.__version__)
+    output = folder / f"{source.stem}-{identity[:16]}.o"
+    headers, stamp = output.with_suffix(".d"), output.with_suffix(".stamp")
+    if output.exists() and stamp.exists() and stamp.read_text() == content(headers):
+        return output
+    run([*command, "-o", str(output), "-MMD", "-MF", str(headers)])
+    stamp.write_text(content(headers))
+    return output
+
+
+def linked(objects: list[Path], library: Path, flags: tuple[str, ...], with_torch: bool) -> Path:
+    stamp = library.with_suffix(".stamp")
+    wanted = digest(*flags, *(f"{path} {path.with_suffix('.stamp').read_text()}" for path in objects))
+    if library.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return library
+    torch_libraries = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu", "-lc10"] if with_torch else []
+    partial = library.with_suffix(".partial")
+    run([*shlex.split(compiler() or "c++"), "-shared", "-pthread", *flags, *map(str, objects), *torch_libraries, "-o", str(partial)])
+    partial.replace(library)  # another file than the one that a process may have loaded
+    stamp.write_text(wanted)
+    return library
+
+
+def run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise BuildError(f"{shlex.join(command)}\n{result.stderr}")
+
+
+def content(dependencies: Path) -> str:
+    """Digest of all files that a make rule of the compiler names; "missing" if one is gone."""
+    names = shlex.split(dependencies.read_text().replace("\\\n", " ").split(":", 1)[1]) if dependencies.exists() else []
+    try:
+        return digest(*(Path(name).read_bytes().hex() for name in names))
+    except FileNotFoundError:
+        return "missing"
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

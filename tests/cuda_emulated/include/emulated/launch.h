@@ -1,0 +1,19 @@
+// What the replaced host functions call.
+#pragma once
+
+#include <cstdint>
+
+namespace emulated {
+
+enum class Result { success, invalid_value, invalid_configuration, failed };
+
+Result launch(int64_t blocks, int threads, int shared_bytes, int cluster, bool dependent, void (*kernel)(const void*),
+              const void* arguments);
+const char* last_failure();  // the last kernel's that failed
+
+struct Properties {
+  int capability, multiprocessors, shared_bytes, max_cluster;
+};
+Properties properties();
+
+}  // namespace emulated

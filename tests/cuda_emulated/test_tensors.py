@@ -1,0 +1,98 @@
+"""TMA and mbarriers of the emulated GPU."""
+
+import pytest
+import torch
+from cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
+
+
+def box_of(matrix: torch.Tensor, view: int, row: int, column: int, rows: int, shift: int = 0) -> torch.Tensor:
+    """(rows, 128 bytes) as it lies in shared memory: zeros outside of the matrix, 16-byte pieces by the address's row."""
+    columns = 128 // matrix.itemsize
+    box = torch.zeros(rows, columns, dtype=matrix.dtype)
+    for r in range(rows):
+        for c in range(columns):
+            if 0 <= view < matrix.shape[0] and 0 <= row + r < matrix.shape[1] and 0 <= column + c < matrix.shape[2]:
+                box[r, c] = matrix[view, row + r, column + c]
+    pieces = box.view(rows, 8, columns // 8)
+    return torch.stack([piece[torch.arange(8) ^ ((r + shift // 128) % 8)] for r, piece in enumerate(pieces)])
+
+
+def load_box(gpu, matrix, view, row, column, rows, shift=0, cluster=1, sender=-1, row_stride=None) -> torch.Tensor:
+    out = torch.full((cluster, rows, 8, 16 // matrix.itemsize), -1).to(matrix.dtype)
+    views, height, width = matrix.shape
+    strides = (matrix.stride(1) if row_stride is None else row_stride, matrix.stride(0))
+    arguments = (matrix.itemsize, views, height, width, *strides, rows, column, row, view, shift, cluster, sender)
+    assert gpu.box(matrix, *arguments, out) == 0, gpu.failure()
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("view", "row", "column"), [(0, 0, 0), (1, 3, 8), (1, -3, -5), (0, 30, 60), (2, 0, 0), (0, 99, 0)])
+def test_boxes(gpu, dtype, view, row, column):
+    padded = torch.arange(2 * 40 * 96).reshape(2, 40, 96).to(torch.float32).to(dtype)
+    matrix = padded[:, :, :72]  # rows that the stride leaves room behind
+    assert torch.equal(load_box(gpu, matrix, view, row, column, 24)[0], box_of(matrix, view, row, column, 24))
+
+
+def test_boxes_that_do_not_start_where_the_swizzle_does(gpu):
+    matrix = torch.rand(1, 16, 32)
+    assert torch.equal(load_box(gpu, matrix, 0, 0, 0, 8, shift=384)[0], box_of(matrix, 0, 0, 0, 8, shift=384))
+
+
+@pytest.mark.parametrize("sender", [0, 3])
+def test_boxes_for_all_blocks_of_a_cluster(any_order, sender):
+    matrix = torch.rand(1, 64, 32)
+    out = load_box(any_order, matrix, 0, 5, 0, 64, cluster=4, sender=sender)
+    assert torch.equal(out, box_of(matrix, 0, 5, 0, 64).expand(4, -1, -1, -1))
+
+
+def test_maps_are_checked(gpu):
+    matrix = torch.zeros(4096)
+    good = (matrix, 4, 2, 8, 32, 32, 256, 8, 32)
+    names = ("base", "itemsize", "views", "rows", "columns", "row_stride", "view_stride", "box_rows", "box_columns")
+
+    def valid(**changes) -> bool:
+        return gpu.valid_map(*(changes.get(name, value) for name, value in zip(names, good, strict=True))) == 0
+
+    assert valid() and valid(box_rows=256) and valid(columns=31)
+    assert not valid(base=matrix[1:])
+    assert not valid(row_stride=33) and not valid(view_stride=257)
+    assert not valid(box_rows=257) and not valid(box_rows=0) and not valid(box_columns=16)
+    assert not valid(rows=0) and not valid(views=0)
+
+
+NO_MISTAKE, NO_WAIT_FULL, NO_WAIT_EMPTY, NO_FENCE, NO_EXPECT, UNINITIALIZED = range(6)
+
+
+def ring(gpu, mistake: int) -> tuple[int, bool]:
+    numbers, out = torch.rand(7, 8, 32), torch.full((32,), torch.nan)
+    error = gpu.ring(numbers, out, 7, mistake)
+    return error, torch.allclose(out, numbers.sum((0, 1)))
+
+
+def test_a_ring_of_boxes(any_order):
+    assert ring(any_order, NO_MISTAKE) == (0, True)
+
+
+def test_a_ring_that_does_not_wait_for_its_boxes(gpu):
+    for mode in (LATE, RANDOM, 4, 5, 6):
+        gpu.bt_emulated_asynchrony(mode)
+        assert ring(gpu, NO_WAIT_FULL) != (0, True)
+
+
+def test_a_ring_that_overwrites_its_boxes(gpu):
+    for mode in (EARLY, CROSSED):
+        gpu.bt_emulated_asynchrony(mode)
+        assert ring(gpu, NO_WAIT_EMPTY) != (0, True)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (NO_FENCE, "load_tensor: the barrier at shared + 0 was initialized without barrier_init_fence"),
+        (NO_EXPECT, "wait in barrier_wait(shared + "),
+        (UNINITIALIZED, "no barrier was initialized at shared + "),
+    ],
+)
+def test_mistakes_with_barriers_are_named(gpu, mistake, message):
+    assert ring(gpu, mistake)[0] != 0 and message in gpu.failure()

@@ -1,0 +1,190 @@
+"""Every way through the CUDA kernels on small embeddings: the choices that only large ones, other GPUs or a forced
+formulation would make, and copies and products that take effect as early or as late as they may."""
+
+import ctypes
+from typing import NamedTuple
+
+import pytest
+import target
+import torch
+from accuracy import Formula, evaluate
+from inputs import views
+from test_loss_gradients import assert_column_sums_are_rounding
+
+FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
+all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+gram_alone = pytest.mark.parametrize("formulation", ["gram"])
+correlation_alone = pytest.mark.parametrize("formulation", ["correlation"])
+two_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+
+
+class Gpu(NamedTuple):
+    """What the kernels are chosen by."""
+
+    capability: int
+    multiprocessors: int
+    shared_bytes: int
+    max_cluster: int
+
+
+A100 = Gpu(80, 108, 163 << 10, 1)
+RTX_3090 = Gpu(86, 82, 99 << 10, 1)
+H200 = Gpu(90, 132, 227 << 10, 16)
+B200 = Gpu(100, 148, 227 << 10, 16)
+RTX_5090 = Gpu(120, 170, 99 << 10, 8)
+DEFAULT = Gpu(90, 4, 227 << 10, 16)  # few multiprocessors: few splits to run on a CPU
+EARLY, LATE = 0, 1
+
+
+@pytest.fixture
+def library():
+    return ctypes.CDLL(target.emulated_library())
+
+
+@pytest.fixture
+def choose(library):
+    """choose(gpu, asynchrony=...) for the rest of the test."""
+
+    def choose(gpu: Gpu, asynchrony: int | None = None) -> None:
+        library.bt_emulated_gpu(*gpu)
+        if asynchrony is not None:
+            library.bt_emulated_asynchrony(asynchrony)
+
+    yield choose
+    library.bt_emulated_gpu(*DEFAULT)
+    library.bt_emulated_asynchrony(2)
+
+
+@pytest.fixture
+def meets_the_standard(terms, yardstick):
+    def check(shape, dtype, formula=FORMULA):
+        expected = yardstick(*shape, dtype, formula)
+        expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+
+    return check
+
+
+@all_dtypes
+@pytest.mark.parametrize("shape", [(33, 70), (150, 200), (200, 150)], ids=str)
+@pytest.mark.parametrize("gpu", [A100, RTX_3090, H200, B200, RTX_5090], ids=lambda gpu: f"sm_{gpu.capability}")
+def test_gpus(choose, meets_the_standard, gpu, shape, dtype):
+    choose(gpu)
+    meets_the_standard(shape, dtype)
+
+
+@all_dtypes
+@pytest.mark.parametrize("asynchrony", [EARLY, LATE])
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+def test_copies_and_products_early_and_late(choose, meets_the_standard, gpu, asynchrony, dtype):
+    """Several times the pipeline's stages along every summed index, and a cluster of three."""
+    choose(gpu._replace(multiprocessors=1), asynchrony)
+    meets_the_standard((300, 310), dtype)
+
+
+@two_dtypes
+@pytest.mark.parametrize("multiprocessors", [1, 3, 40])
+def test_splits(choose, meets_the_standard, formulation, multiprocessors, dtype):
+    """Shares of the features for gram, of the batch for correlation; the last one may be shorter."""
+    choose(DEFAULT._replace(multiprocessors=multiprocessors))
+    meets_the_standard((20, 700) if formulation == "gram" else (700, 20), dtype)
+
+
+# Per operand type: rows of samples that one, several and too many blocks of a cluster hold, and both widths of tiles.
+@pytest.mark.parametrize(
+    "n, gpu",
+    [
+        (127, H200),
+        (129, H200),
+        (600, H200),
+        (1025, H200),
+        (1300, RTX_5090),
+        (2049, H200),
+        (129, A100),
+        (600, A100),
+    ],
+    ids=lambda value: f"sm_{value.capability}" if isinstance(value, Gpu) else str(value),
+)
+@two_dtypes
+@gram_alone
+def test_batches_in_clusters_and_beyond(choose, meets_the_standard, n, gpu, dtype):
+    choose(gpu._replace(multiprocessors=4))
+    meets_the_standard((n, 40), dtype)
+
+
+@two_dtypes
+@gram_alone
+def test_several_panels_of_the_product(choose, meets_the_standard, dtype):
+    """Without clusters, 1100 samples and 1000 features need a second panel of T."""
+    choose(A100)
+    meets_the_standard((1100, 1000), dtype)
+
+
+@two_dtypes
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@correlation_alone
+def test_several_panels_of_c(choose, meets_the_standard, gpu, dtype):
+    """Correlation with N < D: 512 rows of C at a time, then 88."""
+    choose(gpu)
+    meets_the_standard((20, 600), dtype)
+
+
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@pytest.mark.parametrize("n", [130, 600])
+@pytest.mark.parametrize("trained", [0, 1])
+def test_gradient_of_one_view(choose, terms, yardstick, gpu, n, trained):
+    choose(gpu)
+    expected = yardstick(n, 70, torch.bfloat16)
+    z = [z.clone().requires_grad_(i == trained) for i, z in enumerate((expected.z_a, expected.z_b))]
+    loss = terms(*z)
+    expected.check_terms(loss)
+    expected.check_gradient(trained, torch.autograd.grad(loss.loss, z[trained])[0])
+
+
+# 1100 rows of z do not fit into a block's shared memory there: read again, in chunks. On an H200 they fit into a cluster's.
+CHUNKED = [A100, RTX_3090]
+
+
+@all_dtypes
+@pytest.mark.parametrize("gpu", CHUNKED, ids=lambda gpu: f"sm_{gpu.capability}")
+def test_statistics_in_chunks(choose, meets_the_standard, gpu, dtype):
+    choose(gpu)
+    meets_the_standard((1100, 40), dtype)
+
+
+@pytest.mark.parametrize("gpu", [H200, *CHUNKED], ids=str)
+@pytest.mark.parametrize("n", [40, 1100])
+def test_a_mean_of_1e4(choose, terms, yardstick_of, gpu, n):
+    choose(gpu)
+    expected = yardstick_of(*(z + 1e4 for z in views(n, 24)), FORMULA)
+    result = evaluate(terms, expected.z_a, expected.z_b, FORMULA)
+    expected.check(result)
+    assert_column_sums_are_rounding(result.gradients)
+
+
+@pytest.mark.parametrize("gpu", [H200, *CHUNKED], ids=str)
+def test_means_far_apart(choose, terms, yardstick_of, gpu):
+    """What Chan's update adds for the difference of two blocks' means is nearly all of the variance here."""
+    choose(gpu)
+    step = 100.0 * (torch.arange(1100) // 100)[:, None]
+    z_a, z_b = (z + step for z in views(1100, 24))
+    expected = yardstick_of(z_a, z_b, FORMULA)
+    expected.check(evaluate(terms, z_a, z_b, FORMULA))
+
+
+@pytest.mark.parametrize("gpu", [H200, *CHUNKED], ids=str)
+@pytest.mark.parametrize("row", [0, 600, 1099])
+def test_nan_anywhere_in_the_batch(choose, terms, gpu, row):
+    choose(gpu)
+    z_a, z_b = views(1100, 24)
+    z_b[row, 7] = torch.nan
+    assert all(term.isnan() for term in terms(z_a, z_b))
+
+
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+def test_same_bits_however_blocks_are_ordered(choose, terms, gpu):
+    """Blocks end in another order each time: the last one, which writes the loss, is another one too."""
+    choose(gpu)
+    z_a, z_b = views(150, 200, torch.bfloat16)
+    first, *others = (evaluate(terms, z_a, z_b, FORMULA) for _ in range(4))
+    for other in others:
+        assert all(map(torch.equal, first.terms + first.gradients, other.terms + other.gradients))
