@@ -31,8 +31,9 @@ hypothesis.settings.register_profile("interpreted", hypothesis.settings.get_prof
 # (pyproject.toml), and a float64 parameter is left out for the backends that refuse it.
 CPU_ONLY = {
     "benchmarks", "cuda_compiled", "trainer", "triton_compiled",
-    "test_info.py", "test_install.py", "test_install_cuda.py", "test_memory.py", "test_ops.py", "test_options.py",
-    "test_reference.py", "test_registry.py", "test_rounded_operands.py", "test_schedule.py",
+    "test_cuda_numeric.py", "test_cuda_schedule.py", "test_info.py", "test_install.py", "test_install_cuda.py",
+    "test_memory.py", "test_ops.py", "test_options.py", "test_reference.py", "test_registry.py",
+    "test_rounded_operands.py", "test_schedule.py",
 }  # fmt: skip
 TRITON_ONLY = {"test_triton_ops.py", "test_triton_paths.py"}
 EMULATED_ONLY = {"cuda_emulated", "test_cuda_paths.py"}

@@ -29,8 +29,9 @@ __global__ void __launch_bounds__(Product::kWorkers)
   for (int i = 0; i < Pieces::kRowTiles; ++i) {
 #pragma unroll
     for (int j = 0; j < kColumnTiles; ++j) {
-      const PartialPiece sum = add_partial<Product>(arguments.partial, arguments.grid.splits, arguments.grid.tiles(), tile,
-                                                    i * Pieces::kColumnTiles + first_piece + j);
+      const PartialPiece sum =
+          add_partial<Product>(arguments.partial, {0, 1, arguments.grid.splits}, arguments.grid.tiles(), tile,
+                               static_cast<int>(threadIdx.x), i * Pieces::kColumnTiles + first_piece + j);
 #pragma unroll
       for (int v = 0; v < 4; ++v) d[4 * (i * kColumnTiles + j) + v] = sum.x[v];
     }

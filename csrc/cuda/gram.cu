@@ -37,9 +37,11 @@ cudaError_t gram_forward(Operands operands, const Embeddings& z, const Options& 
     if (const cudaError_t error = kernels.gram_tiles(y, combine.partial, splits, gpu, stream)) return error;
   }
 
+  const int64_t pieces = kernels.gram_pieces(n, fused > 0);
+  combine.warps = combining_warps(pieces, combine.splits, gpu.multiprocessors, kCombineWarps);
+  double* parts = scratch.take_array<double>(ceil_div(pieces * combine.warps, kCombineWarps));
   combine.k = saved.k, combine.n = n, combine.ldk = row_stride(n);
-  combine.sums = {sums,  blocks, scratch.take_array<double>(kernels.gram_combine_blocks(n, fused > 0)),
-                  counter, terms, saved.shifts, n, options.lambd, options.scale};
+  combine.sums = {sums, blocks, parts, counter, terms, saved.shifts, n, options.lambd, options.scale};
   return kernels.gram_combine(combine, fused > 0, gpu, stream);
 }
 

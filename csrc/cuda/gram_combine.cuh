@@ -6,8 +6,9 @@
 // The shift keeps what the standardization's backward takes out again from costing digits (docs/mathematics.md). unit is the
 // power of two below the shift and keeps K in float16's range: |K_ij| <= trace(K) = N shift.
 //
-// Grid: tiles x slices of kSlice pieces of a tile; threads as those that computed the tile, so they find its numbers in the
-// order of their own registers.
+// Work is cut in pieces: 16 x 8 numbers, in the order of the registers of the warp that computed them. A piece is added up by
+// one warp, or by several that take the splits in turn where pieces are few; their sums meet in shared memory. Float32 sums
+// over at most 128 splits, in a fixed order. Grid: blocks of kCombineWarps warps.
 #pragma once
 
 #include "cuda/instructions/grid.cuh"
@@ -18,76 +19,101 @@
 
 namespace bt::cuda {
 
+constexpr int kCombineWarps = 8;
+
 struct GramCombineArguments {
   float* partial;  // (splits, 2, tiles) tiles
   int splits, tiles;
-  void* k;  // (2, N, ldk) operands; null: no gradient is needed
+  int warps;  // that add one piece together
+  void* k;    // (2, N, ldk) operands; null: no gradient is needed
   int64_t n, ldk;
   TermSums sums;
 };
-
-// Pieces of a thread that one block adds up: enough blocks for the GPU, and loads in flight for each.
-constexpr int kSlice = 4;
 
 template <typename T, bool TF32>
 __device__ __forceinline__ T as_operand(float x) {
   return from_float<T>(TF32 ? round_to_tf32(x) : x);
 }
 
+// Both views' numbers of one piece, of the calling lane.
+struct GramPiece {
+  PartialPiece k[2];
+};
+
+constexpr int kCombineSharedBytes = 32 * kCombineWarps * static_cast<int>(sizeof(GramPiece));
+
 template <typename Product, bool TF32>
-__global__ void __launch_bounds__(Product::kWorkers) gram_combine_kernel(const __grid_constant__ GramCombineArguments arguments) {
+__global__ void __launch_bounds__(32 * kCombineWarps) gram_combine_kernel(const __grid_constant__ GramCombineArguments arguments) {
   using T = typename Product::Element;
   using Pieces = Fragment<Product>;
-  constexpr int kSlices = Pieces::kValues / 4 / kSlice;
+  constexpr int kPieces = Pieces::kValues / 4, kWarps = Product::kWorkers / 32, kThreads = 32 * kCombineWarps;
   start_next_grid();
   wait_for_previous_grid();
-  double* shared = dynamic_shared<double>();
+  unsigned char* memory = dynamic_shared<unsigned char>();
+  double* shared = reinterpret_cast<double*>(memory);
   const auto sync = [] { sync_block(); };
-  const int tile = static_cast<int>(blockIdx.x) / kSlices, slice = static_cast<int>(blockIdx.x) % kSlices;
   const int64_t n = arguments.n, ldk = arguments.ldk;
 
-  float shift[2] = {0, 0}, unit[2] = {1, 1};
+  float shift[2] = {0, 0}, per_unit[2] = {1, 1};
   if (arguments.k != nullptr) {
+#pragma unroll
     for (int view = 0; view < 2; ++view) {
       const double* trace = arguments.sums.sums + (2 + view) * arguments.sums.columns;
-      const double sum = sum_in_order(trace, arguments.sums.columns, shared, Product::kWorkers, sync);
+      const double sum = sum_in_order(trace, arguments.sums.columns, shared, kThreads, sync);
       shift[view] = static_cast<float>(sum / static_cast<double>(n));
-      unit[view] = power_of_two_below(shift[view]);
+      per_unit[view] = 1.0f / power_of_two_below(shift[view]);
     }
+    sync_block();
   }
 
+  const int part = warp_id() % arguments.warps;
+  const int item = static_cast<int>(blockIdx.x) * (kCombineWarps / arguments.warps) + warp_id() / arguments.warps;
+  const int warp = item % kWarps, piece = item / kWarps % kPieces, tile = item / kWarps / kPieces;
   const TileIndex origin = GramTiles{Product::kRows, Product::kColumns}.origin(tile);
-  double inner = 0;
-#pragma unroll
-  for (int i = 0; i < kSlice; ++i) {
-    const int piece = slice * kSlice + i;
-    const int64_t first_row = origin.row + Pieces::first_row() + 16 * (piece / Pieces::kColumnTiles);
-    const int64_t first_column = origin.column + Pieces::first_column() + 8 * (piece % Pieces::kColumnTiles);
-    if (first_row > first_column + 1 || first_column >= n) continue;  // nothing to look at
-    PartialPiece k[2];
+  const int64_t first_row = origin.row + Pieces::first_row(warp) + 16 * (piece / Pieces::kColumnTiles);
+  const int64_t first_column = origin.column + Pieces::first_column(warp) + 8 * (piece % Pieces::kColumnTiles);
+  const bool counts = tile < arguments.tiles && first_row <= first_column + 1 && first_column < n;
+  GramPiece sum{};
+  if (counts) {
 #pragma unroll
     for (int view = 0; view < 2; ++view) {
-      k[view] = add_partial<Product>(arguments.partial, arguments.splits, 2 * arguments.tiles,
-                                     view * arguments.tiles + tile, piece);
+      sum.k[view] = add_partial<Product>(arguments.partial, {part, arguments.warps, arguments.splits}, 2 * arguments.tiles,
+                                         view * arguments.tiles + tile, 32 * warp + lane_id(), piece);
     }
+  }
+  if (arguments.warps > 1) {
+    GramPiece* parts = reinterpret_cast<GramPiece*>(memory) + threadIdx.x;
+    *parts = sum;
+    sync_block();
+    if (part == 0) {
+      for (int other = 1; other < arguments.warps; ++other) {
+#pragma unroll
+        for (int v = 0; v < 8; ++v) sum.k[v / 4].x[v % 4] += parts[32 * other].k[v / 4].x[v % 4];
+      }
+    }
+    sync_block();
+  }
+
+  double inner = 0;
+  if (counts && part == 0) {
 #pragma unroll
     for (int v = 0; v < 4; ++v) {
       const int64_t row = first_row + 8 * (v / 2), column = first_column + v % 2;
       if (row > column || column >= n) continue;
-      const double product = static_cast<double>(k[0].x[v]) * static_cast<double>(k[1].x[v]);
+      const double product = static_cast<double>(sum.k[0].x[v]) * static_cast<double>(sum.k[1].x[v]);
       inner += row == column ? product : 2 * product;
       if (arguments.k == nullptr) continue;
 #pragma unroll
       for (int view = 0; view < 2; ++view) {
         T* out = static_cast<T*>(arguments.k) + view * n * ldk;
-        const float shifted = row == column ? k[view].x[v] - shift[view] : k[view].x[v];
-        const T operand = as_operand<T, TF32>(shifted / unit[view]);
+        const float x = sum.k[view].x[v];
+        const T operand = as_operand<T, TF32>((row == column ? x - shift[view] : x) * per_unit[view]);
         out[row * ldk + column] = operand;
         out[column * ldk + row] = operand;
       }
     }
   }
-  finish_in_last_block(arguments.sums, block_sum(inner, shared, Product::kWorkers, sync), shared, Product::kWorkers, sync);
+  finish_in_last_block(arguments.sums, block_sum(inner, shared, kThreads, sync), shared, kThreads, sync);
 }
 
 }  // namespace bt::cuda

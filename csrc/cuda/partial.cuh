@@ -12,14 +12,15 @@ struct alignas(16) PartialPiece {
   float x[4];
 };
 
+// thread: of those that computed the tile.
 template <typename Product>
-__device__ __forceinline__ PartialPiece* partial_tile(float* partial, int64_t tile) {
-  return reinterpret_cast<PartialPiece*>(partial) + tile * (Product::kRows * Product::kColumns / 4) + threadIdx.x;
+__device__ __forceinline__ PartialPiece* partial_tile(float* partial, int64_t tile, int thread) {
+  return reinterpret_cast<PartialPiece*>(partial) + tile * (Product::kRows * Product::kColumns / 4) + thread;
 }
 
 template <typename Product>
 __device__ __forceinline__ void store_partial(float* partial, int64_t tile, const float (&d)[Fragment<Product>::kValues]) {
-  PartialPiece* out = partial_tile<Product>(partial, tile);
+  PartialPiece* out = partial_tile<Product>(partial, tile, static_cast<int>(threadIdx.x));
 #pragma unroll
   for (int piece = 0; piece < Fragment<Product>::kValues / 4; ++piece) {
     const float* x = d + 4 * piece;
@@ -27,12 +28,18 @@ __device__ __forceinline__ void store_partial(float* partial, int64_t tile, cons
   }
 }
 
-// The sum of a piece over all splits, in their order.
+struct SplitRange {
+  int first, step, end;
+};
+
+// The sum of a thread's piece over the splits, in their order.
 template <typename Product>
-__device__ __forceinline__ PartialPiece add_partial(float* partial, int splits, int64_t tiles, int64_t tile, int piece) {
+__device__ __forceinline__ PartialPiece add_partial(float* partial, SplitRange splits, int64_t tiles, int64_t tile, int thread,
+                                                    int piece) {
   PartialPiece sum{};
-  for (int split = 0; split < splits; ++split) {
-    const PartialPiece part = partial_tile<Product>(partial, split * tiles + tile)[piece * Product::kWorkers];
+#pragma unroll 4
+  for (int split = splits.first; split < splits.end; split += splits.step) {
+    const PartialPiece part = partial_tile<Product>(partial, split * tiles + tile, thread)[piece * Product::kWorkers];
 #pragma unroll
     for (int v = 0; v < 4; ++v) sum.x[v] += part.x[v];
   }

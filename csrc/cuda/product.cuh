@@ -42,11 +42,11 @@ struct Fragment {
   static constexpr int kValues = 4 * kRowTiles * kColumnTiles;
   static constexpr int kWarpsAcross = Product::kColumns / Product::kWarpColumns;
 
-  static __device__ __forceinline__ int first_row() {
-    return warp_id() / kWarpsAcross * Product::kWarpRows + lane_id() / 4;
+  static __device__ __forceinline__ int first_row(int warp = warp_id()) {
+    return warp / kWarpsAcross * Product::kWarpRows + lane_id() / 4;
   }
-  static __device__ __forceinline__ int first_column() {
-    return warp_id() % kWarpsAcross * Product::kWarpColumns + 2 * (lane_id() % 4);
+  static __device__ __forceinline__ int first_column(int warp = warp_id()) {
+    return warp % kWarpsAcross * Product::kWarpColumns + 2 * (lane_id() % 4);
   }
   BT_HOST_DEVICE static constexpr int index(int row_tile, int column_tile, int v) { return 4 * (row_tile * kColumnTiles + column_tile) + v; }
 };

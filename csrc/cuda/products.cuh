@@ -84,22 +84,20 @@ class ProductsOf final : public Products {
     });
   }
 
-  int64_t gram_combine_blocks(int64_t n, bool fused) const override {
-    const auto blocks = [&](auto product) {
+  int64_t gram_pieces(int64_t n, bool fused) const override {
+    const auto pieces = [&](auto product) {
       using Product = decltype(product);
-      constexpr GramTiles kTiles{Product::kRows, Product::kColumns};
-      return int64_t{kTiles.count(n)} * (Fragment<Product>::kValues / 4 / kSlice);
+      return int64_t{GramTiles{Product::kRows, Product::kColumns}.count(n)} * (Fragment<Product>::kValues / 4) *
+             (Product::kWorkers / 32);
     };
-    return fused ? blocks(typename Family::FusedGram{}) : with_gram_tiles(n, blocks);
+    return fused ? pieces(typename Family::FusedGram{}) : with_gram_tiles(n, pieces);
   }
 
   cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu, cudaStream_t stream) const override {
+    const int64_t blocks = ceil_div(gram_pieces(arguments.n, fused) * arguments.warps, kCombineWarps);
+    const Launch shape{blocks, 32 * kCombineWarps, kCombineSharedBytes, 1, gpu.capability >= 90, stream};
     const auto combine = [&](auto product) {
-      using Product = decltype(product);
-      return launch(gram_combine_kernel<Product, Family::kTf32>,
-                    {gram_combine_blocks(arguments.n, fused), Product::kWorkers, Product::kWorkers * static_cast<int>(sizeof(double)),
-                     1, gpu.capability >= 90, stream},
-                    arguments);
+      return launch(gram_combine_kernel<decltype(product), Family::kTf32>, shape, arguments);
     };
     return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
   }

@@ -26,9 +26,9 @@ class Products {
   // K of n samples.
   virtual TileShape gram_shape(int64_t n, const Gpu&) const = 0;
   virtual cudaError_t gram_tiles(const Matrix& y, float* partial, Splits, const Gpu&, cudaStream_t) const = 0;
-  // fused: of standardize_gram's tiles.
+  // fused: of standardize_gram's tiles. One double per block of kCombineWarps warps is left in sums.parts.
+  virtual int64_t gram_pieces(int64_t n, bool fused) const = 0;
   virtual cudaError_t gram_combine(const GramCombineArguments&, bool fused, const Gpu&, cudaStream_t) const = 0;
-  virtual int64_t gram_combine_blocks(int64_t n, bool fused) const = 0;
 
   // The gradient in one kernel: for up to as many samples as a cluster of that GPU holds.
   virtual int64_t gram_gradient_samples(const Gpu&) const = 0;

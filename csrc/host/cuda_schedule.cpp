@@ -69,6 +69,8 @@ void add_tiles_and_splits(py::module_& m) {
         return py::make_tuple(splits.count, splits.share);
       },
       py::arg("tiles"), py::arg("length"), py::arg("step"), py::arg("slots"), py::arg("tile_bytes"), py::arg("budget"));
+  m.def("combining_warps", &combining_warps, py::arg("pieces"), py::arg("splits"), py::arg("multiprocessors"),
+        py::arg("most"));
 }
 
 void add_panels_and_memory(py::module_& m) {

@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,8 +81,11 @@ def compiled(source: Path, folder: Path, flags: tuple[str, ...]) -> Path:
     headers, stamp = output.with_suffix(".d"), output.with_suffix(".stamp")
     if output.exists() and stamp.exists() and stamp.read_text() == content(headers):
         return output
+    started = time.time()
     run([*command, "-o", str(output), "-MMD", "-MF", str(headers)])
-    stamp.write_text(content(headers))
+    # What somebody edited meanwhile may not be what was compiled.
+    edited = any(Path(name).stat().st_mtime >= started for name in dependencies(headers))
+    stamp.write_text("edited" if edited else content(headers))
     return output
 
 
@@ -104,11 +108,15 @@ def run(command: list[str]) -> None:
         raise BuildError(f"{shlex.join(command)}\n{result.stderr}")
 
 
-def content(dependencies: Path) -> str:
-    """Digest of all files that a make rule of the compiler names; "missing" if one is gone."""
-    names = shlex.split(dependencies.read_text().replace("\\\n", " ").split(":", 1)[1]) if dependencies.exists() else []
+def dependencies(rule: Path) -> list[str]:
+    """The files that a make rule of the compiler names."""
+    return shlex.split(rule.read_text().replace("\\\n", " ").split(":", 1)[1]) if rule.exists() else []
+
+
+def content(rule: Path) -> str:
+    """Digest of the rule's files; "missing" if one is gone."""
     try:
-        return digest(*(Path(name).read_bytes().hex() for name in names))
+        return digest(*(Path(name).read_bytes().hex() for name in dependencies(rule)))
     except FileNotFoundError:
         return "missing"
 

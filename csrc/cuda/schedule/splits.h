@@ -36,4 +36,12 @@ BT_HOST_DEVICE Splits choose_splits(int64_t tiles, int64_t length, int step, int
   return {static_cast<int>(best), ceil_div(steps, best) * step};
 }
 
+// Warps that add the splits of one piece together, a power of two up to `most`: where there are fewer pieces than a GPU has
+// warps to read them. A block has `most` warps.
+BT_HOST_DEVICE int combining_warps(int64_t pieces, int splits, int multiprocessors, int most) {
+  int warps = 1;
+  while (2 * warps <= most && 2 * warps <= splits && pieces * warps < int64_t{2} * most * multiprocessors) warps *= 2;
+  return warps;
+}
+
 }  // namespace bt::cuda
