@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.* csrc/*/*/*.*)
 
-.PHONY: install pretrain test benchmark gpu-test gpu-bench info clean
+.PHONY: install pretrain test benchmark gpu-build gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
@@ -28,20 +28,27 @@ $(INSTALLED): $(VENV)/.requirements $(SOURCES)
 pretrain: $(INSTALLED)
 	$(PY) -m bt_kernels.trainer $(ARGS)
 
-# Everything that needs no GPU: first as the package is used, then the Triton kernels in Triton's interpreter, which has
-# to be asked for before Triton is imported.
+# Everything that needs no GPU: first as the package is used, then the CUDA kernels compiled for the CPU, and the Triton
+# kernels in Triton's interpreter, which has to be asked for before Triton is imported.
 test: $(INSTALLED)
 	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --device emulated $(ARGS)
 	TRITON_INTERPRET=1 $(PY) -m pytest --device interpreter $(ARGS)
 
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)
 
-# On a machine with a GPU, in the environment at hand (PYTHON), which has torch and Triton: nothing is installed.
-gpu-test:
+# On a machine with a GPU, in the environment at hand (PYTHON), which has torch and Triton: nothing is installed. The C++ and
+# CUDA libraries are built in place, for the GPU at hand alone.
+GPU := import torch; print("{}.{}".format(*torch.cuda.get_device_capability()))
+
+gpu-build:
+	TORCH_CUDA_ARCH_LIST=$$($(PYTHON) -c '$(GPU)') $(PYTHON) setup.py -q build_ext --inplace
+
+gpu-test: gpu-build
 	$(PYTHON) -m pytest --device cuda $(ARGS)
 
-gpu-bench:
+gpu-bench: gpu-build
 	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 info: $(INSTALLED)

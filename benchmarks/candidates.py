@@ -5,6 +5,7 @@ A built candidate is a step: a call without arguments that runs forward and back
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +17,22 @@ from benchmarks.floor import floor_bytes, gemm_floor
 from bt_kernels import barlow_twins_loss
 
 Step = Callable[[], Tensor | None]
-OURS, GRAPH, FLOOR = "bt_kernels", "bt_kernels_graph", "floor"
+FLOOR = "floor"
+
+
+class Contender(NamedTuple):
+    """The two candidates of bt_kernels with one backend: called, and replayed from a CUDA graph."""
+
+    backend: str | None  # None: the one that the cell asks for
+    called: str
+    graph: str
+
+
+AS_ASKED = Contender(None, "bt_kernels", "bt_kernels_graph")
+TRITON = Contender("triton", "bt_kernels_triton", "bt_kernels_triton_graph")
+CUDA = Contender("cuda", "bt_kernels_cuda", "bt_kernels_cuda_graph")
+GPU_BACKENDS = (TRITON, CUDA)  # measured beside each other by benchmarks.gpu, whatever "auto" takes
+OURS, GRAPH = AS_ASKED.called, AS_ASKED.graph
 
 
 @dataclass(frozen=True)
@@ -30,13 +46,26 @@ class Candidate:
     square_matrices: float = 0  # D x D matrices alive at the peak
     quick: bool = True  # part of --quick
     widened: bool = False  # computes in float32, whatever the embeddings are
+    contender: Contender | None = None  # of bt_kernels: which backend
+
+    @property
+    def ours(self) -> bool:
+        return self.contender is not None
+
+    @property
+    def graph(self) -> bool:
+        return self.ours and self.name == self.contender.graph
 
 
 CANDIDATES = {
     c.name: c
     for c in (
-        Candidate(OURS, "bt_kernels"),
-        Candidate(GRAPH, "bt_kernels, graph"),
+        Candidate(OURS, "bt_kernels", contender=AS_ASKED),
+        Candidate(GRAPH, "bt_kernels, graph", contender=AS_ASKED),
+        Candidate(TRITON.called, "bt_kernels triton", contender=TRITON),
+        Candidate(TRITON.graph, "triton, graph", contender=TRITON),
+        Candidate(CUDA.called, "bt_kernels cuda", contender=CUDA),
+        Candidate(CUDA.graph, "cuda, graph", contender=CUDA),
         Candidate(
             "official_float32", "official, float32", baselines.official_float32, square_matrices=4.2, widened=True
         ),
@@ -52,7 +81,9 @@ CANDIDATES = {
 
 def applies(name: str, cell: Cell) -> bool:
     """Whether there is such a candidate for a cell of that dtype on that device."""
-    return {GRAPH: cell.on_gpu, "official_float32": cell.on_gpu and cell.itemsize == 2}.get(name, True)
+    if CANDIDATES[name].graph:
+        return cell.on_gpu
+    return name != "official_float32" or (cell.on_gpu and cell.itemsize == 2)
 
 
 def estimated_bytes(name: str, cell: Cell) -> int:
@@ -61,7 +92,7 @@ def estimated_bytes(name: str, cell: Cell) -> int:
     if name == FLOOR:
         return floor_bytes(cell.formulation, n, d, cell.itemsize)
     wide = max(cell.itemsize, 4)
-    if name in (OURS, GRAPH):
+    if candidate.ours:
         return (8 * n * d + 2 * min(n, d) ** 2) * wide
     if candidate.square_matrices:
         itemsize = wide if candidate.widened else cell.itemsize
@@ -70,9 +101,10 @@ def estimated_bytes(name: str, cell: Cell) -> int:
 
 
 def loss_function(name: str, cell: Cell) -> baselines.Loss:
-    if name in (OURS, GRAPH):
-        return lambda z_a, z_b: barlow_twins_loss(z_a, z_b, backend=cell.backend, formulation=cell.formulation)
     candidate = CANDIDATES[name]
+    if candidate.ours:
+        backend = candidate.contender.backend or cell.backend
+        return lambda z_a, z_b: barlow_twins_loss(z_a, z_b, backend=backend, formulation=cell.formulation)
     loss = candidate.build(cell.d, torch.device(cell.device), cell.torch_dtype)
     # Static shapes: each cell gets the code that is best for it. Compiling is not timed.
     return torch.compile(loss, dynamic=False) if candidate.compiled else loss
@@ -85,7 +117,7 @@ def build_step(name: str, cell: Cell, z_a: Tensor, z_b: Tensor) -> Step:  # (N, 
             return gemm_floor(z_a.detach(), z_b.detach(), cell.formulation)
     loss_of = loss_function(name, cell)
     scale = torch.tensor(cell.loss_scale, device=z_a.device) if cell.loss_scale != 1 else None
-    if name == GRAPH:
+    if CANDIDATES[name].graph:
         return graph_step(loss_of, z_a, z_b, scale)
 
     def step() -> Tensor:

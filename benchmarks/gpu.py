@@ -1,8 +1,9 @@
 """The whole measurement on a GPU, unattended, within a time budget: python -m benchmarks.gpu --help.
 
-One process, one result file per type of operands: loss-DEVICE-bfloat16.json and so on. The cells that targets are set
-for come first, then the axes D and N in bfloat16, then float32. A file is written after every cell, so whatever stops
-the run leaves what was measured, marked as not complete.
+Both GPU backends beside each other, as far as they work here, and at the end which of them is faster where: "auto"
+is to choose by that. One process, one result file per type of operands: loss-DEVICE-bfloat16.json and so on. The
+cells that targets are set for come first, then the axes D and N in bfloat16, then float32. A file is written after
+every cell, so whatever stops the run leaves what was measured, marked as not complete.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import machine, plot, result_file, table
-from benchmarks.candidates import CANDIDATES, GRAPH, OURS, applies
+from benchmarks import choice, machine, plot, result_file, table
+from benchmarks.candidates import AS_ASKED, CANDIDATES, GPU_BACKENDS, Contender, applies
 from benchmarks.cell import Cell
 from benchmarks.correctness import check_truth
 from benchmarks.device import CudaDevice, Device, open_device
@@ -27,6 +28,8 @@ from benchmarks.loss import RESULTS, positive, say
 from benchmarks.roofline import Ceilings, measure_ceilings
 from benchmarks.run_cell import first_line, run_cell
 from benchmarks.targets import GPU_GOALS
+from bt_kernels.backends.registry import BACKENDS
+from bt_kernels.backends.stages import Availability
 
 SETTINGS = {  # of the cells, by operands
     "bfloat16": {"dtype": "bfloat16"},
@@ -36,9 +39,9 @@ SETTINGS = {  # of the cells, by operands
 D_AXIS, N_AXIS = [2**k for k in range(9, 21)], [2**k for k in range(6, 14)]
 D_AXIS_N, N_AXIS_D = 256, 8192
 FLOAT32_CELLS = [(256, 8192), (1024, 8192), (4096, 8192), (8192, 4096)]
-# What a cell is taken to last until one has been measured. torch.compile takes most of it, and no more than a share of
-# the budget, which keeps the rest for the axes.
-FIRST_GUESS = {"eager": 15.0, "compiled": 75.0}
+# Seconds that a cell is taken to last for each of its candidates until one of its kind has been measured.
+# torch.compile takes most of them, and no more than a share of the budget, which keeps the rest for the axes.
+FIRST_GUESS = {"eager": 2.5, "compiled": 9.5}
 COMPILING_SHARE = 0.6
 
 
@@ -57,9 +60,11 @@ def plan() -> list[Planned]:
             Planned("bfloat16", n, d, tuple(name for name in compiled if getattr(goal, name) is not None))
             for (n, d), goal in GPU_GOALS.items()
         ),
+        *(Planned("tf32", n, d) for n, d in FLOAT32_CELLS),
+        Planned("bfloat16", D_AXIS_N, D_AXIS[-1]),
         *(Planned("bfloat16", D_AXIS_N, d) for d in D_AXIS),
         *(Planned("bfloat16", n, N_AXIS_D) for n in N_AXIS),
-        *(Planned(operands, n, d) for operands in ("tf32", "float32") for n, d in FLOAT32_CELLS),
+        *(Planned("float32", n, d) for n, d in FLOAT32_CELLS),
     ]
     first: dict[tuple, Planned] = {}
     for step in wanted:
@@ -68,7 +73,7 @@ def plan() -> list[Planned]:
 
 
 class TimeBudget:
-    """Says whether a cell still fits, taken to last as long as the longest of its kind so far."""
+    """Says whether a cell still fits: a candidate takes as long as in the longest cell of that kind so far."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock, self._started = seconds, clock, clock()
@@ -78,15 +83,15 @@ class TimeBudget:
     def elapsed(self) -> float:
         return self._clock() - self._started
 
-    def fits(self, kind: str, share: float = 1.0) -> bool:
-        expected = self._longest.get(kind, FIRST_GUESS[kind])
+    def fits(self, kind: str, candidates: int, share: float = 1.0) -> bool:
+        expected = candidates * self._longest.get(kind, FIRST_GUESS[kind])
         return self.elapsed + expected <= share * self._seconds
 
     @contextmanager
-    def measuring(self, kind: str) -> Iterator[None]:
+    def measuring(self, kind: str, candidates: int) -> Iterator[None]:
         before = self.elapsed
         yield
-        self._longest[kind] = max(self._longest.get(kind, 0.0), self.elapsed - before)
+        self._longest[kind] = max(self._longest.get(kind, 0.0), (self.elapsed - before) / candidates)
 
 
 @dataclasses.dataclass
@@ -96,43 +101,71 @@ class Run:
     template: Cell
     limit: float
     ceilings: Ceilings | None
+    backends: dict[Contender, Availability]
     result: dict
     output: Path
     call_times: CallTimes = dataclasses.field(default_factory=CallTimes)
+
+    @property
+    def contenders(self) -> list[Contender]:
+        """Those that work here."""
+        return [contender for contender, availability in self.backends.items() if availability.ok]
 
     def write(self) -> None:
         result_file.write(self.output, self.result)
 
 
-def open_run(device: CudaDevice, operands: str, command: str, folder: Path) -> Run:
+def available(device: Device, cell: Cell, wanted: list[str]) -> dict[Contender, Availability]:
+    """Of the GPU backends, whether they can be measured here and why not."""
+    return {
+        contender: BACKENDS[contender.backend].availability(device.torch_device, cell.torch_dtype)
+        if contender.backend in wanted
+        else Availability(False, "not asked for")
+        for contender in GPU_BACKENDS
+    }
+
+
+def open_run(device: CudaDevice, operands: str, backends: list[str], command: str, folder: Path) -> Run:
     template = Cell(0, 0, device=str(device.torch_device), **SETTINGS[operands])
     limit = memory_limit(device, None)
     ceilings = measure_ceilings(device, template)
+    found = available(device, template, backends)
     result = machine.describe_run(device, template, command, limit)
+    result["backends"] = {contender.backend: answer._asdict() for contender, answer in found.items()}
     result.update(ceilings=ceilings._asdict(), errors=[], not_measured=[])
-    return Run(template, limit, ceilings, result, folder / f"loss-{machine.device_slug(device)}-{operands}.json")
+    output = folder / f"loss-{machine.device_slug(device)}-{operands}.json"
+    return Run(template, limit, ceilings, found, result, output)
 
 
-def names_for(step: Planned, cell: Cell) -> list[str]:
-    """solo-learn's formula is the official one with more passes; it is not waited for here."""
-    found = [name for name in CANDIDATES if name != "solo_learn" and applies(name, cell)]
-    return [name for name in found if not CANDIDATES[name].compiled or name in step.compiled]
+def names_for(step: Planned, cell: Cell, contenders: list[Contender]) -> list[str]:
+    """solo-learn's formula is the official one with more passes, and what "auto" takes is one of the backends:
+    neither is waited for here."""
+    left_out = {"solo_learn", AS_ASKED.called, AS_ASKED.graph}
+    return [
+        name
+        for name, candidate in CANDIDATES.items()
+        if name not in left_out
+        and applies(name, cell)
+        and (not candidate.ours or candidate.contender in contenders)
+        and (not candidate.compiled or name in step.compiled)
+    ]
 
 
 def measure(device: Device, steps: list[Planned], runs: dict[str, Run], budget: TimeBudget) -> None:
     for index, step in enumerate(steps, 1):
         run = runs[step.operands]
-        if not budget.fits("eager"):
+        cell = dataclasses.replace(run.template, n=step.n, d=step.d)
+        names = names_for(step, cell, run.contenders)
+        eager = [name for name in names if name not in step.compiled]
+        if not budget.fits("eager", len(eager)):
             run.result["not_measured"].append([step.n, step.d])
             run.write()
             continue
-        cell = dataclasses.replace(run.template, n=step.n, d=step.d)
-        names = names_for(step, cell)
-        compiles = bool(step.compiled) and budget.fits("compiled", COMPILING_SHARE)
-        now = names if compiles else [name for name in names if name not in step.compiled]
+        compiles = bool(step.compiled) and budget.fits("compiled", len(names), COMPILING_SHARE)
+        now = names if compiles else eager
         where = f"[{index}/{len(steps)}, {budget.elapsed:.0f} s] {step.operands} N = {step.n}, D = {step.d}"
         try:
-            with budget.measuring("compiled" if compiles else "eager"):
+            with budget.measuring("compiled" if compiles else "eager", len(now)):
                 found = run_cell(device, cell, now, run.limit, run.call_times, run.ceilings)
                 # Compiled functions hold each other, and with them buffers on the GPU.
                 gc.collect()
@@ -144,8 +177,13 @@ def measure(device: Device, steps: list[Planned], runs: dict[str, Run], budget: 
             for name in [name for name in names if name not in now]:
                 found["candidates"][name] = {"status": "skipped", "reason": "no time left to compile it"}
             run.result["cells"].append(found)
-            say(f"{where}: {table.time_text(found['candidates'][OURS])} ms")
+            say(f"{where}: {', '.join(our_times(found['candidates']))} ms")
         run.write()
+
+
+def our_times(entries: dict[str, dict]) -> list[str]:
+    ours = {name: entry for name, entry in entries.items() if CANDIDATES[name].ours}
+    return [f"{table.HEADS[name]} {table.time_text(entry)}" for name, entry in ours.items()]
 
 
 def finish(runs: dict[str, Run], budget: TimeBudget) -> int:
@@ -153,40 +191,39 @@ def finish(runs: dict[str, Run], budget: TimeBudget) -> int:
     for run in runs.values():
         result = run.result
         result["cells"].sort(key=lambda cell: (cell["n"], cell["d"]))
-        complete = not (result["errors"] or result["not_measured"])
+        complete = bool(result["cells"]) and not (result["errors"] or result["not_measured"])
         result.update(complete=complete, seconds=round(budget.elapsed, 1))
         run.write()
         print("\n".join(lines(run)))
+    print("\n".join(choice.lines({operands: run.result["cells"] for operands, run in runs.items()})))
     try:
         if "bfloat16" in runs:  # the one with axes
             plot.draw(runs["bfloat16"].result, runs["bfloat16"].output)
     except ImportError as error:
         say(f"no plots: {error} (pip install matplotlib)")
     print(f"\n{budget.elapsed:.0f} s; wrote {', '.join(str(run.output) for run in runs.values())}")
-    ours = [
-        cell["candidates"][name]
-        for run in runs.values()
-        for cell in run.result["cells"]
-        for name in (OURS, GRAPH)
-        if name in cell["candidates"]
-    ]
+    cells = [cell for run in runs.values() for cell in run.result["cells"]]
+    ours = [entry for cell in cells for name, entry in cell["candidates"].items() if CANDIDATES[name].ours]
     errors = any(run.result["errors"] for run in runs.values())
     broken = any(entry["status"] in ("FAIL", "unavailable") for entry in ours)
     return 1 if errors or broken or not ours else 0
 
 
 def lines(run: Run) -> list[str]:
-    """What is missing and why, the table, the targets."""
+    """What is missing and why, a table for each backend, the targets."""
     cells, ceilings = run.result["cells"], run.ceilings
-    found = [f"\n{run.template.operands}, {run.result['versions']['bt_kernels_backend']} backend"]
+    found = [f"\n{run.template.operands}"]
     if ceilings:
         rates = f"{ceilings.flops_per_second / 1e12:.0f} TFLOP/s, {ceilings.bytes_per_second / 1e12:.2f} TB/s"
         found[0] += f"; measured ceilings {rates}"
+    found += [f"  {c.backend} backend: not measured, {a.reason}" for c, a in run.backends.items() if not a.ok]
     found += [f"  {line}" for line in table.empty_lines(cells)]
     found += [f"  N = {e['n']}, D = {e['d']}: {e['error']}" for e in run.result["errors"]]
     found += [f"  N = {n}, D = {d}: no time left" for n, d in run.result["not_measured"]]
     names = [name for name in CANDIDATES if any(name in cell["candidates"] for cell in cells)]
-    found += [table.header(names), *(table.row(cell, names) for cell in cells)]
+    for contender in run.contenders:
+        shown = table.columns(names, contender, baselines=contender == run.contenders[0])
+        found += [table.header(shown), *(table.row(cell, shown) for cell in cells)]
     return found + table.target_lines(cells)
 
 
@@ -194,14 +231,18 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
-        description="Times forward + backward of the Barlow Twins loss on a GPU, in bfloat16, tf32 and float32, for "
-        "the cells that targets are set for, D up to 1048576 and N up to 8192; writes a result file each.",
-        epilog="Exit status: 0 measured; 1 bt_kernels computes wrong numbers or could not run somewhere; 2 no GPU. "
-        "Baselines that lose too many digits in 16 bits are marked FAIL and change nothing else.",
+        description="Times forward + backward of the Barlow Twins loss on a GPU, with the triton and the cuda "
+        "backend, in bfloat16, tf32 and float32, for the cells that targets are set for, D up to 1048576 and N up "
+        "to 8192; writes a result file each and says which backend is faster where.",
+        epilog="Exit status: 0 measured; 1 a backend computes wrong numbers or fails somewhere, or none works "
+        "here; 2 no GPU. A backend that is not available is left out, with the reason. Baselines that lose too "
+        "many digits in 16 bits are marked FAIL and change nothing else.",
     )
     add = parser.add_argument
     add("--seconds", type=positive, default=450, help="starts no cell that would end later (default %(default)s)")
     add("--operands", choices=SETTINGS, nargs="+", default=list(SETTINGS), help="default: all")
+    names = [contender.backend for contender in GPU_BACKENDS]
+    add("--backends", choices=names, nargs="+", default=names, help="of bt_kernels; default: all")
     add("--device", default="cuda", help="default %(default)s")
     add("--output", type=Path, default=RESULTS, metavar="FOLDER", help="default benchmarks/results")
     options = parser.parse_args(arguments)
@@ -216,8 +257,12 @@ def main(arguments: list[str] | None = None) -> int:
     check_truth(device.torch_device)
     print(f"{machine.device_line(device)}; forward + backward", flush=True)
     command = f"python -m benchmarks.gpu {shlex.join(arguments)}".strip()
-    runs = {operands: open_run(device, operands, command, options.output) for operands in options.operands}
-    measure(device, [step for step in plan() if step.operands in runs], runs, budget)
+    runs = {
+        operands: open_run(device, operands, options.backends, command, options.output)
+        for operands in options.operands
+    }
+    steps = [step for step in plan() if step.operands in runs and runs[step.operands].contenders]
+    measure(device, steps, runs, budget)
     return finish(runs, budget)
 
 

@@ -3,7 +3,7 @@
 A refusal is a sentence that goes into the table and the result file in place of a number.
 """
 
-from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS, estimated_bytes
+from benchmarks.candidates import CANDIDATES, FLOOR, estimated_bytes
 from benchmarks.cell import Cell
 from benchmarks.device import CpuDevice, Device
 
@@ -42,7 +42,7 @@ class CallTimes:
 
     def too_slow(self, name: str, cell: Cell) -> str | None:
         """Why the expected time forbids this cell; None if nothing is known or it does not."""
-        if name in (OURS, GRAPH, FLOOR) or (name, cell.n) not in self._seen:
+        if CANDIDATES[name].ours or name == FLOOR or (name, cell.n) not in self._seen:
             return None
         d, seconds = self._seen[name, cell.n]
         expected = seconds * (cell.d / d) ** (2 if CANDIDATES[name].square_matrices else 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import in_all, machine, plot, result_file, table
-from benchmarks.candidates import CANDIDATES, applies
+from benchmarks.candidates import CANDIDATES, GPU_BACKENDS, applies
 from benchmarks.cell import DTYPES, PRECISIONS, Cell
 from benchmarks.correctness import check_truth
 from benchmarks.device import CpuDevice, CudaDevice, open_device
@@ -106,7 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
     check_truth(torch.device("cpu"))
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")  # the compiler's own
     template: Cell = options.cell
-    names = [name for name, c in CANDIDATES.items() if (c.quick or not options.quick) and applies(name, template)]
+    wanted = [name for name, c in CANDIDATES.items() if (c.quick or not options.quick) and applies(name, template)]
+    names = [name for name in wanted if CANDIDATES[name].contender not in GPU_BACKENDS]
     grid = [(n, d) for n in sorted(set(options.n or N)) for d in sorted(set(options.d or D))]
     grid = QUICK if options.quick else grid
     limit = memory_limit(device, options.max_memory)
@@ -117,13 +118,14 @@ def main(arguments: list[str] | None = None) -> int:
     ceilings = measure_ceilings(device, template) if isinstance(device, CudaDevice) else None
     if ceilings:
         result["ceilings"] = ceilings._asdict()
-    print(table.header(names), flush=True)
+    columns = table.columns(names)
+    print(table.header(columns), flush=True)
     call_times = CallTimes()
     for index, (n, d) in enumerate(grid, 1):
         say(f"[{index}/{len(grid)}, {time.monotonic() - started:.0f} s] N = {n}, D = {d}")
         cell = run_cell(device, dataclasses.replace(template, n=n, d=d), names, limit, call_times, ceilings)
         result["cells"].append(cell)
-        print(table.row(cell, names), flush=True)
+        print(table.row(cell, columns), flush=True)
         result_file.write(output, result)
         device.release()
     if not (options.n or options.d):

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 from benchmarks import result_file
-from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS
+from benchmarks.candidates import CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON
 
 STYLE = {
     OURS: {"color": "#c8102e", "linewidth": 2.6, "zorder": 5},
     GRAPH: {"color": "#c8102e", "linewidth": 1.6, "linestyle": (0, (1, 1)), "zorder": 5},
+    CUDA.called: {"color": "#c8102e", "linewidth": 2.6, "zorder": 5},
+    CUDA.graph: {"color": "#c8102e", "linewidth": 1.6, "linestyle": (0, (1, 1)), "zorder": 5},
+    TRITON.called: {"color": "#e5707f", "linewidth": 2.2, "zorder": 4},
+    TRITON.graph: {"color": "#e5707f", "linewidth": 1.6, "linestyle": (0, (1, 1)), "zorder": 4},
     "official_float32": {"color": "#14304d", "linewidth": 1.6},
     "official": {"color": "#1f4e79", "linewidth": 1.6},
     "official_compiled": {"color": "#5b9bd5", "linewidth": 1.6},
@@ -133,7 +137,7 @@ def label_curve(axes, line: Curve, place: tuple[float, float]) -> None:
         textcoords="axes fraction",
         color=style["color"],
         fontsize=LABEL_POINTS,
-        fontweight="bold" if style is STYLE[OURS] else "normal",
+        fontweight="bold" if style in (STYLE[OURS], STYLE[CUDA.called]) else "normal",
         va="center",
         zorder=6,
         annotation_clip=False,

@@ -1,72 +1,34 @@
-"""Each Triton kernel's time, beside the bytes and FLOPs it has to move and do: python -m benchmarks.profile_gpu --help
+"""Each kernel's time, beside the bytes and FLOPs it has to move and do: python -m benchmarks.profile_gpu --help
 
 The fraction is the kernel's own floor, the slower of arithmetic and memory at the measured ceilings, over its time.
+A kernel of the cuda backend may start before the previous one has ended and wait for it: that is in its time too.
 """
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from benchmarks import machine
 from benchmarks.candidates import OURS, build_step
 from benchmarks.cell import Cell, make_embeddings
+from benchmarks.cell_arguments import parse_cell
 from benchmarks.device import CudaDevice
+from benchmarks.kernel_work import Work, cuda_partial_bytes, expected_work, triton_partial_bytes
 from benchmarks.loss import RESULTS
 from benchmarks.roofline import Ceilings, measure_ceilings, roofline
-from benchmarks.triton_cell import parse_cell
-from bt_kernels.backends.triton import heuristics
-from bt_kernels.formulation import choose_formulation
 
 WARM_UP, CALLS = 5, 20
 
 
-class Work(NamedTuple):
-    """Of all launches of a kernel in one forward and backward, operands read once each."""
-
-    bytes: int
-    flops: int = 0
-
-    def seconds(self, ceilings: Ceilings) -> float:
-        return max(self.flops / ceilings.flops_per_second, self.bytes / ceilings.bytes_per_second)
-
-
-def expected_work(cell: Cell, partial_bytes: int) -> dict[str, Work]:
-    """By kernel. partial_bytes: gram_tiles' partial tiles of K; those of a split correlation are not counted."""
-    n, d = cell.n, cell.d
-    views = cell.embeddings_bytes  # of both, as z, y or dz
-    product = 2 * 4 * n * d  # float32, both views
-    if choose_formulation("auto", n, d) == "gram":
-        k = 2 * n * n * cell.itemsize
-        return {
-            "standardize": Work(2 * views),
-            "gram_tiles": Work(views + partial_bytes, 2 * n * n * d),
-            "gram_combine": Work(partial_bytes + k),
-            "gram_gradient": Work(2 * views + k, 4 * n * n * d),
-            "gram_product": Work(views + k + product, 4 * n * n * d),
-            "gram_apply": Work(2 * views + product),
-        }
-    c = d * d * cell.itemsize
-    return {
-        "standardize": Work(2 * views),
-        "correlation_tiles": Work(views + c, 2 * n * d * d),
-        "correlation_gradient": Work(2 * (views + c) + views, 4 * n * d * d),  # one launch a view
-    }
-
-
-def gram_partial_bytes(cell: Cell, device: CudaDevice) -> int:
-    """As the backend splits the features. Imports it here: without Triton it is parse_cell that should say so."""
-    from bt_kernels.backends.triton.gram import gram_splits
-    from bt_kernels.backends.triton.launch import operands, padded, properties
-
-    kind, gpu = operands(cell.torch_dtype), properties(device.torch_device)
-    tile = heuristics.pick(heuristics.GRAM_TILES, kind.kind, cell.n, kind.itemsize, gpu)
-    splits, _ = gram_splits(cell.n, padded(cell.d), tile, kind.itemsize, gpu)
-    side = -(-cell.n // tile.m)
-    return 4 * splits * side * (side + 1) * tile.m * tile.n
+def partial_bytes(cell: Cell, device: CudaDevice) -> int:
+    if cell.backend == "triton":
+        return triton_partial_bytes(cell, device)
+    gpu = torch.cuda.get_device_properties(device.torch_device)
+    return cuda_partial_bytes(cell, gpu.multi_processor_count, (gpu.major, gpu.minor))
 
 
 def kernel_times(device: CudaDevice, cell: Cell, calls: int) -> dict[str, list[float]]:
@@ -95,36 +57,53 @@ def kernel_times(device: CudaDevice, cell: Cell, calls: int) -> dict[str, list[f
     return times
 
 
+def kernel_name(found: str, known: dict[str, Work]) -> str:
+    """Triton's gram_tiles_kernel and every instance of C++'s bt::cuda::gram_tiles_kernel, mangled or not, are
+    gram_tiles; a kernel that is not known keeps its name."""
+    for name in known:
+        if re.search(rf"(?<![A-Za-z_]){name}_kernel", found):
+            return name
+    return found
+
+
 def report(times: dict[str, list[float]], work: dict[str, Work], ceilings: Ceilings, calls: int) -> list[dict]:
     """One entry per kernel, slowest first."""
+    by_name: dict[str, list[float]] = {}
+    for found, microseconds in times.items():
+        by_name.setdefault(kernel_name(found, work), []).extend(microseconds)
     entries = []
-    for kernel, microseconds in times.items():
-        name = kernel.split("_kernel")[0]
-        entry = {"kernel": kernel, "launches": len(microseconds) / calls, "us": sum(microseconds) / calls}
+    for name, microseconds in by_name.items():
+        entry = {"kernel": name, "launches": len(microseconds) / calls, "us": sum(microseconds) / calls}
         if name in work:
             floor = 1e6 * work[name].seconds(ceilings)
-            entry |= {"kernel": name, **work[name]._asdict(), "floor_us": floor, "fraction": floor / entry["us"]}
+            entry |= {**work[name]._asdict(), "floor_us": floor, "fraction": floor / entry["us"]}
         entries.append(entry)
     return sorted(entries, key=lambda entry: -entry["us"])
 
 
+HEAD = (
+    f"{'kernel':<26}{'launches':>9}{'us':>10}{'MB':>10}{'L2 MB':>10}{'GFLOP':>10}{'floor us':>10}{'fraction':>10}"
+)
+
+
 def line(e: dict) -> str:
-    found = f"{e['kernel'][:25]:<26}{e['launches']:>9g}{e['us']:>10.1f}"
+    found = f"{e['kernel'].removeprefix('void ')[:25]:<26}{e['launches']:>9g}{e['us']:>10.1f}"
     if "floor_us" not in e:
         return found
-    return f"{found}{e['bytes'] / 1e6:>10.1f}{e['flops'] / 1e9:>10.1f}{e['floor_us']:>10.1f}{e['fraction']:>10.2f}"
+    counts = f"{e['bytes'] / 1e6:>10.1f}{e['l2_bytes'] / 1e6:>10.1f}{e['flops'] / 1e9:>10.1f}"
+    return f"{found}{counts}{e['floor_us']:>10.1f}{e['fraction']:>10.2f}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_gpu", description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, metavar="RESULT.json", help="default: among the results")
-    options, cell, device = parse_cell(parser, arguments)
+    options, cell, device = parse_cell(parser, arguments, ("triton", "cuda"))
     if not isinstance(device, CudaDevice):
         parser.error(f"--device {options.device}: there are no kernels to profile")
     ceilings = measure_ceilings(device, cell)
     floor = roofline(cell, ceilings)
     with cell.products():
-        work = expected_work(cell, gram_partial_bytes(cell, device))
+        work = expected_work(cell, partial_bytes(cell, device))
         entries = report(kernel_times(device, cell, CALLS), work, ceilings, CALLS)
     result = {
         "benchmark": "profile",
@@ -136,15 +115,15 @@ def main(arguments: list[str] | None = None) -> int:
         "roofline": floor._asdict(),
         "kernels": entries,
     }
-    where = f"{machine.device_slug(device)}-{cell.operands}-n{cell.n}-d{cell.d}"
+    backend = "" if cell.backend == "triton" else f"-{cell.backend}"
+    where = f"{machine.device_slug(device)}{backend}-{cell.operands}-n{cell.n}-d{cell.d}"
     output = options.output or RESULTS / f"profile-{where}.json"
     output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"{machine.device_line(device)}; {cell.operands}, N = {cell.n}, D = {cell.d}; us per forward + backward")
-    print(f"{'kernel':<26}{'launches':>9}{'us':>10}{'MB':>10}{'GFLOP':>10}{'floor us':>10}{'fraction':>10}")
+    print(f"{machine.device_line(device)}; {cell.backend} backend, {cell.operands}, N = {cell.n}, D = {cell.d}")
+    print(f"per forward + backward\n{HEAD}")
     print(*map(line, entries), sep="\n")
-    print(
-        f"kernels together {sum(entry['us'] for entry in entries):.1f} us, roofline {1e3 * floor.ms:.1f} us ({floor.bound}); wrote {output}"
-    )
+    together = sum(entry["us"] for entry in entries)
+    print(f"kernels together {together:.1f} us, roofline {1e3 * floor.ms:.1f} us ({floor.bound}); wrote {output}")
     return 0
 
 

@@ -4,6 +4,10 @@ import csv
 import json
 from pathlib import Path
 
+from benchmarks.candidates import CUDA, OURS, TRITON
+
+SPEEDUPS = {"speedup_of_bt_kernels": OURS, "speedup_of_triton": TRITON.called, "speedup_of_cuda": CUDA.called}
+
 FIELDS = (
     *(
         "n",
@@ -17,7 +21,8 @@ FIELDS = (
         "peak_bytes",
         "peak_over_embeddings",
     ),
-    *("speedup_of_bt_kernels", "loss_error", "gradient_error", "reason", "roofline_ms", "over_roofline"),
+    *SPEEDUPS,
+    *("loss_error", "gradient_error", "reason", "roofline_ms", "over_roofline"),
 )
 
 
@@ -36,8 +41,7 @@ def write(path: Path, result: dict) -> None:
 
 
 def row(cell: dict, name: str, entry: dict) -> dict:
-    times, speedup = entry.get("ms", {}), cell["ratios"].get(f"{name}/bt_kernels", {})
-    peak = entry.get("peak_bytes")
+    times, peak = entry.get("ms", {}), entry.get("peak_bytes")
     return {
         "n": cell["n"],
         "d": cell["d"],
@@ -46,7 +50,7 @@ def row(cell: dict, name: str, entry: dict) -> dict:
         **{f"ms_{q}": times.get(q) for q in ("q20", "q50", "q80")},
         "peak_bytes": peak,
         "peak_over_embeddings": None if peak is None else peak / cell["embeddings_bytes"],
-        "speedup_of_bt_kernels": speedup.get("q50"),
+        **{field: cell["ratios"].get(f"{name}/{ours}", {}).get("q50") for field, ours in SPEEDUPS.items()},
         "roofline_ms": cell.get("roofline", {}).get("ms"),
         "over_roofline": cell["ratios"].get(f"{name}/roofline", {}).get("q50"),
     }

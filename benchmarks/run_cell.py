@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS, Step, build_step
+from benchmarks.candidates import CANDIDATES, CUDA, FLOOR, TRITON, Step, build_step
 from benchmarks.cell import Cell, make_embeddings
 from benchmarks.correctness import Truth, errors, truth
 from benchmarks.device import Device
@@ -89,11 +89,11 @@ def measure_cell(
     for name in steps:
         call_times.record(name, cell, report[name]["ms"]["q50"] / 1e3)
     # A graph's memory is allocated when it is captured, and a replay's is none.
-    measured = {name: step for name, step in steps.items() if name not in (FLOOR, GRAPH)}
+    measured = {name: step for name, step in steps.items() if name != FLOOR and not CANDIDATES[name].graph}
     slow = {name for name in measured if seconds[name] >= SLOW_SECONDS and not CANDIDATES[name].compiled}
     for name, peak in peak_deltas(device, cell, measured, slow, views.clear).items():
         report[name].update({"peak_bytes": peak} if isinstance(peak, int) else {"peak_reason": peak})
-    result["targets"] = verdicts(result, targets_for(cell))
+    result["targets"] = verdicts(result, targets_for(cell, device.name))
     return result
 
 
@@ -127,9 +127,10 @@ def add_times(result: dict, samples: Samples) -> None:
             ms=quantiles(milliseconds)._asdict(),
             samples_ms=[None if v is None else round(1e3 * v, 4) for v in values],
         )
-    ours = [name for name in (OURS, GRAPH) if name in samples]
-    others = [name for name in samples if name not in (OURS, GRAPH)]
+    ours = [name for name in samples if CANDIDATES[name].ours]
+    others = [name for name in samples if not CANDIDATES[name].ours]
     pairs = [(us, name) if name == FLOOR else (name, us) for us in ours for name in others]
+    pairs += [(TRITON.called, CUDA.called), (TRITON.graph, CUDA.graph)]
     for over, under in pairs:
         if found := ratio(samples, over, under):
             result["ratios"][f"{over}/{under}"] = found._asdict()
@@ -137,8 +138,8 @@ def add_times(result: dict, samples: Samples) -> None:
 
 def add_roofline(result: dict, floor: Roofline) -> None:
     result["roofline"] = floor._asdict()
-    for name in (OURS, GRAPH):
-        if times := result["candidates"].get(name, {}).get("ms"):
+    for name, entry in result["candidates"].items():
+        if CANDIDATES[name].ours and (times := entry.get("ms")):
             result["ratios"][f"{name}/roofline"] = {q: value / floor.ms for q, value in times.items()}
 
 

@@ -2,12 +2,16 @@
 
 from typing import NamedTuple
 
-from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS
-from benchmarks.targets import MB, judged_on_gpu
+from benchmarks.candidates import AS_ASKED, CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON, Contender
+from benchmarks.targets import MB, judged_on_gpu, ratio_name
 
 HEADS = {
     OURS: "ours",
     GRAPH: "graph",
+    TRITON.called: "triton",
+    TRITON.graph: "tr.graph",
+    CUDA.called: "cuda",
+    CUDA.graph: "cu.graph",
     "official_float32": "off.fp32",
     "official": "official",
     "official_compiled": "off.comp",
@@ -20,45 +24,58 @@ HEADS = {
 
 class RatioColumn(NamedTuple):
     title: str
-    key: str  # of the targets, and the candidate or floor that bt_kernels is compared with
-    over: bool = False  # its time over bt_kernels' time, or the other way round
-
-    def ratio(self, judged: str) -> str:
-        """Its name in the result file."""
-        return f"{self.key}/{judged}" if self.over else f"{judged}/{self.key}"
+    key: str  # of the targets, and what bt_kernels is compared with
 
 
 RATIOS = (
-    RatioColumn("official/ours", "official", True),
-    RatioColumn("gramcomp/ours", "gram_compiled", True),
+    RatioColumn("official/ours", "official"),
+    RatioColumn("gramcomp/ours", "gram_compiled"),
     RatioColumn("ours/floor", FLOOR),
 )
-# * is the graph or ours, as the row says: see targets.judged_on_gpu.
+# * is the graph or the call, as the row says: see targets.judged_on_gpu.
 GPU_RATIOS = (
-    RatioColumn("off.fp32/*", "official_float32", True),
-    RatioColumn("official/*", "official", True),
-    RatioColumn("off.comp/*", "official_compiled", True),
-    RatioColumn("gramcomp/*", "gram_compiled", True),
+    RatioColumn("off.fp32/*", "official_float32"),
+    RatioColumn("official/*", "official"),
+    RatioColumn("off.comp/*", "official_compiled"),
+    RatioColumn("gramcomp/*", "gram_compiled"),
+    RatioColumn("triton/*", TRITON.backend),
     RatioColumn("*/floor", FLOOR),
     RatioColumn("*/roofline", "roofline"),
 )
 
 
-def ratio_columns(names: list[str]) -> list[RatioColumn]:
-    if GRAPH not in names:
-        return [column for column in RATIOS if column.key in names]
-    shown = {*names, "roofline"} - ({"official"} if "official_float32" in names else set())
-    return [column for column in GPU_RATIOS if column.key in shown]
+class Columns(NamedTuple):
+    """What a table shows: bt_kernels with one backend, compared with everything that was measured."""
+
+    contender: Contender
+    names: list[str]  # whose times it shows
+    ratios: list[RatioColumn]
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.contender.graph in self.names
+
+    def judged(self, cell: dict) -> str:
+        return judged_on_gpu(cell["n"], cell["d"], self.contender) if self.on_gpu else self.contender.called
 
 
-def judged_in(cell: dict, names: list[str]) -> str:
-    return judged_on_gpu(cell["n"], cell["d"]) if GRAPH in names else OURS
+def columns(measured: list[str], contender: Contender = AS_ASKED, baselines: bool = True) -> Columns:
+    """Of these candidates; without the baselines only their ratios."""
+    own = [name for name in measured if CANDIDATES[name].contender == contender]
+    others = [name for name in measured if not CANDIDATES[name].ours]
+    if contender.graph not in own:
+        ratios = [column for column in RATIOS if column.key in others]
+    else:
+        shown = {*others, "roofline"} - ({"official"} if "official_float32" in others else set())
+        shown |= {TRITON.backend} if contender == CUDA and TRITON.called in measured else set()
+        ratios = [column for column in GPU_RATIOS if column.key in shown]
+    return Columns(contender, own + (others if baselines else []), ratios)
 
 
-def header(names: list[str]) -> str:
-    times = "".join(f"{HEADS[name]:>10}" for name in names)
-    ratios = "".join(f"{column.title:>17}" for column in ratio_columns(names))
-    judged = f"{'*':>7}" if GRAPH in names else ""
+def header(shown: Columns) -> str:
+    times = "".join(f"{HEADS[name]:>10}" for name in shown.names)
+    ratios = "".join(f"{column.title:>17}" for column in shown.ratios)
+    judged = f"{'*':>9}{'':5}" if shown.on_gpu else ""
     title = f"{'N':>5}{'D':>8}{times}{judged}{ratios}{'peak MB':>12}{'x emb.':>11}"
     return f"{'':>13}{'median ms':>10}\n{title}\n{'-' * len(title)}"
 
@@ -74,24 +91,27 @@ def time_text(entry: dict) -> str:
     return number(entry["ms"]["q50"]) if "ms" in entry else "-"
 
 
-def mark(cell: dict, key: str) -> str:
+def mark(cell: dict, key: str, contender: Contender) -> str:
     """ok, MISS or nothing for the targets of that column."""
-    found = [verdict["met"] for verdict in cell["targets"] if verdict["key"] == key]
-    return " ok  " if found and all(found) else " MISS" if found else "     "
+    whose = (contender.called, contender.graph)
+    verdicts = [v for v in cell["targets"] if v["key"] == key and v.get("judged", OURS) in whose]
+    return "     " if not verdicts else " ok  " if all(v["met"] for v in verdicts) else " MISS"
 
 
-def row(cell: dict, names: list[str]) -> str:
+def row(cell: dict, shown: Columns) -> str:
+    contender = shown.contender
     cells = [f"{cell['n']:>5}{cell['d']:>8}"]
-    cells += [f"{time_text(cell['candidates'].get(name, {})):>10}" for name in names]
-    judged = judged_in(cell, names)
-    if GRAPH in names:
-        cells.append(f"{HEADS[judged]:>7}")
-    for column in ratio_columns(names):
-        found = cell["ratios"].get(column.ratio(judged))
-        cells.append(f"{number(found['q50']) + 'x' if found else '-':>12}{mark(cell, column.key)}")
-    peak = cell["candidates"].get(OURS, {}).get("peak_bytes")
+    cells += [f"{time_text(cell['candidates'].get(name, {})):>10}" for name in shown.names]
+    judged = shown.judged(cell)
+    if shown.on_gpu:
+        cells.append(f"{HEADS[judged]:>9}{mark(cell, 'time', contender)}")
+    for column in shown.ratios:
+        found = cell["ratios"].get(ratio_name(column.key, judged))
+        cells.append(f"{number(found['q50']) + 'x' if found else '-':>12}{mark(cell, column.key, contender)}")
+    peak = cell["candidates"].get(contender.called, {}).get("peak_bytes")
     cells.append(f"{'-' if peak is None else number(peak / MB):>12}")
-    cells.append(f"{'-' if peak is None else number(peak / cell['embeddings_bytes']):>6}{mark(cell, 'memory')}")
+    times_embeddings = "-" if peak is None else number(peak / cell["embeddings_bytes"])
+    cells.append(f"{times_embeddings:>6}{mark(cell, 'memory', contender)}")
     return "".join(cells)
 
 
@@ -141,4 +161,6 @@ def target_lines(cells: list[dict]) -> list[str]:
 def target_value(verdict: dict) -> str:
     if verdict["key"] in ("memory", "in_all"):
         return f"{verdict['value'] / MB:.1f} of {verdict['limit'] / MB:.1f} MB"
+    if verdict["key"] == "time":
+        return f"{1e3 * verdict['value']:.1f} us"
     return f"{number(verdict['value'])}x"

@@ -20,12 +20,12 @@ import torch
 
 from benchmarks.candidates import GRAPH, OURS, build_step
 from benchmarks.cell import Cell, make_embeddings
+from benchmarks.cell_arguments import parse_cell
 from benchmarks.correctness import Truth, errors
 from benchmarks.device import Device
 from benchmarks.loss import positive
 from benchmarks.measure import Quantiles, quantiles, time_candidates
 from benchmarks.run_cell import first_line
-from benchmarks.triton_cell import parse_cell
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton import standardize as standardize_stage
 from bt_kernels.backends.triton.heuristics import Block, Tile
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--kernel", choices=KERNELS, required=True)
     add("--seconds", type=positive, default=300, help="tries no further row then (default %(default)s)")
-    options, cell, device = parse_cell(parser, arguments)
+    options, cell, device = parse_cell(parser, arguments, ("triton",))
     kernel = options.kernel
     if kernel == ("gram_product" if cell.n <= heuristics.FUSED_MAX_N else "gram_gradient"):
         parser.error(f"--kernel {kernel} does not run at N = {cell.n}: FUSED_MAX_N is {heuristics.FUSED_MAX_N}")

@@ -117,7 +117,8 @@ class GradientTile {
   unsigned char* shared_;
 };
 
-// float32: straight from and to global memory.
+// float32: straight from and to global memory. Offsets are 32 bits times 32 bits from the thread's first number on, and what
+// exists is counted from there too: 64-bit ones would take the registers that the accumulators leave.
 template <typename Product>
 class GradientTile<Product, float> {
   using Pieces = Fragment<Product>;
@@ -125,49 +126,59 @@ class GradientTile<Product, float> {
  public:
   static constexpr int kSharedBytes = 0;
 
-  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char*) : place_(place) {}
+  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char*) {
+    const int64_t sample = place.first_sample + Pieces::first_column(), feature = place.first_feature + Pieces::first_row();
+    const float* y = static_cast<const float*>(place.y.data) + sample * place.y.row_stride + feature;
+    own_ = y + place.view * place.y.view_stride;
+    other_ = y + (1 - place.view) * place.y.view_stride;
+    dz_ = static_cast<float*>(place.dz) + sample * place.y.columns + feature;
+    stride_ = static_cast<int>(place.y.row_stride);
+    dz_stride_ = static_cast<int>(place.y.columns);
+    samples_ = static_cast<int>(place.y.rows - sample);
+    features_ = static_cast<int>(place.y.columns - feature);
+  }
 
   template <bool BOTH>
   __device__ __forceinline__ void fetch() {}
   __device__ __forceinline__ void ready() {}
   __device__ __forceinline__ void finish() {}
 
-  __device__ __forceinline__ FourPairs own(int i, int j) const { return load(place_.view, i, j); }
-  __device__ __forceinline__ FourPairs other(int i, int j) const { return load(1 - place_.view, i, j); }
+  __device__ __forceinline__ FourPairs own(int i, int j) const { return load(own_, i, j); }
+  __device__ __forceinline__ FourPairs other(int i, int j) const { return load(other_, i, j); }
 
   __device__ __forceinline__ void put(int i, int j, const FourPairs& dz) {
-    float* out = static_cast<float*>(place_.dz);
 #pragma unroll
     for (int b = 0; b < 4; ++b) {
-      const int64_t column = feature(i, b), row = sample(j, b);
-      if (column >= place_.y.columns) continue;
-      if (row < place_.y.rows) out[row * place_.y.columns + column] = dz.pairs[b].low;
-      if (row + 1 < place_.y.rows) out[(row + 1) * place_.y.columns + column] = dz.pairs[b].high;
+      const int feature = 16 * i + 8 * (b % 2), sample = 8 * (j + b / 2);
+      if (feature >= features_) continue;
+      if (sample < samples_) at(dz_, dz_stride_, sample, feature) = dz.pairs[b].low;
+      if (sample + 1 < samples_) at(dz_, dz_stride_, sample + 1, feature) = dz.pairs[b].high;
     }
   }
 
  private:
-  __device__ __forceinline__ int64_t feature(int i, int b) const {
-    return place_.first_feature + Pieces::first_row() + 16 * i + 8 * (b % 2);
-  }
-  __device__ __forceinline__ int64_t sample(int j, int b) const {
-    return place_.first_sample + Pieces::first_column() + 8 * (j + b / 2);
+  template <typename Number>
+  static __device__ __forceinline__ Number& at(Number* first, int stride, int sample, int feature) {
+    return first[static_cast<int64_t>(sample) * stride + feature];
   }
 
-  __device__ __forceinline__ FourPairs load(int view, int i, int j) const {
-    const float* y = static_cast<const float*>(place_.y.data) + view * place_.y.view_stride;
+  __device__ __forceinline__ FourPairs load(const float* first, int i, int j) const {
     FourPairs found{};
+    // Or the addresses of the first pass over the tile are kept for the second one, in registers that there are not.
+    const int samples = compute_anew(samples_), stride = compute_anew(stride_);
 #pragma unroll
     for (int b = 0; b < 4; ++b) {
-      const int64_t column = feature(i, b), row = sample(j, b);
-      if (column >= place_.y.columns) continue;
-      if (row < place_.y.rows) found.pairs[b].low = y[row * place_.y.row_stride + column];
-      if (row + 1 < place_.y.rows) found.pairs[b].high = y[(row + 1) * place_.y.row_stride + column];
+      const int feature = 16 * i + 8 * (b % 2), sample = 8 * (j + b / 2);
+      if (feature >= features_) continue;
+      if (sample < samples) found.pairs[b].low = at(first, stride, sample, feature);
+      if (sample + 1 < samples) found.pairs[b].high = at(first, stride, sample + 1, feature);
     }
     return found;
   }
 
-  GradientPlace place_;
+  const float *own_, *other_;
+  float* dz_;
+  int stride_, dz_stride_, samples_, features_;
 };
 
 }  // namespace bt::cuda

@@ -27,6 +27,7 @@ template <typename Sync>
 __device__ __forceinline__ double sum_in_order(const double* values, int64_t count, double* shared, int threads, Sync&& sync) {
   const int thread = static_cast<int>(threadIdx.x);
   double sum = 0;
+#pragma unroll 4
   for (int64_t i = thread; i < count; i += threads) sum += values[i];
   sync();
   shared[thread] = sum;

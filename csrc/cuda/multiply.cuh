@@ -24,9 +24,10 @@ __device__ __forceinline__ void load_blocks(uint32_t (&r)[4], const unsigned cha
   }
 }
 
+// Row first_row + row, first_row a multiple of 8 and row below 8.
 template <typename T, typename Tile>
-__device__ __forceinline__ float number_at(const unsigned char* tile, int row, int column) {
-  return *reinterpret_cast<const float*>(tile + Tile::offset(row, column));
+__device__ __forceinline__ float number_at(const unsigned char* tile, int first_row, int row, int column) {
+  return *reinterpret_cast<const float*>(tile + Tile::offset(first_row, row, column));
 }
 
 // bf16 and half_t: mma.sync m16n8k16.
@@ -61,16 +62,20 @@ struct Tf32Multiply {
   using Element = float;
   static constexpr int kDepth = 8, kUnroll = 4;
 
-  template <Major MAJOR, bool OWN_FIRST, typename Tile>
+  // ldmatrix transposes 16-bit numbers alone. INTERLEAVED: of the 8 of k, the fragments' first and second four are even and odd
+  // ones. In which order they are summed is free as long as both operands agree, and rows 0, 2, 4, 6 lie in different banks.
+  template <Major MAJOR, bool OWN_FIRST, bool INTERLEAVED, typename Tile>
   static __device__ __forceinline__ void load(uint32_t (&r)[4], const unsigned char* tile, int own, int k) {
     if constexpr (MAJOR == Major::k) {
+      static_assert(!INTERLEAVED);
       load_blocks<float, MAJOR, OWN_FIRST, Tile>(r, tile, own, k);
-    } else {  // ldmatrix transposes 16-bit numbers alone
+    } else {
       const int g = lane_id() / 4, t = lane_id() % 4;
 #pragma unroll
       for (int block = 0; block < 4; ++block) {
         const int along_own = OWN_FIRST ? block % 2 : block / 2, along_k = OWN_FIRST ? block / 2 : block % 2;
-        r[block] = float_bits(number_at<float, Tile>(tile, k + 4 * along_k + t, own + 8 * along_own + g));
+        const int row = INTERLEAVED ? 2 * t + along_k : 4 * along_k + t;
+        r[block] = float_bits(number_at<float, Tile>(tile, k, row, own + 8 * along_own + g));
       }
     }
   }
@@ -78,13 +83,14 @@ struct Tf32Multiply {
   template <Major A, Major B, typename TileA, typename TileB, int ROWS, int COLUMNS>
   static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a, const unsigned char* b,
                                               int row, int column, int k) {
+    constexpr bool kInterleaved = A == Major::mn && B == Major::mn;
     uint32_t fragments[ROWS / 16][4];
 #pragma unroll
-    for (int i = 0; i < ROWS / 16; ++i) load<A, true, TileA>(fragments[i], a, row + 16 * i, k);
+    for (int i = 0; i < ROWS / 16; ++i) load<A, true, kInterleaved, TileA>(fragments[i], a, row + 16 * i, k);
 #pragma unroll
     for (int j = 0; j < COLUMNS / 16; ++j) {
       uint32_t both[4];
-      load<B, false, TileB>(both, b, column + 16 * j, k);
+      load<B, false, kInterleaved, TileB>(both, b, column + 16 * j, k);
       const uint32_t left[2] = {both[0], both[1]}, right[2] = {both[2], both[3]};
 #pragma unroll
       for (int i = 0; i < ROWS / 16; ++i) {
@@ -111,8 +117,9 @@ struct IeeeMultiply {
     if constexpr (MAJOR == Major::k) {
       return *reinterpret_cast<const Four*>(tile + Tile::offset(own, k));
     } else {
-      return {{number_at<float, Tile>(tile, k, own), number_at<float, Tile>(tile, k + 1, own),
-               number_at<float, Tile>(tile, k + 2, own), number_at<float, Tile>(tile, k + 3, own)}};
+      const int eight = k / 8 * 8, row = k % 8;
+      return {{number_at<float, Tile>(tile, eight, row, own), number_at<float, Tile>(tile, eight, row + 1, own),
+               number_at<float, Tile>(tile, eight, row + 2, own), number_at<float, Tile>(tile, eight, row + 3, own)}};
     }
   }
 

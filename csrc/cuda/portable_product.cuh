@@ -79,7 +79,7 @@ struct PortableProduct {
     copy_async_wait<0>();
     sync_block();
     epilogue(d);
-    cluster_end();
+    cluster_meet();
   }
 
   static __device__ __forceinline__ void sync_workers() { sync_block(); }

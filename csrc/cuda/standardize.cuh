@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
     write_sums(shared, batch, columns, arguments.c_diagonal + first_column, arguments.sums + column_block,
                arguments.column_blocks);
   }
-  cluster_end();  // the others' shared memory lasts as long as they do
+  cluster_meet();  // the others' shared memory lasts as long as they do
 }
 
 }  // namespace bt::cuda

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS, applies, build_step
+from benchmarks.candidates import CANDIDATES, FLOOR, OURS, applies, build_step
 from benchmarks.cell import DTYPES, Cell, make_embeddings
 from benchmarks.correctness import Errors, blockwise_truth, check_truth, errors, textbook_truth
 from benchmarks.floor import gemm_floor
 
-EAGER = [name for name, c in CANDIDATES.items() if name not in (FLOOR, GRAPH) and not c.compiled]
+EAGER = [OURS, *(name for name, c in CANDIDATES.items() if name != FLOOR and not c.ours and not c.compiled)]
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,23 @@
-"""What the measurement on a GPU decides without one: cells, time budget, roofline, targets, columns. On tiny cells its
-loop runs on the CPU."""
+"""What the measurement on a GPU decides without one: cells, candidates, time budget, exit status. Its loop runs on
+the CPU on tiny cells, with the eager backend in place of a GPU's."""
 
-import csv
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from gpu_fakes import CEILINGS, names_of
 
-from benchmarks import gpu, plot, profile_gpu, result_file, roofline, run_cell, table
-from benchmarks.candidates import CANDIDATES, FLOOR, GRAPH, OURS, applies, build_step
+from benchmarks import gpu, run_cell
+from benchmarks.candidates import CUDA, FLOOR, GRAPH, OURS, TRITON, applies, build_step
 from benchmarks.cell import Cell, make_embeddings
 from benchmarks.device import CpuDevice
 from benchmarks.gpu import Planned, Run, TimeBudget
-from benchmarks.roofline import Ceilings
-from benchmarks.targets import GPU_GOALS, GPU_TARGETS, TARGETS, targets_for, verdicts
+from benchmarks.targets import GPU_GOALS
+from bt_kernels.backends import eager
+from bt_kernels.backends.registry import BACKENDS
+from bt_kernels.backends.stages import Availability
 
-ROOT = Path(__file__).parents[2]
-GPU_NAMES = [name for name in CANDIDATES if name != "solo_learn"]
-CEILINGS = Ceilings(800e12, 4e12)
+OK, NOT_BUILT = Availability(True, "built"), Availability(False, "nvcc was not found")
 
 
 def test_the_plan_has_every_cell_once_and_the_targets_first():
@@ -29,6 +25,8 @@ def test_the_plan_has_every_cell_once_and_the_targets_first():
     cells = [step[:3] for step in plan]
     assert len(cells) == len(set(cells))
     assert [(step.n, step.d) for step in plan[: len(GPU_GOALS)]] == list(GPU_GOALS)
+    with_targets = {("tf32", 256, 8192), ("tf32", 4096, 8192), ("bfloat16", 256, 2**20)}
+    assert with_targets <= set(cells[: cells.index(("bfloat16", 256, 512))])
     assert {("bfloat16", 256, 2**k) for k in range(9, 21)} <= set(cells)
     assert {("bfloat16", 2**k, 8192) for k in range(6, 14)} <= set(cells)
     assert {step.operands for step in plan} == set(gpu.SETTINGS)
@@ -36,13 +34,35 @@ def test_the_plan_has_every_cell_once_and_the_targets_first():
     assert plan[4].compiled == ("official_compiled",)
 
 
-def test_candidates_depend_on_the_device_and_the_dtype():
+def test_candidates_depend_on_the_device_the_dtype_and_the_backends():
     on_gpu = Cell(8, 16, "bfloat16", "cuda")
-    eager = [OURS, GRAPH, "official_float32", "official", "gram", FLOOR]
-    assert gpu.names_for(Planned("bfloat16", 8, 16), on_gpu) == eager
-    assert "gram_compiled" in gpu.names_for(Planned("bfloat16", 8, 16, ("gram_compiled",)), on_gpu)
+    baselines = ["official_float32", "official", "gram", FLOOR]
+    planned = Planned("bfloat16", 8, 16)
+    assert gpu.names_for(planned, on_gpu, [TRITON, CUDA]) == names_of(TRITON) + names_of(CUDA) + baselines
+    assert gpu.names_for(planned, on_gpu, [CUDA]) == names_of(CUDA) + baselines
+    assert "gram_compiled" in gpu.names_for(Planned("bfloat16", 8, 16, ("gram_compiled",)), on_gpu, [])
     assert not applies("official_float32", Cell(8, 16, "float32", "cuda"))
-    assert not any(applies(name, Cell(8, 16, "bfloat16")) for name in (GRAPH, "official_float32"))
+    on_cpu = Cell(8, 16, "bfloat16")
+    assert not any(applies(name, on_cpu) for name in (GRAPH, TRITON.graph, CUDA.graph, "official_float32"))
+
+
+def test_backends_are_asked_for_by_name_and_answer_with_a_reason():
+    found = gpu.available(CpuDevice(), Cell(8, 16), ["cuda"])
+    assert found[TRITON] == Availability(False, "not asked for")
+    assert found[CUDA] == BACKENDS["cuda"].availability(torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("name, wanted", [(OURS, "as asked"), (TRITON.called, "triton"), (CUDA.called, "cuda")])
+def test_a_candidate_runs_its_own_backend(name, wanted, monkeypatch):
+    def loss(z_a, z_b, *, backend, formulation):
+        asked.append(backend)
+        return (z_a * z_b).sum()
+
+    asked = []
+    monkeypatch.setattr("benchmarks.candidates.barlow_twins_loss", loss)
+    cell = Cell(8, 16, backend="as asked")
+    build_step(name, cell, *make_embeddings(cell))()
+    assert asked == [wanted]
 
 
 def test_the_graph_leaves_the_gradients_of_its_replay(monkeypatch):
@@ -70,112 +90,14 @@ def test_the_graph_leaves_the_gradients_of_its_replay(monkeypatch):
 def test_the_budget_refuses_what_would_end_too_late():
     now = [100.0]
     budget = TimeBudget(60, clock=lambda: now[0])
-    assert budget.fits("eager") and not budget.fits("compiled")
-    with budget.measuring("compiled"):
+    assert budget.fits("eager", 8) and not budget.fits("compiled", 8)
+    with budget.measuring("compiled", 10):
         now[0] += 20
-    assert budget.fits("compiled") and not budget.fits("compiled", share=0.6)
-    with budget.measuring("eager"):
+    assert budget.fits("compiled", 10) and not budget.fits("compiled", 10, share=0.6)
+    assert budget.fits("compiled", 20) and not budget.fits("compiled", 21)
+    with budget.measuring("eager", 7):
         now[0] += 21
-    assert budget.elapsed == 41 and not budget.fits("eager")
-
-
-def test_the_roofline_is_the_slower_of_arithmetic_and_memory():
-    found = roofline.roofline(Cell(256, 8192, "bfloat16", "cuda"), CEILINGS)
-    assert (found.flops, found.bytes, found.bound) == (6 * 256**2 * 8192, 8 * 256 * 8192, "memory")
-    assert found.ms == pytest.approx(1e3 * 8 * 256 * 8192 / 4e12)
-    tall = roofline.roofline(Cell(8192, 4096, "float32", "cuda"), CEILINGS)
-    assert (tall.flops, tall.bytes, tall.bound) == (6 * 8192 * 4096**2, 16 * 8192 * 4096, "arithmetic")
-    assert tall.ms == pytest.approx(1e3 * tall.flops / 800e12)
-
-
-def test_times_are_compared_with_the_roofline_and_with_both_ways_of_calling():
-    samples = {OURS: [2e-3, 2e-3], GRAPH: [1e-3, 1e-3], "official": [8e-3, 8e-3], FLOOR: [5e-4, 5e-4]}
-    result = {"candidates": {name: {} for name in samples}, "ratios": {}}
-    run_cell.add_times(result, samples)
-    run_cell.add_roofline(result, roofline.Roofline(1, 1, 0.25, "memory"))
-    ratios = {key: value["q50"] for key, value in result["ratios"].items()}
-    assert ratios == pytest.approx(
-        {
-            "official/bt_kernels": 4,
-            "official/bt_kernels_graph": 8,
-            "bt_kernels/floor": 4,
-            "bt_kernels_graph/floor": 2,
-            "bt_kernels/roofline": 8,
-            "bt_kernels_graph/roofline": 4,
-        }
-    )
-
-
-def gpu_cell(n: int, d: int, judged: str, **ratios: float) -> dict:
-    """As run_cell reports it; ratios of, or to, the judged candidate."""
-    names = (OURS, GRAPH, "official")
-    entries = {name: {"status": "ok", "ms": {"q20": 1.0, "q50": 1.5, "q80": 2.0}} for name in names}
-    entries[OURS]["peak_bytes"] = 8 * n * d
-    keys = {key: f"{judged}/{key}" if key in ("roofline", FLOOR) else f"{key}/{judged}" for key in ratios}
-    return {
-        "n": n,
-        "d": d,
-        "embeddings_bytes": 4 * n * d,
-        "candidates": entries,
-        "ratios": {keys[key]: {"q20": value, "q50": value, "q80": value} for key, value in ratios.items()},
-        "roofline": roofline.roofline(Cell(n, d, "bfloat16", "cuda"), CEILINGS)._asdict(),
-        "targets": [],
-    }
-
-
-def test_targets_on_a_gpu():
-    small = gpu_cell(256, 8192, GRAPH, official_float32=61, official_compiled=19, gram_compiled=2.1, roofline=5)
-    found = {v["key"]: v["met"] for v in verdicts(small, GPU_TARGETS)}
-    assert found == {
-        "official_float32": True, "official_compiled": False, "gram_compiled": True, "roofline": True, "memory": True
-    }  # fmt: skip
-    as_called = gpu_cell(256, 8192, OURS, official_float32=61, roofline=5)
-    assert [v["key"] for v in verdicts(as_called, GPU_TARGETS)] == ["memory"]
-    large = gpu_cell(8192, 4096, OURS, official_float32=5, official_compiled=2, gram_compiled=1, roofline=1.8)
-    assert [v["met"] for v in verdicts(large, GPU_TARGETS)] == [False, True, False, True]
-    assert targets_for(Cell(256, 8192, "bfloat16", "cuda:1")) is GPU_TARGETS
-    assert targets_for(Cell(256, 8192, "float32", "cuda")) == ()
-    assert targets_for(Cell(256, 8192)) is TARGETS
-
-
-def test_the_table_says_who_is_judged_and_marks_it():
-    cell = gpu_cell(256, 8192, GRAPH, official_float32=61, official_compiled=19, roofline=5)
-    cell["targets"] = verdicts(cell, GPU_TARGETS)
-    title, line = table.header(GPU_NAMES).splitlines()[1], table.row(cell, GPU_NAMES)
-    assert len(title) == len(line) and "*/roofline" in title
-    assert "graph" in line and "61x ok" in line and "19x MISS" in line and "5x ok" in line
-    assert table.judged_in(gpu_cell(8192, 4096, OURS), GPU_NAMES) == OURS
-    assert "*" not in table.header([OURS, "official", FLOOR])
-
-
-def test_the_csv_has_the_roofline(tmp_path):
-    result_file.write(tmp_path / "r.json", {"cells": [gpu_cell(256, 8192, GRAPH, roofline=5)]})
-    rows = {row["candidate"]: row for row in csv.DictReader((tmp_path / "r.csv").open())}
-    assert float(rows[GRAPH]["over_roofline"]) == 5 and rows["official"]["over_roofline"] == ""
-    assert float(rows[OURS]["roofline_ms"]) == pytest.approx(0.0041943)
-
-
-RESULTS = sorted((ROOT / "benchmarks" / "results").glob("loss-*.json"))
-
-
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_committed_results_still_make_tables(path, tmp_path):
-    result = result_file.read(path)
-    names = [name for name in CANDIDATES if any(name in cell["candidates"] for cell in result["cells"])]
-    rows = [table.row(cell, names) for cell in result["cells"]]
-    assert all(len(row) == len(table.header(names).splitlines()[1]) for row in rows)
-    table.empty_lines(result["cells"]), table.target_lines([*result["cells"], result.get("in_all", {})])
-    result_file.write(tmp_path / "copy.json", result)
-
-
-def test_results_with_and_without_a_roofline_make_plots(tmp_path):
-    pytest.importorskip("matplotlib")
-    old = result_file.read(ROOT / "benchmarks/results/loss-amd-epyc-2-threads-n2048.json")
-    new = {**old, "cells": [gpu_cell(256, d, GRAPH, roofline=5) for d in (4096, 1024, 2048)]}
-    for name, result in (("old", old), ("new", new)):
-        assert len(plot.draw(result, tmp_path / f"{name}.json")) == 2
-    [*_, (label, _, d, ms)] = plot.time_curves(sorted(new["cells"], key=lambda cell: cell["d"]))
-    assert (label, d) == ("roofline", [1024, 2048, 4096]) and ms == sorted(ms)
+    assert budget.elapsed == 41 and not budget.fits("eager", 7) and budget.fits("eager", 6)
 
 
 @pytest.fixture
@@ -185,6 +107,8 @@ def run(tmp_path, monkeypatch) -> Run:
     monkeypatch.setattr(
         "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest: dict.fromkeys(steps, 1000)
     )
+    for contender in (TRITON, CUDA):
+        monkeypatch.setitem(BACKENDS, contender.backend, eager)
     machine = {"device": "a CPU", "cpu": "a CPU", "threads": 1}
     result = {
         "benchmark": "loss",
@@ -195,7 +119,8 @@ def run(tmp_path, monkeypatch) -> Run:
         "not_measured": [],
     }
     result |= {"machine": machine, "versions": {"torch": "2", "bt_kernels_backend": "eager"}}
-    return Run(Cell(0, 0, "bfloat16"), 1e9, CEILINGS, result, tmp_path / "result.json")
+    backends = {TRITON: OK, CUDA: OK}
+    return Run(Cell(0, 0, "bfloat16"), 1e9, CEILINGS, backends, result, tmp_path / "result.json")
 
 
 def test_the_loop_writes_every_cell_and_says_what_it_left_out(run, capsys):
@@ -209,9 +134,11 @@ def test_the_loop_writes_every_cell_and_says_what_it_left_out(run, capsys):
     assert written["not_measured"] == [[8, 24], [8, 32]]
     first = written["cells"][0]["candidates"]
     assert first["official"]["status"] == "ok" and "no time left" in first["gram_compiled"]["reason"]
-    assert written["cells"][0]["ratios"]["bt_kernels/roofline"]["q50"] > 0
+    ratios = written["cells"][0]["ratios"]
+    assert ratios[f"{TRITON.called}/roofline"]["q50"] > 0 and ratios[f"{TRITON.called}/{CUDA.called}"]["q50"] > 0
     assert gpu.finish({"bfloat16": run}, budget) == 0
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "N = 8, D = 16: triton " in said and ", cuda " in said
     assert "N = 8, D = 24: no time left" in printed and "measured ceilings 800 TFLOP/s, 4.00 TB/s" in printed
     assert not json.loads(run.output.read_text())["complete"]
 
@@ -239,44 +166,41 @@ def test_it_says_so_where_there_is_no_gpu(capsys):
     assert "benchmarks.loss" in capsys.readouterr().err
 
 
-def test_the_profile_compares_each_kernel_with_its_own_floor():
-    cell = Cell(1024, 8192, "bfloat16", "cuda")
-    work = profile_gpu.expected_work(cell, partial_bytes=1000)
-    assert work["gram_tiles"].flops + work["gram_product"].flops == 6 * 1024**2 * 8192
-    assert work["gram_tiles"].bytes == cell.embeddings_bytes + 1000
-    times = {"gram_tiles_kernel": [40.0, 60.0], "fill": [1.0, 1.0]}
-    first, second = profile_gpu.report(times, work, CEILINGS, calls=2)
-    assert first["us"] == 50 and first["fraction"] == pytest.approx(1e6 * 2 * 1024**2 * 8192 / 800e12 / 50)
-    assert second == {"kernel": "fill", "launches": 1, "us": 1}
-    assert len(profile_gpu.line(second)) < len(profile_gpu.line(first))
-    tall = profile_gpu.expected_work(Cell(8192, 4096, "bfloat16", "cuda"), 0)
-    assert sum(item.flops for item in tall.values()) == 6 * 8192 * 4096**2
+def test_a_backend_that_is_not_there_is_left_out_with_its_reason(run, capsys):
+    run.backends[CUDA] = NOT_BUILT
+    gpu.measure(CpuDevice(), [Planned("bfloat16", 8, 12)], {"bfloat16": run}, TimeBudget(1000))
+    entries = run.result["cells"][0]["candidates"]
+    assert entries[TRITON.called]["status"] == "ok" and CUDA.called not in entries
+    assert gpu.finish({"bfloat16": run}, TimeBudget(1000)) == 0
+    printed = capsys.readouterr().out
+    assert "cuda backend: not measured, nvcc was not found" in printed
+    assert "no cell was measured with both" in printed
 
 
-def test_the_tuner_tries_rows_and_says_why_one_was_refused():
-    """In a process of its own: Triton's interpreter has to be chosen before the kernels are imported."""
-    pytest.importorskip("triton")
-    code = """
-from benchmarks import device, tune_triton
-from bt_kernels.backends.triton.heuristics import Tile
-rows = [Tile(32, 32, 16, 4, 2), Tile(48, 48, 16, 4, 2)]  # the second is no power of two
-tune_triton.candidate_rows = lambda *_: rows
-tune_triton.ROUNDS = device.CpuDevice.max_rounds = 1
-def fake_time(self, call):
-    call()
-    return 1e-3
-device.CpuDevice.time = fake_time
-tune_triton.main("--kernel gram_tiles --n 20 --d 24 --dtype float32 --device cpu".split())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1000.0  Tile(m=32, n=32, k=16, warps=4, stages=2)" in done.stdout
-    assert "<- the table's" in done.stdout
-    assert "Tile(m=48, n=48, k=16, warps=4, stages=2): " in done.stdout
+@pytest.mark.parametrize("contender", [TRITON, CUDA])
+@pytest.mark.parametrize("wrong", [1.1, float("nan"), None], ids=["wrong", "nan", "raises"])
+def test_a_backend_that_is_there_has_to_be_right(run, contender, wrong, monkeypatch, capsys):
+    build = run_cell.build_step
+
+    def broken(name, *rest):
+        step = build(name, *rest)
+        if name != contender.called:
+            return step
+        if wrong is None:
+            raise RuntimeError("no kernel image")
+        return lambda: step() * wrong
+
+    monkeypatch.setattr("benchmarks.run_cell.build_step", broken)
+    gpu.measure(CpuDevice(), [Planned("bfloat16", 8, 12)], {"bfloat16": run}, TimeBudget(1000))
+    entries = run.result["cells"][0]["candidates"]
+    assert entries[contender.called]["status"] == ("unavailable" if wrong is None else "FAIL")
+    assert "ms" not in entries[contender.called]
+    assert gpu.finish({"bfloat16": run}, TimeBudget(1000)) == 1
+    assert ("no kernel image" if wrong is None else "FAIL") in capsys.readouterr().out
+
+
+def test_nothing_measured_is_no_success(run, capsys):
+    run.backends |= {TRITON: NOT_BUILT, CUDA: NOT_BUILT}
+    assert gpu.finish({"bfloat16": run}, TimeBudget(1000)) == 1
+    assert "triton backend: not measured" in capsys.readouterr().out
+    assert not json.loads(run.output.read_text())["complete"]

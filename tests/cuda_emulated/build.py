@@ -1,4 +1,4 @@
-"""Builds the CUDA kernels for the emulated GPU: one library of csrc/cuda that runs on the CPU, compiled by a C++ compiler.
+"""Builds the CUDA kernels for the emulated GPU: a C++ compiler's library of csrc/cuda, which runs on the CPU.
 
     path = build(folder)                       # the package's kernels and their bindings: ops of bt_kernels_cuda
     path = build(folder, "name", [sources])    # other kernels, such as those of the emulation's own tests
@@ -51,15 +51,21 @@ class BuildError(RuntimeError):
     """What the compiler said."""
 
 
-def compiler() -> str | None:
-    return os.environ.get("CXX") or next((name for name in ("g++", "c++") if shutil.which(name)), None)
+def compiler() -> list[str]:
+    """Possibly with arguments, such as "ccache g++"."""
+    return shlex.split(os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++"))
 
 
 def kernel_sources() -> list[Path]:
     return [BINDINGS, *sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))]
 
 
-def build(folder: Path, name: str = "bt_kernels_emulated", sources: list[Path] | None = None, flags: tuple[str, ...] = ()):
+def build(
+    folder: Path,
+    name: str = "bt_kernels_emulated",
+    sources: list[Path] | None = None,  # bindings.cpp and all .cu of csrc/cuda
+    flags: tuple[str, ...] = (),
+) -> Path:
     """Path of the library in the folder, up to date.
 
     flags: more of them for all objects and the link, such as -fsanitize=address. Raises BuildError.
@@ -74,7 +80,7 @@ def build(folder: Path, name: str = "bt_kernels_emulated", sources: list[Path] |
 
 
 def compiled(source: Path, folder: Path, flags: tuple[str, ...]) -> Path:
-    command = [*shlex.split(compiler() or "c++"), *FLAGS, *flags]
+    command = [*compiler(), *FLAGS, *flags]
     command += [*(BINDINGS_FLAGS if source == BINDINGS else ()), "-x", "c++", "-c", str(source)]
     identity = digest(" ".join(command), torch.__version__)
     output = folder / f"{source.stem}-{identity[:16]}.o"
@@ -96,14 +102,17 @@ def linked(objects: list[Path], library: Path, flags: tuple[str, ...], with_torc
         return library
     torch_libraries = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu", "-lc10"] if with_torch else []
     partial = library.with_suffix(".partial")
-    run([*shlex.split(compiler() or "c++"), "-shared", "-pthread", *flags, *map(str, objects), *torch_libraries, "-o", str(partial)])
+    run([*compiler(), "-shared", "-pthread", *flags, *map(str, objects), *torch_libraries, "-o", str(partial)])
     partial.replace(library)  # another file than the one that a process may have loaded
     stamp.write_text(wanted)
     return library
 
 
 def run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise BuildError(f"no C++ compiler: {command[0]} is not there, CXX names another one") from None
     if result.returncode != 0:
         raise BuildError(f"{shlex.join(command)}\n{result.stderr}")
 

@@ -14,7 +14,7 @@ LAUNCH_FAILURE = 719
 
 
 class EmulatedGpu:
-    """Kernels by the names of their launching functions, which return a cudaError_t; tensors are passed as pointers."""
+    """Kernels by the names of the functions that launch them and return a cudaError_t; tensors become pointers."""
 
     def __init__(self, path: Path):
         self.library = ctypes.CDLL(str(path))

@@ -62,7 +62,7 @@ def product_is_right(gpu, name: str, n: int, *arguments) -> bool:
     depth = 256 // dtype.itemsize
     a, b, d = operand(dtype, 64, depth), operand(dtype, n, depth), torch.randn(64, n)
     expected = d.double() + product(a, b.T)
-    a_mn, b_mn = arguments[-3:-1] if name == "bfloat16" else arguments[-2:] if name == "float16" else (False, False)
+    a_mn, b_mn = {"bfloat16": arguments[-3:-1], "float16": arguments[-2:], "float32": (False, False)}[name]
     stored = (x.T.contiguous() if transposed else x for x, transposed in ((a, a_mn), (b, b_mn)))
     return getattr(gpu, f"product_{name}")(*stored, d, *arguments) == 0 and close(d, expected)
 
@@ -83,6 +83,23 @@ def test_products_of_a_warpgroup_in_float16(gpu, a_mn, b_mn):
 @pytest.mark.parametrize("n", [128, 256])
 def test_products_of_a_warpgroup_in_tf32(gpu, n):
     assert product_is_right(gpu, "float32", n, n)
+
+
+def register_product_is_right(gpu, n: int, mistake: int) -> bool:
+    a, b, d = operand(torch.float32, 64, 64), operand(torch.float32, n, 64), torch.randn(64, n)
+    expected = d.double() + product(a, b.T)
+    return gpu.product_of_registers(a, b, d, n, mistake) == 0 and close(d, expected)
+
+
+@pytest.mark.parametrize("n", [128, 256])
+def test_products_of_a_warpgroup_with_an_operand_in_registers(any_order, n):
+    assert register_product_is_right(any_order, n, NO_MISTAKE)
+
+
+def test_registers_that_are_overwritten_too_early(gpu):
+    for mode in (LATE, CROSSED):
+        gpu.bt_emulated_asynchrony(mode)
+        assert not register_product_is_right(gpu, 128, EARLY_OVERWRITE)
 
 
 NO_MISTAKE, NO_WAIT, EARLY_OVERWRITE, NO_COMMIT, NO_FENCE, DIFFERENT, NO_ASYNC_FENCE = range(7)

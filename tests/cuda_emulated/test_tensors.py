@@ -6,32 +6,31 @@ from cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
 
 
 def box_of(matrix: torch.Tensor, view: int, row: int, column: int, rows: int, shift: int = 0) -> torch.Tensor:
-    """(rows, 128 bytes) as it lies in shared memory: zeros outside of the matrix, 16-byte pieces by the address's row."""
+    """(rows, pieces) as they lie in shared memory: zeros outside of the matrix, 16-byte pieces by the swizzle."""
     columns = 128 // matrix.itemsize
     box = torch.zeros(rows, columns, dtype=matrix.dtype)
+    views, height, width = (range(size) for size in matrix.shape)
     for r in range(rows):
         for c in range(columns):
-            if 0 <= view < matrix.shape[0] and 0 <= row + r < matrix.shape[1] and 0 <= column + c < matrix.shape[2]:
+            if view in views and row + r in height and column + c in width:
                 box[r, c] = matrix[view, row + r, column + c]
     pieces = box.view(rows, 8, columns // 8)
     return torch.stack([piece[torch.arange(8) ^ ((r + shift // 128) % 8)] for r, piece in enumerate(pieces)])
 
 
-def load_box(gpu, matrix, view, row, column, rows, shift=0, cluster=1, sender=-1, row_stride=None) -> torch.Tensor:
+def load_box(gpu, matrix, view, row, column, rows, shift=0, cluster=1, sender=-1) -> torch.Tensor:
     out = torch.full((cluster, rows, 8, 16 // matrix.itemsize), -1).to(matrix.dtype)
-    views, height, width = matrix.shape
-    strides = (matrix.stride(1) if row_stride is None else row_stride, matrix.stride(0))
-    arguments = (matrix.itemsize, views, height, width, *strides, rows, column, row, view, shift, cluster, sender)
-    assert gpu.box(matrix, *arguments, out) == 0, gpu.failure()
+    described = (matrix, matrix.itemsize, *matrix.shape, matrix.stride(1), matrix.stride(0))
+    assert gpu.box(*described, rows, column, row, view, shift, cluster, sender, out) == 0, gpu.failure()
     return out
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("view", "row", "column"), [(0, 0, 0), (1, 3, 8), (1, -3, -5), (0, 30, 60), (2, 0, 0), (0, 99, 0)])
-def test_boxes(gpu, dtype, view, row, column):
+@pytest.mark.parametrize("corner", [(0, 0, 0), (1, 3, 8), (1, -3, -5), (0, 30, 60), (2, 0, 0), (0, 99, 0)])
+def test_boxes(gpu, dtype, corner):
     padded = torch.arange(2 * 40 * 96).reshape(2, 40, 96).to(torch.float32).to(dtype)
     matrix = padded[:, :, :72]  # rows that the stride leaves room behind
-    assert torch.equal(load_box(gpu, matrix, view, row, column, 24)[0], box_of(matrix, view, row, column, 24))
+    assert torch.equal(load_box(gpu, matrix, *corner, 24)[0], box_of(matrix, *corner, 24))
 
 
 def test_boxes_that_do_not_start_where_the_swizzle_does(gpu):
@@ -48,11 +47,11 @@ def test_boxes_for_all_blocks_of_a_cluster(any_order, sender):
 
 def test_maps_are_checked(gpu):
     matrix = torch.zeros(4096)
-    good = (matrix, 4, 2, 8, 32, 32, 256, 8, 32)
-    names = ("base", "itemsize", "views", "rows", "columns", "row_stride", "view_stride", "box_rows", "box_columns")
+    good = {"base": matrix, "itemsize": 4, "views": 2, "rows": 8, "columns": 32}
+    good |= {"row_stride": 32, "view_stride": 256, "box_rows": 8, "box_columns": 32}
 
     def valid(**changes) -> bool:
-        return gpu.valid_map(*(changes.get(name, value) for name, value in zip(names, good, strict=True))) == 0
+        return gpu.valid_map(*(good | changes).values()) == 0
 
     assert valid() and valid(box_rows=256) and valid(columns=31)
     assert not valid(base=matrix[1:])

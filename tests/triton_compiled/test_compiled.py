@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed: there is nothing to compile")
 
-from compile import GLOBAL_LOADS, MATRIX, SPILLS, Report  # noqa: E402
+from compile import Report  # noqa: E402
 from launches import Launch, launches  # noqa: E402
+from machine_code import GLOBAL_LOADS, MATRIX, SPILLS  # noqa: E402
 from tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES  # noqa: E402
 
 from bt_kernels.backends.triton.heuristics import Tile  # noqa: E402

@@ -25,9 +25,9 @@ __device__ __forceinline__ void cluster_arrive() {
 
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-// Until all threads of the cluster are here, so that no block ends while another one uses its shared memory. Unlike cluster_sync
-// it orders no accesses, and so waits for no stores.
-__device__ __forceinline__ void cluster_end() {
+// Until all threads of the cluster are here: so that no block ends while another one uses its shared memory, or that barriers are
+// initialized everywhere. Unlike cluster_sync it makes no writes visible, and so waits for none.
+__device__ __forceinline__ void cluster_meet() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
   cluster_wait();
 }
@@ -67,7 +67,7 @@ __device__ __forceinline__ int cluster_rank() { return 0; }
 __device__ __forceinline__ int cluster_size() { return 1; }
 __device__ __forceinline__ void cluster_arrive() {}
 __device__ __forceinline__ void cluster_wait() { __syncthreads(); }
-__device__ __forceinline__ void cluster_end() {}
+__device__ __forceinline__ void cluster_meet() {}
 __device__ __forceinline__ float load_cluster(const float* own, int) { return *own; }
 __device__ __forceinline__ double load_cluster(const double* own, int) { return *own; }
 

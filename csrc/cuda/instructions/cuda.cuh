@@ -50,6 +50,12 @@ __device__ __forceinline__ void fence_device() { __threadfence(); }
 // Adds and returns what was there before. Integers alone: their sum does not depend on the order.
 __device__ __forceinline__ uint32_t add_atomic(uint32_t* address, uint32_t value) { return atomicAdd(address, value); }
 
+// The same number, of which the compiler knows nothing: what follows from it is computed again, not kept in registers.
+__device__ __forceinline__ int compute_anew(int x) {
+  asm volatile("" : "+r"(x)::"memory");
+  return x;
+}
+
 __device__ __forceinline__ double square_root(double x) { return sqrt(x); }
 __device__ __forceinline__ float square_root(float x) { return sqrtf(x); }
 

@@ -1,4 +1,5 @@
-// wgmma: matrix products of a warpgroup (128 threads) with both operands in shared memory (sm_90a alone).
+// wgmma: matrix products of a warpgroup (128 threads) with operands in shared memory, the first one also in registers (sm_90a
+// alone).
 //
 // Operands lie in boxes of 128-byte rows with the 128-byte swizzle, as TMA leaves them (shared_tile.cuh). Accumulators:
 // fragments.cuh.
@@ -93,6 +94,24 @@ __device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b)
     } else {
       BT_WGMMA_256("k16.f32.f16.f16", ", %130, %131", BT_COMMA "n"(kA), "n"(kB));
     }
+  }
+}
+
+// The same in tf32 with a in registers, four numbers of its 64 x 8 per thread: rows g and g + 8 of the warp's 16, k t and t + 4 with
+// g = lane / 4, t = lane % 4, in the order (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4). They must keep until wgmma_wait.
+template <int N>
+__device__ __forceinline__ void wgmma_tf32(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b) {
+  static_assert(N == 128 || N == 256);
+  if constexpr (N == 128) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" BT_REGISTERS_64
+                 "}, {%64, %65, %66, %67}, %68, 1, 1, 1;"
+                 : BT_64(d, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  } else {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n256k8.f32.tf32.tf32 {" BT_REGISTERS_128
+                 "}, {%128, %129, %130, %131}, %132, 1, 1, 1;"
+                 : BT_64(d, 0), BT_64(d, 64)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
   }
 }
 

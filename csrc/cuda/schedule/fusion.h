@@ -8,7 +8,7 @@ namespace bt::cuda {
 constexpr int64_t kFusedSamples = 128;     // whose K a block's registers hold, of both views
 constexpr int64_t kFusedRounds = 2;        // of a block: with more, standardize's four blocks on a multiprocessor are faster
 constexpr int64_t kFusedTileBytes = 2 * 4 * kFusedSamples * kFusedSamples;  // partial tiles of a block
-constexpr int64_t kFusedBytesAtLeast = 4 << 20;  // of partial tiles, whatever the embeddings' size
+constexpr int64_t kFusedBytesAtLeast = 8 << 20;  // of partial tiles, whatever the embeddings' size
 
 // Blocks of the fused kernel; 0: two kernels. Partial tiles are no larger than the embeddings where those are not tiny.
 BT_HOST_DEVICE int64_t fused_blocks(int64_t n, int64_t d, int64_t itemsize, int64_t multiprocessors) {

@@ -8,6 +8,11 @@
 
 namespace bt::cuda {
 
+// Portable kernels that these files have too. Types of their own make them kernels of their own: compiled for sm_90a alone, they
+// must not be taken for those of the other GPUs, as a linker may take one of two functions with the same name.
+template <typename Multiply>
+struct OnHopper : Multiply {};
+
 template <typename T, Major A, Major B>
 using NarrowTile = HopperProduct<T, A, B, 128, 3, 2>;
 template <typename T, Major A, Major B>
@@ -16,7 +21,7 @@ using WideTile = HopperProduct<T, A, B, 256, 4, 1>;
 template <typename T>
 struct HopperFamily {
   static constexpr bool kTf32 = false;
-  using FusedMultiply = NarrowMultiply<T>;
+  using FusedMultiply = OnHopper<NarrowMultiply<T>>;
   using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
   using GramTiles = NarrowTile<T, Major::k, Major::k>;
   using WideGramTiles = WideTile<T, Major::k, Major::k>;
@@ -28,19 +33,19 @@ struct HopperFamily {
   using ColumnGradient = WideTile<T, Major::mn, Major::k>;
 };
 
-// wgmma takes 32-bit operands along k alone, which K's are; the other products read y along the batch.
+// C in tf32 has both operands along the batch, and wgmma takes but one of them from registers.
 struct HopperTf32Family {
   static constexpr bool kTf32 = true;
-  using FusedMultiply = Tf32Multiply;
+  using FusedMultiply = OnHopper<Tf32Multiply>;
   using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
   using GramTiles = NarrowTile<float, Major::k, Major::k>;
   using WideGramTiles = WideTile<float, Major::k, Major::k>;
-  using GramGradient = PortableProduct<Tf32Multiply, Major::mn, Major::k>;
-  using WideGramGradient = GramGradient;
-  using GramProduct = GramGradient;
-  using CorrelationTiles = PortableProduct<Tf32Multiply, Major::mn, Major::mn>;
-  using RowGradient = PortableProduct<Tf32Multiply, Major::k, Major::k>;
-  using ColumnGradient = PortableProduct<Tf32Multiply, Major::mn, Major::k>;
+  using GramGradient = HopperProduct<float, Major::mn, Major::k, 128, 4, 1>;  // A's part of the registers leaves room for one block
+  using WideGramGradient = WideTile<float, Major::mn, Major::k>;
+  using GramProduct = WideTile<float, Major::mn, Major::k>;
+  using CorrelationTiles = PortableProduct<FusedMultiply, Major::mn, Major::mn>;
+  using RowGradient = WideTile<float, Major::k, Major::k>;
+  using ColumnGradient = WideTile<float, Major::mn, Major::k>;
 };
 
 }  // namespace bt::cuda

@@ -3,6 +3,9 @@
 // A ring of STAGES shared-memory stages, each with 128 bytes of k of both operands and two mbarriers: full (the copies have
 // landed) and empty (all who read it are done). Each working warpgroup has 64 rows and all columns.
 //
+// wgmma takes 32-bit operands from shared memory along k alone. Where A's rows are contiguous instead, they go through registers
+// on their way, four numbers per thread and 8 of k, and one warpgroup loads while the other multiplies.
+//
 // The operand that a cluster's blocks have in common is fetched once for all of them: in step s by block s % cluster size,
 // multicast to the same stage of every block. So that block's stage must be free in the whole cluster, and every warpgroup
 // reports a stage as read to all blocks.
@@ -23,6 +26,7 @@ struct HopperProduct {
   using Element = T;
   static constexpr int kRows = 128, kColumns = COLUMNS, kWarpRows = 16, kWarpColumns = COLUMNS;
   static constexpr int kWorkers = 256;
+  static constexpr bool kRegisterA = A == Major::mn && sizeof(T) == 4;
   static constexpr bool kSharesRegisters = BLOCKS_PER_MULTIPROCESSOR == 1;
   static constexpr int kThreads = kWorkers + (kSharesRegisters ? 128 : 32);
   static constexpr int kBlocksPerMultiprocessor = BLOCKS_PER_MULTIPROCESSOR;
@@ -55,6 +59,17 @@ struct HopperProduct {
   }
   static __device__ __forceinline__ uint64_t* empty(int stage) { return full(STAGES + stage); }
 
+  // The stage at hand, and the parity of its barriers' phase.
+  struct Ring {
+    int stage = 0, parity = 0;
+
+    __device__ __forceinline__ void advance() {
+      stage = stage + 1 == STAGES ? 0 : stage + 1;
+      if (stage == 0) parity ^= 1;
+    }
+    __device__ __forceinline__ int before() const { return stage == 0 ? STAGES - 1 : stage - 1; }
+  };
+
   // One thread's. blocks: those that the operand is for; 0: this one alone.
   template <Major MAJOR, typename TileX>
   static __device__ __forceinline__ void fetch(unsigned char* tile, const Operand& operand, uint64_t* barrier, int view,
@@ -79,12 +94,15 @@ struct HopperProduct {
     const int all = size == 1 ? 0 : (1 << size) - 1;
     prefetch_tensor_map(&a.map);
     prefetch_tensor_map(&b.map);
-    for (int step = 0; step < steps; ++step) {
-      const int stage = step % STAGES, k = tile.k_begin + step * kStep;
+    Ring ring;
+    int turn = 0;
+    for (int step = 0; step < steps; ++step, ring.advance()) {
+      const int stage = ring.stage, k = tile.k_begin + step * kStep;
       unsigned char* here = shared + stage * kStageBytes;
-      if (step >= STAGES) barrier_wait(empty(stage), (step / STAGES - 1) & 1);
+      if (step >= STAGES) barrier_wait(empty(stage), ring.parity ^ 1);
       barrier_expect_bytes(full(stage), kStageBytes);
-      const bool mine = step % size == rank;
+      const bool mine = turn == rank;
+      turn = turn + 1 == size ? 0 : turn + 1;
       if (SHARED != Shared::a || mine) {
         fetch<A, TileA>(here, a, full(stage), tile.view_a, tile.first_a, k, SHARED == Shared::a ? all : 0);
       }
@@ -99,6 +117,23 @@ struct HopperProduct {
   static constexpr int kNextBytes = MAJOR == Major::k ? 32 : kWgmmaStep * kBoxBytes;
   static constexpr int kEightRows = 8 * kBoxBytes;
 
+  static __device__ __forceinline__ uint64_t right_operand(const unsigned char* b_tile, int stage, int k) {
+    return matrix_descriptor(b_tile + stage * kStageBytes + k * kNextBytes<B>, TileB::kBytesPerBox, kEightRows);
+  }
+
+  // The calling thread's part of the warp's 16 rows of A, for all of the stage's k.
+  static __device__ __forceinline__ void load_registers(uint32_t (&a)[kStep / kWgmmaStep][4], const unsigned char* tile) {
+    const int row = 16 * warp_id() + lane_id() / 4, t = lane_id() % 4;
+#pragma unroll
+    for (int k = 0; k < kStep / kWgmmaStep; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int offset = TileA::offset(kWgmmaStep * k, t + 4 * (i / 2), row + 8 * (i % 2));
+        a[k][i] = *reinterpret_cast<const uint32_t*>(tile + offset);
+      }
+    }
+  }
+
   template <Shared SHARED>
   static __device__ __forceinline__ void consume(float (&d)[COLUMNS / 2], int steps) {
     const int warpgroup = shuffle(warp_id(), 0) / 4;  // so the compiler knows that descriptors are the same in all lanes
@@ -106,32 +141,48 @@ struct HopperProduct {
     const unsigned char* a_tile = dynamic_shared<unsigned char>() +
                                   warpgroup * (A == Major::k ? 64 * kBoxBytes : TileA::kBytesPerBox);
     const unsigned char* b_tile = dynamic_shared<unsigned char>() + TileA::kBytes;
+    Ring ring;
     const auto release = [&](int stage) {
       const int thread = static_cast<int>(threadIdx.x) % 128;
       if (thread < size) barrier_arrive_at(empty(stage), thread);
     };
-    for (int step = 0; step < steps; ++step) {
-      const int stage = step % STAGES;
-      barrier_wait(full(stage), step / STAGES & 1);
-      wgmma_fence_registers(d);
-      wgmma_fence();
+    if constexpr (kRegisterA) {
+      for (int step = 0; step < steps; ++step, ring.advance()) {
+        const int stage = ring.stage;
+        barrier_wait(full(stage), ring.parity);
+        uint32_t left[kStep / kWgmmaStep][4];
+        load_registers(left, dynamic_shared<unsigned char>() + stage * kStageBytes);
+        wgmma_fence_registers(d);
+        wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < kStep / kWgmmaStep; ++k) {
-        const uint64_t left =
-            matrix_descriptor(a_tile + stage * kStageBytes + k * kNextBytes<A>, TileA::kBytesPerBox, kEightRows);
-        const uint64_t right =
-            matrix_descriptor(b_tile + stage * kStageBytes + k * kNextBytes<B>, TileB::kBytesPerBox, kEightRows);
-        wgmma<T, COLUMNS, A, B>(d, left, right);
+        for (int k = 0; k < kStep / kWgmmaStep; ++k) wgmma_tf32<COLUMNS>(d, left[k], right_operand(b_tile, stage, k));
+        wgmma_commit();
+        wgmma_wait<0>();
+        wgmma_fence_registers(d);
+        release(stage);
       }
-      wgmma_commit();
+    } else {
+      for (int step = 0; step < steps; ++step, ring.advance()) {
+        const int stage = ring.stage;
+        barrier_wait(full(stage), ring.parity);
+        wgmma_fence_registers(d);
+        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < kStep / kWgmmaStep; ++k) {
+          const uint64_t left =
+              matrix_descriptor(a_tile + stage * kStageBytes + k * kNextBytes<A>, TileA::kBytesPerBox, kEightRows);
+          wgmma<T, COLUMNS, A, B>(d, left, right_operand(b_tile, stage, k));
+        }
+        wgmma_commit();
+        wgmma_fence_registers(d);
+        // With one wgmma group still under way the tensor cores stay busy; the one before is done with its stage.
+        wgmma_wait<1>();
+        if (step > 0) release(ring.before());
+      }
+      wgmma_wait<0>();
       wgmma_fence_registers(d);
-      // With one wgmma group still under way the tensor cores stay busy; the one before is done with its stage.
-      wgmma_wait<1>();
-      if (step > 0) release((step - 1) % STAGES);
+      if (steps > 0) release(ring.before());
     }
-    wgmma_wait<0>();
-    wgmma_fence_registers(d);
-    if (steps > 0) release((steps - 1) % STAGES);
   }
 
   // See PortableProduct::run. The threads that copy do nothing else but keep up with the cluster's barriers.
@@ -147,7 +198,7 @@ struct HopperProduct {
       barrier_init_fence();
     }
     sync_block();
-    if (clustered) cluster_sync();  // copies and arrivals from other blocks find the barriers ready
+    if (clustered) cluster_meet();  // copies and arrivals from other blocks find the barriers ready
     const int steps = (tile.k_end - tile.k_begin + kStep - 1) / kStep;
     if (shuffle(warp_id(), 0) >= kWorkers / 32) {
       if constexpr (kSharesRegisters) lower_registers<40>();
@@ -155,7 +206,7 @@ struct HopperProduct {
       sync_warp();
       if (clustered) {
         for (int i = 0; i < CLUSTER_SYNCS; ++i) cluster_sync();
-        CLUSTER_SYNCS == 0 ? cluster_sync() : cluster_end();
+        CLUSTER_SYNCS == 0 ? cluster_sync() : cluster_meet();
       }
     } else {
       if constexpr (kSharesRegisters) raise_registers<232>();
@@ -168,7 +219,7 @@ struct HopperProduct {
       if (CLUSTER_SYNCS == 0 && clustered) cluster_arrive();
       sync_workers();
       epilogue(d);
-      if (clustered) CLUSTER_SYNCS == 0 ? cluster_wait() : cluster_end();
+      if (clustered) CLUSTER_SYNCS == 0 ? cluster_wait() : cluster_meet();
     }
   }
 

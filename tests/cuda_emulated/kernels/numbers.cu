@@ -35,10 +35,18 @@ constexpr Launch kShape{16, 64, 0, 1, false, nullptr};
 
 }  // namespace
 
-EXPORTED int round_bfloat16(const float* in, bf16* out, int64_t n) { return launch(round_kernel<bf16>, kShape, in, out, n); }
-EXPORTED int round_float16(const float* in, half_t* out, int64_t n) { return launch(round_kernel<half_t>, kShape, in, out, n); }
-EXPORTED int widen_bfloat16(const bf16* in, float* out, int64_t n) { return launch(widen_kernel<bf16>, kShape, in, out, n); }
-EXPORTED int widen_float16(const half_t* in, float* out, int64_t n) { return launch(widen_kernel<half_t>, kShape, in, out, n); }
+EXPORTED int round_bfloat16(const float* in, bf16* out, int64_t n) {
+  return launch(round_kernel<bf16>, kShape, in, out, n);
+}
+EXPORTED int round_float16(const float* in, half_t* out, int64_t n) {
+  return launch(round_kernel<half_t>, kShape, in, out, n);
+}
+EXPORTED int widen_bfloat16(const bf16* in, float* out, int64_t n) {
+  return launch(widen_kernel<bf16>, kShape, in, out, n);
+}
+EXPORTED int widen_float16(const half_t* in, float* out, int64_t n) {
+  return launch(widen_kernel<half_t>, kShape, in, out, n);
+}
 
 EXPORTED int pack_bfloat16(const float* in, uint32_t* packed, float* out, int pairs) {
   return launch(pack_kernel<bf16>, {1, pairs, 0, 1, false, nullptr}, in, packed, out);

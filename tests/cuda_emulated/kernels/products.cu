@@ -34,7 +34,8 @@ struct Operand {
     if constexpr (kDeep) {
       return matrix_descriptor(shared + step / kSteps * Tile::kBytesPerBox + step % kSteps * 32, 0, 8 * kBoxBytes);
     }
-    return matrix_descriptor(shared + step * (32 / static_cast<int>(sizeof(T))) * kBoxBytes, Tile::kBytesPerBox, 8 * kBoxBytes);
+    return matrix_descriptor(shared + step * (32 / static_cast<int>(sizeof(T))) * kBoxBytes, Tile::kBytesPerBox,
+                             8 * kBoxBytes);
   }
 };
 
@@ -71,6 +72,31 @@ __global__ void product_kernel(const T* a, const T* b, float* d, Mistake mistake
   if (mistake == kWait) wgmma_wait<0>();
 }
 
+// The same in tf32 for A in registers. kEarlyOverwrite: those are used for something else before the products are done.
+template <int N>
+__global__ void register_product_kernel(const float* a, const float* b, float* d, Mistake mistake) {
+  constexpr int kDepth = 64, kSteps = kDepth / 8;
+  using OperandB = Operand<float, Major::k, N, kDepth>;
+  char* shared = dynamic_shared<char>();
+  OperandB::load(shared, b);
+  fence_async_shared();
+  sync_block();
+  const int thread = static_cast<int>(threadIdx.x), row = thread / 32 * 16 + thread % 32 / 4, t = thread % 4;
+  const auto place = [&](int i) { return (row + i / 2 % 2 * 8) * N + i / 4 * 8 + t * 2 + i % 2; };
+  float sum[N / 2];
+  for (int i = 0; i < N / 2; ++i) sum[i] = d[place(i)];
+  uint32_t left[kSteps][4];
+  for (int step = 0; step < kSteps; ++step) {
+    for (int i = 0; i < 4; ++i) left[step][i] = float_bits(a[(row + i % 2 * 8) * kDepth + step * 8 + t + i / 2 * 4]);
+  }
+  wgmma_fence();
+  for (int step = 0; step < kSteps; ++step) wgmma_tf32<N>(sum, left[step], OperandB::descriptor(shared, step));
+  wgmma_commit();
+  if (mistake == kEarlyOverwrite) left[0][0] = 0;
+  wgmma_wait<0>();
+  for (int i = 0; i < N / 2; ++i) d[place(i)] = sum[i];
+}
+
 template <typename T, int N, Major A, Major B>
 int product(const void* a, const void* b, float* d, int mistake) {
   constexpr int kDepth = 256 / static_cast<int>(sizeof(T));  // two boxes where k is contiguous
@@ -88,9 +114,10 @@ int product(const void* a, const void* b, float* d, bool a_mn, bool b_mn, int mi
 }
 
 __global__ void registers_kernel(int) {
-  if (threadIdx.x < 128) lower_registers<40>();
-  else if (threadIdx.x < 256) raise_registers<232>();
-  else raise_registers<256>();
+  const unsigned warpgroup = threadIdx.x / 128;
+  if (warpgroup == 0) lower_registers<40>();
+  if (warpgroup == 1) raise_registers<232>();
+  if (warpgroup == 2) raise_registers<256>();
 }
 
 }  // namespace
@@ -106,6 +133,12 @@ EXPORTED int product_float16(const void* a, const void* b, float* d, bool a_mn, 
 EXPORTED int product_float32(const void* a, const void* b, float* d, int n) {
   return n == 128 ? product<float, 128, Major::k, Major::k>(a, b, d, kNone)
                   : product<float, 256, Major::k, Major::k>(a, b, d, kNone);
+}
+
+EXPORTED int product_of_registers(const float* a, const float* b, float* d, int n, int mistake) {
+  const Launch shape{1, kThreads, n * 256, 1, false, nullptr};
+  return n == 128 ? launch(register_product_kernel<128>, shape, a, b, d, static_cast<Mistake>(mistake))
+                  : launch(register_product_kernel<256>, shape, a, b, d, static_cast<Mistake>(mistake));
 }
 
 EXPORTED int registers(int threads) { return launch(registers_kernel, {1, threads, 0, 1, false, nullptr}, 0); }

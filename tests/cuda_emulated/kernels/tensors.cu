@@ -91,8 +91,8 @@ EXPORTED int box(const void* base, int itemsize, int views, int64_t rows, int64_
                  int64_t view_stride, int box_rows, int column, int row, int view, int shift, int cluster, int sender,
                  uint32_t* out) {
   Box box{{}, box_rows, column, row, view};
-  const cudaError_t error = make_tensor_map(&box.map, base, itemsize, views, rows, columns, row_stride, view_stride, box_rows,
-                                            kRowBytes / itemsize);
+  const cudaError_t error = make_tensor_map(&box.map, base, itemsize, views, rows, columns, row_stride, view_stride,
+                                            box_rows, kRowBytes / itemsize);
   if (error != cudaSuccess) return error;
   const int shared_bytes = kBarriers + shift + box_rows * kRowBytes;
   return launch(box_kernel, {cluster, 64, shared_bytes, cluster, false, nullptr}, box, out, shift, sender);

@@ -63,18 +63,16 @@ __global__ void mistaken_kernel(int what) {
   const int thread = static_cast<int>(threadIdx.x);
   switch (what) {
     case 0:  // half of a barrier's threads come
-      if (thread < 32) sync_block();
-      else sync_threads(3, 64);
+      thread < 32 ? sync_block() : sync_threads(3, 64);
       break;
-    case 1:  // a shuffle of half a warp, and a barrier of the other
-      if (thread % 32 < 16) shuffle_xor(thread, 1);
-      else sync_warp();
+    case 1:  // a barrier of half a warp, and a shuffle of the other
+      if (thread % 32 >= 16) sync_warp();
+      shuffle_xor(thread, 1);
       break;
     case 2: shared[256] = 1; break;
     case 3: shared[-1] = 1; break;
     case 4:  // a barrier of the wrong number of threads
-      if (thread < 32) sync_threads(1, 64);
-      else sync_threads(1, 32);
+      sync_threads(1, thread < 32 ? 64 : 32);
       break;
     case 5: cluster_wait(); break;
     case 6:  // a lane that has returned

@@ -21,7 +21,8 @@ void check_whole_warps(const std::vector<Thread*>& waiting, const Thread& last, 
   for (const Thread* thread : waiting) {
     const uint32_t came = lanes[thread->index.x / kWarpThreads];
     if (came != thread->warp->live) {
-      fail("divergent warp: only lanes %08x of warp %u came to sync_threads(%d)", came, thread->index.x / kWarpThreads, id);
+      fail("divergent warp: only lanes %08x of warp %u came to sync_threads(%d)", came, thread->index.x / kWarpThreads,
+           id);
     }
   }
 }
@@ -66,7 +67,9 @@ void sync_threads(int id, int count) {
   }
   NamedBarrier& barrier = block.barriers[id];
   if (barrier.waiting.empty()) barrier.count = count;
-  if (barrier.count != count) fail("sync_threads(%d, %d) while others wait there for %d threads", id, count, barrier.count);
+  if (barrier.count != count) {
+    fail("sync_threads(%d, %d) while others wait there for %d threads", id, count, barrier.count);
+  }
   if (static_cast<int>(barrier.waiting.size()) + 1 < count) {
     barrier.waiting.push_back(current);
     return suspend({"sync_threads", 2, {id, count}});

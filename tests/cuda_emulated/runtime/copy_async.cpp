@@ -30,7 +30,9 @@ void copy_async(void* shared, const void* global, int bytes) {
   Thread& self = *current;
   needs_previous_grid("copy_async_16");
   shared_offset(*self.block, shared, kBytes, kBytes, "copy_async_16");
-  if (reinterpret_cast<uintptr_t>(global) % kBytes != 0) fail("copy_async_16 from %p, which is no multiple of 16", global);
+  if (reinterpret_cast<uintptr_t>(global) % kBytes != 0) {
+    fail("copy_async_16 from %p, which is no multiple of 16", global);
+  }
   if (bytes < 0 || bytes > kBytes) fail("copy_async_16 of %d bytes", bytes);
   const CopyAsync copy{shared, global, bytes, self.copy_groups};
   if (at_issue(*self.block->cluster)) return carry_out(copy);

@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-#include <cstdlib>
+#include <new>
 
 namespace emulated {
 
@@ -21,9 +21,10 @@ Stacks::~Stacks() {
 void Stacks::reserve(int count) {
   if (count <= count_) return;
   if (memory_ != nullptr) munmap(memory_, static_cast<size_t>(count_) * kStackBytes);
+  memory_ = nullptr, count_ = 0;
   void* memory = mmap(nullptr, static_cast<size_t>(count) * kStackBytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) abort();
+  if (memory == MAP_FAILED) throw std::bad_alloc();
   memory_ = static_cast<char*>(memory);
   count_ = count;
 }

@@ -49,7 +49,8 @@ int64_t shuffled(int64_t index, int64_t count, const Grid& grid) {
     return a;
   };
   while (common(step, count) != 1) ++step;
-  return static_cast<int64_t>(static_cast<unsigned __int128>(index) * static_cast<uint64_t>(step) % static_cast<uint64_t>(count));
+  return static_cast<int64_t>(static_cast<unsigned __int128>(index) * static_cast<uint64_t>(step) %
+                              static_cast<uint64_t>(count));
 }
 
 }  // namespace
@@ -74,14 +75,16 @@ const char* last_failure() {
 Result launch(int64_t blocks, int threads, int shared_bytes, int cluster, bool dependent, void (*kernel)(const void*),
               const void* arguments) {
   const Properties on = properties();
-  if (shared_bytes < 0 || shared_bytes > on.shared_bytes || (dependent && on.capability < 90)) return Result::invalid_value;
+  if (shared_bytes < 0 || shared_bytes > on.shared_bytes || (dependent && on.capability < 90)) {
+    return Result::invalid_value;
+  }
   if (blocks < 1 || blocks > 0x7FFFFFFF || threads < 1 || threads > kMostThreads || cluster < 1 ||
       cluster > on.max_cluster || blocks % cluster != 0 || (on.capability < 90 && cluster > 1)) {
     return Result::invalid_configuration;
   }
   const Mode when = mode();
-  const Grid grid{blocks,        threads,          shared_bytes, cluster, dependent, on.capability, when.asynchrony,
-                  when.seed, kernel, arguments};
+  const Grid grid{blocks,        threads,         shared_bytes, cluster, dependent,
+                  on.capability, when.asynchrony, when.seed,    kernel,  arguments};
   const int64_t clusters = blocks / cluster;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
@@ -90,10 +93,10 @@ Result launch(int64_t blocks, int threads, int shared_bytes, int cluster, bool d
     for (int64_t index = next++; index < clusters && !failed; index = next++) {
       try {
         run_cluster(*own, grid, shuffled(index, clusters, grid));
-      } catch (const Failure& caught) {
+      } catch (const std::exception& caught) {
         failed = true;
         const std::lock_guard<std::mutex> lock(mutex);
-        failure = caught.message;
+        failure = caught.what();
       }
     }
     give_back(std::move(own));

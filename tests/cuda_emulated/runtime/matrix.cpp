@@ -1,5 +1,5 @@
-// ldmatrix, stmatrix and mma.sync. Fragments are as the PTX manual draws them: of an 8 x 8 matrix of 16-bit numbers lane
-// l holds two neighbours of row l / 4, and the operands of mma are made of such matrices, one per register.
+// ldmatrix, stmatrix and mma.sync. Fragments are as the PTX manual draws them: of an 8 x 8 matrix of 16-bit numbers
+// lane l holds two neighbours of row l / 4, and the operands of mma are made of such matrices, one per register.
 #include <cstring>
 
 #include "emulated/machine.h"
@@ -122,8 +122,10 @@ void store_matrices_transposed(void* row, const uint32_t* r) {
 void multiply(Number number, float* d, const uint32_t* a, const uint32_t* b) {
   Multiply argument{d, a, b};
   switch (number) {
-    case Number::bfloat16: return warp_instruction("multiply_16<bf16>", carry_out_multiply<Number::bfloat16>, &argument);
-    case Number::float16: return warp_instruction("multiply_16<half_t>", carry_out_multiply<Number::float16>, &argument);
+    case Number::bfloat16:
+      return warp_instruction("multiply_16<bf16>", carry_out_multiply<Number::bfloat16>, &argument);
+    case Number::float16:
+      return warp_instruction("multiply_16<half_t>", carry_out_multiply<Number::float16>, &argument);
     case Number::tf32: return warp_instruction("multiply_tf32", carry_out_multiply<Number::tf32>, &argument);
   }
 }

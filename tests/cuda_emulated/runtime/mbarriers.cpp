@@ -36,7 +36,9 @@ int64_t offset_of(const Block& block, const uint64_t* barrier, const char* call)
 Word read_checked(const Block& block, const uint64_t* barrier, const char* call, bool by_others) {
   const auto offset = static_cast<long long>(offset_of(block, barrier, call));
   const Word word = read(barrier);
-  if (word.state != kUnfenced && word.state != kReady) fail("%s: no barrier was initialized at shared + %lld", call, offset);
+  if (word.state != kUnfenced && word.state != kReady) {
+    fail("%s: no barrier was initialized at shared + %lld", call, offset);
+  }
   if (by_others && word.state != kReady) {
     fail("%s: the barrier at shared + %lld was initialized without barrier_init_fence", call, offset);
   }

@@ -179,7 +179,8 @@ void fail(const char* format, ...) {
   if (current == nullptr) throw Failure{text};
   Thread& self = *current;
   Cluster& cluster = *self.block->cluster;
-  cluster.failure = "block " + std::to_string(self.block->index.x) + " thread " + std::to_string(self.index.x) + ": " + text;
+  cluster.failure =
+      "block " + std::to_string(self.block->index.x) + " thread " + std::to_string(self.index.x) + ": " + text;
   current = nullptr;
   switch_fiber(self.fiber, cluster.scheduler);
   __builtin_unreachable();

@@ -1,5 +1,5 @@
-// Shared memory of the blocks of a cluster: 0xFF bytes at first, which are NaN in every type, and around it more of them
-// that must still be there when the block returns.
+// Shared memory of the blocks of a cluster: 0xFF bytes at first, which are NaN in every type, and around it more of
+// them that must still be there when the block returns.
 #include <cstring>
 
 #include "emulated/machine.h"
@@ -56,11 +56,12 @@ void check_shared_memory_ends(const Block& block) {
 int64_t shared_offset(const Block& block, const void* pointer, int64_t bytes, int alignment, const char* what) {
   const int64_t offset = static_cast<const char*>(pointer) - block.shared, size = block.cluster->grid->shared_bytes;
   if (offset < 0 || offset + bytes > size) {
-    fail("%s at offset %lld of the block's %lld bytes of shared memory, %lld bytes", what, static_cast<long long>(offset),
-         static_cast<long long>(size), static_cast<long long>(bytes));
+    fail("%s at offset %lld of the block's %lld bytes of shared memory, %lld bytes", what,
+         static_cast<long long>(offset), static_cast<long long>(size), static_cast<long long>(bytes));
   }
   if (offset % alignment != 0) {
-    fail("%s at offset %lld of shared memory, which is no multiple of %d", what, static_cast<long long>(offset), alignment);
+    fail("%s at offset %lld of shared memory, which is no multiple of %d", what, static_cast<long long>(offset),
+         alignment);
   }
   return offset;
 }
@@ -84,7 +85,9 @@ void needs_previous_grid(const char* call) {
 
 Block& block_of_cluster(int rank, const char* call) {
   Cluster& cluster = *current->block->cluster;
-  if (rank < 0 || rank >= static_cast<int>(cluster.blocks.size())) fail("%s: block %d of a cluster of %zu", call, rank, cluster.blocks.size());
+  if (rank < 0 || rank >= static_cast<int>(cluster.blocks.size())) {
+    fail("%s: block %d of a cluster of %zu", call, rank, cluster.blocks.size());
+  }
   Block& block = cluster.blocks[static_cast<size_t>(rank)];
   if (block.live == 0) fail("%s: block %d of the cluster has returned", call, rank);
   return block;

@@ -34,7 +34,8 @@ void carry_out(const Transfer& transfer) {
       std::memcpy(transfer.to->async_view.data() + offset, bytes + piece, kPieceBytes);
     }
   }
-  complete_bytes(*transfer.to, reinterpret_cast<uint64_t*>(transfer.to->shared + transfer.barrier), map.box[1] * kRowBytes);
+  complete_bytes(*transfer.to, reinterpret_cast<uint64_t*>(transfer.to->shared + transfer.barrier),
+                 map.box[1] * kRowBytes);
 }
 
 bool at_issue(Cluster& cluster) {
@@ -91,8 +92,8 @@ void prefetch_tensor_map(const void*) { needs_hopper("prefetch_tensor_map"); }
 
 void finish_transfer(Cluster& cluster) {
   const size_t count = cluster.transfers.size();
-  const size_t index = cluster.grid->asynchrony == Asynchrony::random ? cluster.random.below(static_cast<uint32_t>(count))
-                                                                      : count - 1;
+  const size_t index =
+      cluster.grid->asynchrony == Asynchrony::random ? cluster.random.below(static_cast<uint32_t>(count)) : count - 1;
   const Transfer transfer = cluster.transfers[index];
   cluster.transfers.erase(cluster.transfers.begin() + static_cast<std::ptrdiff_t>(index));
   carry_out(transfer);

@@ -1,7 +1,7 @@
 // wgmma: products of a warpgroup whose operands lie in shared memory, read through descriptors as the tensor cores do.
 //
-// An issued product waits in the warpgroup's queue. When it is carried out it reads shared memory as it is then, and adds
-// to the threads' accumulators through their pointers.
+// An issued product waits in the warpgroup's queue. When it is carried out it reads shared memory as it is then, and
+// adds to the threads' accumulators through their pointers.
 #include <cstring>
 
 #include "emulated/machine.h"
@@ -14,24 +14,30 @@ namespace emulated {
 namespace {
 
 constexpr int kRows = 64, kMostN = 256, kDepthBytes = 32, kRowBytes = 128;
-constexpr int kVector = 16, kStrip = 64;  // accumulators of a vector register, and of four that do not wait for each other
+constexpr int kVector = 16;  // accumulators in a vector register
+constexpr int kStrip = 64;   // and in four, whose additions do not wait for each other
 
 struct Operand {
   int64_t start, leading, stride;  // bytes
 };
 
 Operand decode(uint64_t descriptor, bool mn) {
-  if (descriptor >> 62 != 1) fail("wgmma: the descriptor %016llx has no 128-byte swizzle", static_cast<unsigned long long>(descriptor));
-  if ((descriptor >> 49 & 7) != 0) fail("wgmma: the descriptor %016llx has a base offset", static_cast<unsigned long long>(descriptor));
+  if (descriptor >> 62 != 1) {
+    fail("wgmma: the descriptor %016llx has no 128-byte swizzle", static_cast<unsigned long long>(descriptor));
+  }
+  if ((descriptor >> 49 & 7) != 0) {
+    fail("wgmma: the descriptor %016llx has a base offset", static_cast<unsigned long long>(descriptor));
+  }
   const auto field = [&](int bit) { return static_cast<int64_t>(descriptor >> bit & 0x3FFF) << 4; };
   const Operand operand{field(0), field(16), field(32)};
   // Across k an operand may begin within the 128 bytes of a row; along its rows the pattern begins at whole 1024 bytes.
   if ((operand.start >> 7 & 7) != 0 || (mn && operand.start % 1024 != 0)) {
-    fail("wgmma: an operand at address %lld does not begin where the swizzle's pattern does", static_cast<long long>(operand.start));
+    fail("wgmma: an operand at address %lld does not begin where the swizzle's pattern does",
+         static_cast<long long>(operand.start));
   }
   if (operand.stride % 1024 != 0 || (mn && operand.leading % 1024 != 0)) {
-    fail("wgmma: strides of %lld and %lld bytes are not whole patterns of the swizzle", static_cast<long long>(operand.leading),
-         static_cast<long long>(operand.stride));
+    fail("wgmma: strides of %lld and %lld bytes are not whole patterns of the swizzle",
+         static_cast<long long>(operand.leading), static_cast<long long>(operand.stride));
   }
   return operand;
 }
@@ -39,8 +45,8 @@ Operand decode(uint64_t descriptor, bool mn) {
 // Address of number (row, k) of an operand.
 int64_t address(const Operand& operand, bool mn, int bytes, int row, int k) {
   const int per_box = kRowBytes / bytes;
-  return swizzled(mn ? operand.start + row / per_box * operand.leading + row % per_box * bytes + k / 8 * operand.stride +
-                           k % 8 * kRowBytes
+  return swizzled(mn ? operand.start + row / per_box * operand.leading + row % per_box * bytes +
+                           k / 8 * operand.stride + k % 8 * kRowBytes
                      : operand.start + row / 8 * operand.stride + row % 8 * kRowBytes + k * bytes);
 }
 
@@ -70,6 +76,18 @@ void read_operand(const Block& block, uint64_t descriptor, bool mn, int rows, co
   }
 }
 
+// The same for a in registers, as tf32: of its warp's 16 rows lane l has l / 4 and l / 4 + 8, of k l % 4 and l % 4 + 4.
+// They are read when the product is carried out: until then they have to keep.
+template <typename Put>
+void read_registers(const Product& product, const Put& put) {
+  for (int thread = 0; thread < kWarpgroupThreads; ++thread) {
+    const int row = thread / kWarpThreads * 16 + thread % kWarpThreads / 4;
+    for (int i = 0; i < 4; ++i) {
+      put(row + i % 2 * 8, thread % 4 + i / 2 * 4, operand_value(Number::tf32, product.left[thread] + i));
+    }
+  }
+}
+
 // One thread's accumulators: d[4 j + i] is row l / 4 + 8 (i / 2), column 8 j + 2 (l % 4) + i % 2 of its warp's 16 rows.
 // a: per k the factors of 16 accumulators, the same for every 16; b: per k those of all accumulators.
 BT_EMULATED_MULTIVERSION
@@ -91,13 +109,16 @@ void accumulate(float* __restrict__ d, const float* __restrict__ a, const float*
 template <Number NUMBER>
 void carry_out(const Block& block, const Product& product) {
   constexpr int kDepth = kDepthBytes / bytes_of(NUMBER);
-  const int count = product.n / 2;
+  const ProductShape& shape = product.shape;
+  const int count = shape.n / 2;
   std::vector<float>& memory = block.cluster->operands;
   memory.resize(kDepth * (kRows + 2 * kMostN));
   float *const a = memory.data(), *const b = a + kDepth * kRows;
   // b[l % 4][k][accumulator]: a column is two rows' accumulators'.
-  read_operand<NUMBER>(block, product.a, product.a_mn, kRows, [&](int row, int k, float value) { a[k * kRows + row] = value; });
-  read_operand<NUMBER>(block, product.b, product.b_mn, product.n, [&](int column, int k, float value) {
+  const auto put_a = [&](int row, int k, float value) { a[k * kRows + row] = value; };
+  shape.a_in_registers ? read_registers(product, put_a)
+                       : read_operand<NUMBER>(block, shape.a, shape.a_mn, kRows, put_a);
+  read_operand<NUMBER>(block, shape.b, shape.b_mn, shape.n, [&](int column, int k, float value) {
     float* to = b + (column % 8 / 2 * kDepth + k) * count + column / 8 * 4 + column % 2;
     to[0] = to[2] = value;
   });
@@ -116,7 +137,7 @@ void carry_out(const Block& block, const Product& product) {
 }
 
 void carry_out(const Block& block, const Product& product) {
-  switch (static_cast<Number>(product.type)) {
+  switch (static_cast<Number>(product.shape.type)) {
     case Number::bfloat16: return carry_out<Number::bfloat16>(block, product);
     case Number::float16: return carry_out<Number::float16>(block, product);
     case Number::tf32: return carry_out<Number::tf32>(block, product);
@@ -144,7 +165,9 @@ Warpgroup& warpgroup(const char* call) {
   // sm_90a's alone: later GPUs have other instructions.
   const int capability = current->block->cluster->grid->capability;
   if (capability / 10 != 9) fail("%s on a GPU of capability %d", call, capability);
-  if (current->warpgroup == nullptr) fail("%s: the block's %d threads do not make up its warpgroup", call, current->block->threads);
+  if (current->warpgroup == nullptr) {
+    fail("%s: the block's %d threads do not make up its warpgroup", call, current->block->threads);
+  }
   return *current->warpgroup;
 }
 
@@ -161,19 +184,17 @@ uint64_t matrix_descriptor(const void* shared, int leading_bytes, int stride_byt
          static_cast<uint64_t>(stride_bytes >> 4) << 32;
 }
 
-// Gathers the 128 threads. The four warps of a GPU need not meet, but none of its products is done before all have come.
-void wgmma(Number number, int n, bool a_mn, bool b_mn, float* d, uint64_t a, uint64_t b) {
+// Gathers the 128 threads. A GPU's four warps need not meet, but the product is not done before all have come.
+void wgmma(Number number, int n, bool a_mn, bool b_mn, float* d, uint64_t a, uint64_t b, const uint32_t* left) {
   Thread& self = *current;
   Warpgroup& group = warpgroup("wgmma");
   if (!self.products_fenced) fail("wgmma without a wgmma_fence since the accumulators were last free to be used");
   Product& next = group.next;
-  if (group.arrived == 0) {
-    next.a = a, next.b = b, next.a_mn = a_mn, next.b_mn = b_mn, next.type = static_cast<int>(number), next.n = n;
-  } else if (next.a != a || next.b != b || next.a_mn != a_mn || next.b_mn != b_mn || next.type != static_cast<int>(number) ||
-             next.n != n) {
-    fail("the threads of a warpgroup issue different wgmma");
-  }
+  const ProductShape shape{a, b, static_cast<int>(number), n, a_mn, b_mn, left != nullptr};
+  if (group.arrived == 0) next.shape = shape;
+  if (shape != next.shape) fail("the threads of a warpgroup issue different wgmma");
   next.accumulators[self.index.x % kWarpgroupThreads] = d;
+  next.left[self.index.x % kWarpgroupThreads] = left;
   ++self.products;
   if (++group.arrived < kWarpgroupThreads) return suspend({"wgmma"});
   group.arrived = 0;
@@ -209,7 +230,9 @@ void wgmma_wait(int pending) {
 }
 
 void check_no_products(const Thread& thread) {
-  if (thread.warpgroup != nullptr && thread.warpgroup->done < thread.products) fail("returns before its wgmma are done");
+  if (thread.warpgroup != nullptr && thread.warpgroup->done < thread.products) {
+    fail("returns before its wgmma are done");
+  }
 }
 
 // setmaxnreg: the warpgroups of a block share what it was launched with, of 65536 registers at most.

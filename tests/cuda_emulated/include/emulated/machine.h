@@ -1,13 +1,14 @@
 // State of the emulated GPU: what the threads of one cluster, which run on one thread of the CPU, share.
 //
-// Every CUDA thread is a fiber that runs until it has to wait. Of a warp whichever lane is ready goes on; when all of them
-// wait, another warp of the cluster does. So a race is never a race of the CPU: the order of the threads and the moment at
-// which asynchronous instructions take effect follow from the mode and the seed (asynchrony.h) alone.
+// Every CUDA thread is a fiber that runs until it has to wait. Of a warp whichever lane is ready goes on; when all of
+// them wait, another warp of the cluster does. So a race is never a race of the CPU: the order of the threads and the
+// moment at which asynchronous instructions take effect follow from the mode and the seed (asynchrony.h) alone.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,11 +49,18 @@ struct Warp {
   void* arguments[kWarpThreads];
 };
 
-struct Product {  // one wgmma
+// What the threads of a warpgroup must agree on in a wgmma.
+struct ProductShape {
   uint64_t a, b;  // descriptors
   int type, n;
-  bool a_mn, b_mn;
+  bool a_mn, b_mn, a_in_registers;
+  bool operator==(const ProductShape&) const = default;
+};
+
+struct Product {  // one wgmma
+  ProductShape shape;
   float* accumulators[kWarpgroupThreads];
+  const uint32_t* left[kWarpgroupThreads];  // a in registers
 };
 
 struct Warpgroup {
@@ -78,9 +86,9 @@ struct Thread {
   Block* block;
   Warpgroup* warpgroup;  // null where the block's threads do not fill it
   bool exited, previous_grid_ended;
-  std::vector<CopyAsync> copies;  // issued, not yet done
-  int64_t copy_groups;            // committed
-  int64_t products;               // wgmma issued
+  std::vector<CopyAsync> copies;        // issued, not yet done
+  int64_t copy_groups;                  // committed
+  int64_t products;                     // wgmma issued
   std::vector<int64_t> product_groups;  // products at each commit that has not been waited for
   bool products_fenced;
   bool arrived_at_cluster;
@@ -106,7 +114,7 @@ struct Block {
   NamedBarrier barriers[kNamedBarriers];  // 0: sync_block's
   std::vector<Thread*> at_mbarriers;
   std::vector<std::pair<uint64_t*, Thread*>> unfenced_mbarriers;  // initialized by it, and the others not told
-  std::vector<int> warpgroup_registers;       // as setmaxnreg left them, 0: as launched
+  std::vector<int> warpgroup_registers;                           // as setmaxnreg left them, 0: as launched
 };
 
 struct TensorMap;
@@ -163,8 +171,8 @@ inline Index grid_size() { return {static_cast<unsigned>(current->block->cluster
 
 // Ends the launch, which returns the message. A thread never comes back from it; in the scheduler it throws.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* format, ...);
-struct Failure {
-  std::string message;
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
 };
 
 // The thread waits until wake() is called for it.
@@ -181,7 +189,7 @@ void leave_barriers(Thread&);
 
 // shared_memory.cpp
 void prepare_shared_memory(Block&, int bytes);
-void fence_async_view(Block&);  // if a thread has called fence_async_shared
+void fence_async_view(Block&);                // if a thread has called fence_async_shared
 void check_shared_memory_ends(const Block&);  // nothing was written on either side of it
 int64_t shared_offset(const Block&, const void* pointer, int64_t bytes, int alignment, const char* what);
 void needs_hopper(const char* call);

@@ -30,7 +30,8 @@ void store_matrices_transposed(void* row, const uint32_t* r);
 void multiply(Number, float* d, const uint32_t* a, const uint32_t* b);
 
 uint64_t matrix_descriptor(const void* shared, int leading_bytes, int stride_bytes);
-void wgmma(Number, int n, bool a_mn, bool b_mn, float* d, uint64_t a, uint64_t b);
+// left: a in registers, null: by its descriptor.
+void wgmma(Number, int n, bool a_mn, bool b_mn, float* d, uint64_t a, uint64_t b, const uint32_t* left = nullptr);
 void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(int pending);

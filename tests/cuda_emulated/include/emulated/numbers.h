@@ -1,4 +1,4 @@
-// bfloat16 and float16 by their bits: conversions to nearest, ties to even; NaN stays NaN, in CUDA's one pattern 0x7FFF.
+// bfloat16 and float16 by their bits: to nearest, ties to even; NaN stays NaN, in CUDA's one pattern 0x7FFF.
 #pragma once
 
 #include <bit>
@@ -18,7 +18,8 @@ constexpr uint16_t bfloat16_from_float(float x) {
 
 // The exponent and mantissa in a float's place are 2^-112 of the number, also where it is subnormal.
 constexpr float float16_to_float(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, magnitude = static_cast<uint32_t>(bits & 0x7FFFu) << 13;
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7FFFu) << 13;
   const float finite = std::bit_cast<float>(magnitude) * 0x1p112f;
   const uint32_t value = magnitude >= 0x0F800000u ? magnitude | 0x7F800000u : std::bit_cast<uint32_t>(finite);
   return std::bit_cast<float>(sign | value);

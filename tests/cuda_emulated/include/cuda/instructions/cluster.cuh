@@ -14,7 +14,7 @@ inline void cluster_sync() {
   cluster_arrive();
   cluster_wait();
 }
-inline void cluster_end() { cluster_sync(); }
+inline void cluster_meet() { cluster_sync(); }
 
 inline float load_cluster(const float* own, int rank) {
   return *static_cast<const float*>(emulated::in_cluster(own, sizeof *own, rank));

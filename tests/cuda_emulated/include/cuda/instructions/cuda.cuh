@@ -87,7 +87,6 @@ T shuffle(T value, int lane) {
 
 inline int lane_id() { return static_cast<int>(threadIdx.x % 32); }
 
-// By a shuffle, as on the GPU: the whole warp has to be there.
 inline int warp_id() { return static_cast<int>(threadIdx.x / 32); }
 
 template <typename T>
@@ -97,7 +96,11 @@ T shuffle_xor(T value, int mask) {
 
 inline void fence_device() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
-inline uint32_t add_atomic(uint32_t* address, uint32_t value) { return std::atomic_ref<uint32_t>(*address).fetch_add(value); }
+inline uint32_t add_atomic(uint32_t* address, uint32_t value) {
+  return std::atomic_ref<uint32_t>(*address).fetch_add(value);
+}
+
+inline int compute_anew(int x) { return x; }
 
 inline double square_root(double x) { return std::sqrt(x); }
 inline float square_root(float x) { return std::sqrt(x); }

@@ -20,11 +20,17 @@ inline float to_float(half_t x) { return emulated::float16_to_float(x.bits); }
 template <typename T>
 T from_float(float x);
 template <>
-inline float from_float<float>(float x) { return x; }
+inline float from_float<float>(float x) {
+  return x;
+}
 template <>
-inline bf16 from_float<bf16>(float x) { return {emulated::bfloat16_from_float(x)}; }
+inline bf16 from_float<bf16>(float x) {
+  return {emulated::bfloat16_from_float(x)};
+}
 template <>
-inline half_t from_float<half_t>(float x) { return {emulated::float16_from_float(x)}; }
+inline half_t from_float<half_t>(float x) {
+  return {emulated::float16_from_float(x)};
+}
 
 struct alignas(8) Pair {
   float low, high;

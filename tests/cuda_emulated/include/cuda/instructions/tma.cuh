@@ -27,8 +27,8 @@ inline void load_tensor(void* shared, const TensorMap* tensor, uint64_t* barrier
   emulated::load_tensor("load_tensor", shared, tensor->map, barrier, column, row, view, emulated::own_block());
 }
 
-inline void load_tensor_multicast(void* shared, const TensorMap* tensor, uint64_t* barrier, int column, int row, int view,
-                                  uint16_t blocks) {
+inline void load_tensor_multicast(void* shared, const TensorMap* tensor, uint64_t* barrier, int column, int row,
+                                  int view, uint16_t blocks) {
   emulated::load_tensor("load_tensor_multicast", shared, tensor->map, barrier, column, row, view, blocks);
 }
 

@@ -29,6 +29,12 @@ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b) {
   emulated::wgmma(kNumber<T>, N, A == Major::mn, B == Major::mn, d, a, b);
 }
 
+template <int N>
+void wgmma_tf32(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b) {
+  static_assert(N == 128 || N == 256);
+  emulated::wgmma(emulated::Number::tf32, N, false, false, d, 0, b, a);
+}
+
 template <int COUNT>
 void raise_registers() {
   emulated::set_registers(COUNT);
@@ -39,6 +45,8 @@ void lower_registers() {
   emulated::set_registers(COUNT);
 }
 
-inline void store_matrix_x4_transposed(void* row, const uint32_t (&r)[4]) { emulated::store_matrices_transposed(row, r); }
+inline void store_matrix_x4_transposed(void* row, const uint32_t (&r)[4]) {
+  emulated::store_matrices_transposed(row, r);
+}
 
 }  // namespace bt::cuda
