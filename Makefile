@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.* csrc/*/*/*.*)
 
-.PHONY: install pretrain test benchmark gpu-build gpu-test gpu-bench info clean
+.PHONY: install pretrain test test-cpu test-kernels benchmark gpu-build gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
@@ -28,12 +28,18 @@ $(INSTALLED): $(VENV)/.requirements $(SOURCES)
 pretrain: $(INSTALLED)
 	$(PY) -m bt_kernels.trainer $(ARGS)
 
-# Everything that needs no GPU: first as the package is used, then the CUDA kernels compiled for the CPU, and the Triton
-# kernels in Triton's interpreter, which has to be asked for before Triton is imported.
+# Everything that needs no GPU, two runs at a time: the package as it is used, and beside it the GPUs' kernels on the CPU.
 test: $(INSTALLED)
+	$(MAKE) --no-print-directory -j2 test-cpu test-kernels
+
+test-cpu: $(INSTALLED)
 	$(PY) -m pytest $(ARGS)
-	$(PY) -m pytest --device emulated $(ARGS)
-	TRITON_INTERPRET=1 $(PY) -m pytest --device interpreter $(ARGS)
+
+# The CUDA kernels compiled for the CPU; then the Triton kernels in Triton's interpreter, which has to be asked for before
+# Triton is imported.
+test-kernels: $(INSTALLED)
+	$(PY) -m pytest -q --device emulated $(ARGS)
+	TRITON_INTERPRET=1 $(PY) -m pytest -q --device interpreter $(ARGS)
 
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)
