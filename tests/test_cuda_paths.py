@@ -33,7 +33,7 @@ H200 = Gpu(90, 132, 227 << 10, 16)
 B200 = Gpu(100, 148, 227 << 10, 16)
 RTX_5090 = Gpu(120, 170, 99 << 10, 8)
 DEFAULT = Gpu(90, 4, 227 << 10, 16)  # few multiprocessors: few splits to run on a CPU
-EARLY, LATE = 0, 1
+EARLY, LATE, CROSSED = 0, 1, 3
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_gpus(choose, meets_the_standard, gpu, shape, dtype):
 
 
 @all_dtypes
-@pytest.mark.parametrize("asynchrony", [EARLY, LATE])
+@pytest.mark.parametrize("asynchrony", [EARLY, LATE, CROSSED])
 @pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
 def test_copies_and_products_early_and_late(choose, meets_the_standard, gpu, asynchrony, dtype):
     """Several times the pipeline's stages along every summed index, and a cluster of three."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from cuda_emulated.build import EMULATED, build
 from cuda_emulated.emulated_gpu import MODES, EmulatedGpu
 
