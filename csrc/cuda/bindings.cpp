@@ -51,6 +51,9 @@ class Run final : public Scratch {
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
     stream_ = static_cast<cudaStream_t>(stream);
+    // Torch's guard does nothing where the device is current already, as in a fresh thread of autograd, which has no context
+    // then: kernels would get one by themselves, tensor maps are refused without.
+    check(cudaSetDevice(device_));
     check(describe_gpu(device_, &gpu_));
 #endif
   }

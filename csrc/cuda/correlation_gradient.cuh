@@ -36,8 +36,7 @@ struct CorrelationGradientArguments {
 template <typename Product>
 __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultiprocessor)
     correlation_gradient_kernel(const __grid_constant__ CorrelationGradientArguments<Product> arguments) {
-  start_next_grid();
-  wait_for_previous_grid();
+  start_next_grid();  // Product::run waits for the previous one
   const TileIndex index = grouped_tile(blockIdx.x, arguments.feature_tiles, arguments.sample_tiles, kTileGroup);
   const int within = index.row * Product::kRows, first_sample = index.column * Product::kColumns;
   const int view = arguments.view;

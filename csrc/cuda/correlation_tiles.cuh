@@ -41,8 +41,7 @@ template <typename Product, bool TF32>
 __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultiprocessor)
     correlation_tiles_kernel(const __grid_constant__ CorrelationTilesArguments<Product> arguments) {
   using Pieces = Fragment<Product>;
-  start_next_grid();
-  wait_for_previous_grid();
+  start_next_grid();  // Product::run waits for the previous one
   const CorrelationOutputs& out = arguments.outputs;
   const int64_t tiles = arguments.grid.tiles();
   const int split = static_cast<int>(blockIdx.x / tiles);

@@ -53,7 +53,7 @@ cudaError_t gram_backward(Operands operands, const Upstream& upstream, int64_t n
   const Products& kernels = products(operands, gpu);
   const Matrix y = matrix_of(saved.standardized.y, 2, n, d), k = matrix_of(saved.k, 2, n, n);
   const Standardized& standardized = saved.standardized;
-  if (n <= kernels.gram_gradient_samples(gpu)) {
+  if (kernels.gram_gradient_fits(n, gpu)) {
     const GramGradient gradient{upstream, standardized.c_diagonal, standardized.rstd, saved.shifts, y, dz_a, dz_b, n, d,
                                 static_cast<float>(options.lambd), static_cast<float>(options.scale),
                                 static_cast<float>(options.eps), options.unbiased, first_view, views};

@@ -56,8 +56,7 @@ constexpr int gradient_shared_bytes() {
 template <typename Product>
 __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultiprocessor)
     gram_gradient_kernel(const __grid_constant__ GramGradientArguments<Product> arguments) {
-  start_next_grid();
-  wait_for_previous_grid();
+  start_next_grid();  // Product::run waits for the previous one
   const GramGradient& g = arguments.gradient;
   const int size = cluster_size(), cluster = static_cast<int>(blockIdx.x) / size;
   const int view = g.first_view + cluster % g.views;

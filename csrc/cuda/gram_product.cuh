@@ -28,8 +28,7 @@ template <typename Product>
 __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultiprocessor)
     gram_product_kernel(const __grid_constant__ GramProductArguments<Product> arguments) {
   using Pieces = Fragment<Product>;
-  start_next_grid();
-  wait_for_previous_grid();
+  start_next_grid();  // Product::run waits for the previous one
   const int feature_tiles = arguments.width / Product::kRows, tiles = arguments.sample_tiles * feature_tiles;
   const int slot = static_cast<int>(blockIdx.x) / tiles, tile_index = static_cast<int>(blockIdx.x) % tiles;
   const int sample_tile = tile_index % arguments.sample_tiles, feature_tile = tile_index / arguments.sample_tiles;

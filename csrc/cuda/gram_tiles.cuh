@@ -26,8 +26,7 @@ struct GramTilesArguments {
 template <typename Product>
 __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultiprocessor)
     gram_tiles_kernel(const __grid_constant__ GramTilesArguments<Product> arguments) {
-  start_next_grid();
-  wait_for_previous_grid();
+  start_next_grid();  // Product::run waits for the previous one
   const int block = static_cast<int>(blockIdx.x);
   const int tile = block % arguments.tiles, view = block / arguments.tiles % 2, split = block / arguments.tiles / 2;
   const TileIndex origin = GramTiles{Product::kRows, Product::kColumns}.origin(tile);

@@ -6,6 +6,7 @@
 
 #include "cuda/copy_tile.cuh"
 #include "cuda/instructions/cluster.cuh"
+#include "cuda/instructions/grid.cuh"
 #include "cuda/multiply.cuh"
 
 namespace bt::cuda {
@@ -46,9 +47,11 @@ struct PortableProduct {
     }
   }
 
-  // Multiplies the tile and calls epilogue(accumulators) with shared memory free to use. CLUSTER_SYNCS: of the epilogue.
+  // Multiplies the tile, once the previous grid has ended, and calls epilogue(accumulators) with shared memory free to use.
+  // CLUSTER_SYNCS: of the epilogue.
   template <Shared SHARED, int CLUSTER_SYNCS, typename Epilogue>
   static __device__ __forceinline__ void run(const Operand& a, const Operand& b, const ProductTile& tile, Epilogue&& epilogue) {
+    wait_for_previous_grid();
     unsigned char* shared = dynamic_shared<unsigned char>();
     const auto copy = [&](int step) {
       if (tile.k_begin + step * kStep < tile.k_end) {

@@ -102,12 +102,23 @@ class ProductsOf final : public Products {
     return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
   }
 
-  int64_t gram_gradient_samples(const Gpu& gpu) const override {
-    using Wide = typename Family::WideGramGradient;
-    // A wider tile reaches as far with a portable cluster; the same tile only with a larger one.
-    const bool wider = Wide::kColumns > Family::GramGradient::kColumns;
-    const int64_t cluster = wider && gpu.max_cluster > kPortableCluster ? kPortableCluster : gpu.max_cluster;
-    return cluster * Wide::kColumns;
+  template <typename Product>
+  static Launch gram_gradient_launch(Product, int64_t n, int64_t d, int views, cudaStream_t stream) {
+    const int cluster = static_cast<int>(ceil_div(n, Product::kColumns));
+    return {views * ceil_div(d, Product::kRows) * cluster, Product::kThreads, gradient_shared_bytes<Product>(), cluster, false,
+            stream};
+  }
+
+  bool gram_gradient_fits(int64_t n, const Gpu& gpu) const override {
+    return with_gram_gradient(n, [&](auto product) {
+      using Product = decltype(product);
+      // Where there is a wider tile, it reaches as far with a portable cluster as the narrow one with a larger one.
+      constexpr bool kWider = Product::kColumns > Family::GramGradient::kColumns;
+      const int most = kWider && gpu.max_cluster > kPortableCluster ? kPortableCluster : gpu.max_cluster;
+      if (n > int64_t{most} * Product::kColumns) return false;
+      const Launch shape = gram_gradient_launch(product, n, 1, 1, nullptr);
+      return shape.cluster <= kPortableCluster || cluster_fits(gram_gradient_kernel<Product>, shape);
+    });
   }
 
   cudaError_t gram_gradient(const GramGradient& gradient, const Matrix& k, const Gpu& gpu, cudaStream_t stream) const override {
@@ -117,10 +128,8 @@ class ProductsOf final : public Products {
       if (const cudaError_t error = Product::make_a(&arguments.y, gradient.y)) return error;
       if (const cudaError_t error = Product::make_b(&arguments.k, k)) return error;
       arguments.gradient = gradient;
-      const int cluster = static_cast<int>(ceil_div(gradient.n, Product::kColumns));
-      return run(gram_gradient_kernel<Product>, arguments, product,
-                 gradient.views * ceil_div(gradient.d, Product::kRows) * cluster, cluster, false,
-                 gradient_shared_bytes<Product>(), gpu, stream);
+      return launch(gram_gradient_kernel<Product>,
+                    gram_gradient_launch(product, gradient.n, gradient.d, gradient.views, stream), arguments);
     });
   }
 

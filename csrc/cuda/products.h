@@ -30,8 +30,8 @@ class Products {
   virtual int64_t gram_pieces(int64_t n, bool fused) const = 0;
   virtual cudaError_t gram_combine(const GramCombineArguments&, bool fused, const Gpu&, cudaStream_t) const = 0;
 
-  // The gradient in one kernel: for up to as many samples as a cluster of that GPU holds.
-  virtual int64_t gram_gradient_samples(const Gpu&) const = 0;
+  // The gradient in one kernel, if a cluster of that GPU holds n samples.
+  virtual bool gram_gradient_fits(int64_t n, const Gpu&) const = 0;
   virtual cudaError_t gram_gradient(const GramGradient&, const Matrix& k, const Gpu&, cudaStream_t) const = 0;
 
   // For more, by panels: features of a panel are a multiple of rows.

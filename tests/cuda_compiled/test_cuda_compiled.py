@@ -107,10 +107,11 @@ def test_blocks_of_a_cluster_wait_for_each_other(code: MachineCode, kernel: Kern
 @pytest.mark.parametrize("kernel", [x for x in KERNELS if x.arch != "sm_80"], ids=str)
 def test_waits_for_the_grid_before_it_touches_memory(code: MachineCode, kernel: Kernel):
     """Programmatic dependent launch: griddepcontrol.wait comes first."""
-    in_order = [x.base for x in code.instructions]
-    before = in_order[: in_order.index("ACQBULK")]
-    assert "PREEXIT" in before  # the next grid may start
-    assert not {*MEMORY, "BRA", "CALL"} & set(before)
+    wait = next(x for x in code.instructions if x.base == "ACQBULK")
+    before = [x for x in code.instructions if x.address < wait.address]
+    assert "PREEXIT" in {x.base for x in before}  # the next grid may start
+    assert not set(MEMORY) & {x.base for x in before}
+    assert all(x.target is None or x.target <= wait.address for x in before)  # nothing goes around it
 
 
 def bases(code: MachineCode) -> set[str]:

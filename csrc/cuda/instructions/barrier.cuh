@@ -24,10 +24,6 @@ __device__ __forceinline__ void barrier_expect_bytes(uint64_t* barrier, int byte
                : "memory");
 }
 
-__device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
-
 // At the barrier in the same place of block `rank` of the cluster.
 __device__ __forceinline__ void barrier_arrive_at(uint64_t* barrier, int rank) {
   asm volatile(
@@ -52,8 +48,5 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, int parity) {
       "r"(parity)
       : "memory");
 }
-
-// Orders this thread's ordinary accesses to shared memory before those of the copy engine and of wgmma that follow.
-__device__ __forceinline__ void fence_async_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 }  // namespace bt::cuda

@@ -12,24 +12,29 @@ struct Launch {
   int cluster;     // blocks of a cluster; 1 on GPUs that have none
   bool dependent;  // starts beside the kernel before: grid.cuh
   cudaStream_t stream;
+  int shared_limit = 0;  // the most that a launch of this kernel asks for, where launches differ: threads share the limit
 };
 
 constexpr int kPortableCluster = 8;  // larger ones only where the kernel asks for them
+
+// What a kernel has to be told before it is launched like this.
+inline cudaError_t allow(const void* function, const Launch& shape) {
+  const int limit = shape.shared_limit > shape.shared_bytes ? shape.shared_limit : shape.shared_bytes;
+  if (limit > 48 * 1024) {
+    const cudaError_t error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, limit);
+    if (error != cudaSuccess) return error;
+  }
+  return shape.cluster > kPortableCluster
+             ? cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1)
+             : cudaSuccess;
+}
 
 // Below sm_90 there is no dependent launch, and the attribute is refused.
 template <typename... Parameters>
 cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Parameters&... arguments) {
   if (shape.blocks > 0x7FFFFFFF) return cudaErrorInvalidConfiguration;
   const void* function = reinterpret_cast<const void*>(kernel);
-  if (shape.shared_bytes > 48 * 1024) {  // beyond this a kernel has to be told
-    const cudaError_t error =
-        cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes);
-    if (error != cudaSuccess) return error;
-  }
-  if (shape.cluster > kPortableCluster) {
-    const cudaError_t error = cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-    if (error != cudaSuccess) return error;
-  }
+  if (const cudaError_t error = allow(function, shape)) return error;
   cudaLaunchAttribute attributes[2];
   unsigned count = 0;
   if (shape.cluster > 1) {
@@ -52,6 +57,26 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Par
   config.numAttrs = count;
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   return cudaLaunchKernelExC(&config, function, pointers);
+}
+
+// Whether the GPU has room for one of the launch's clusters: parts of a GPU (MIG, green contexts) and small ones may have no
+// group of multiprocessors that is large enough for more than kPortableCluster blocks.
+template <typename... Parameters>
+bool cluster_fits(void (*kernel)(Parameters...), const Launch& shape) {
+  const void* function = reinterpret_cast<const void*>(kernel);
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = static_cast<unsigned>(shape.cluster);
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(shape.cluster));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  return allow(function, shape) == cudaSuccess &&
+         cudaOccupancyMaxActiveClusters(&clusters, function, &config) == cudaSuccess && clusters > 0;
 }
 
 }  // namespace bt::cuda

@@ -40,7 +40,7 @@ inline cudaError_t make_tensor_map(TensorMap* tensor, const void* base, int item
   const CUresult result =
       encode(&tensor->map, type, 3, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
              CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+  return static_cast<cudaError_t>(result);  // the runtime numbers the driver's errors as the driver does
 }
 
 __device__ __forceinline__ void prefetch_tensor_map(const TensorMap* tensor) {

@@ -16,6 +16,7 @@
 
 #include "cuda/instructions/barrier.cuh"
 #include "cuda/instructions/cluster.cuh"
+#include "cuda/instructions/grid.cuh"
 #include "cuda/instructions/tma.cuh"
 #include "cuda/product.cuh"
 
@@ -27,6 +28,8 @@ struct HopperProduct {
   static constexpr int kRows = 128, kColumns = COLUMNS, kWarpRows = 16, kWarpColumns = COLUMNS;
   static constexpr int kWorkers = 256;
   static constexpr bool kRegisterA = A == Major::mn && sizeof(T) == 4;
+  // Threads that report a stage as read together: wgmma is one access of the warpgroup, but each warp loads registers by itself.
+  static constexpr int kReporting = kRegisterA ? 32 : 128;
   static constexpr bool kSharesRegisters = BLOCKS_PER_MULTIPROCESSOR == 1;
   static constexpr int kThreads = kWorkers + (kSharesRegisters ? 128 : 32);
   static constexpr int kBlocksPerMultiprocessor = BLOCKS_PER_MULTIPROCESSOR;
@@ -92,8 +95,6 @@ struct HopperProduct {
     unsigned char* shared = dynamic_shared<unsigned char>();
     const int size = SHARED == Shared::none ? 1 : cluster_size(), rank = SHARED == Shared::none ? 0 : cluster_rank();
     const int all = size == 1 ? 0 : (1 << size) - 1;
-    prefetch_tensor_map(&a.map);
-    prefetch_tensor_map(&b.map);
     Ring ring;
     int turn = 0;
     for (int step = 0; step < steps; ++step, ring.advance()) {
@@ -143,7 +144,7 @@ struct HopperProduct {
     const unsigned char* b_tile = dynamic_shared<unsigned char>() + TileA::kBytes;
     Ring ring;
     const auto release = [&](int stage) {
-      const int thread = static_cast<int>(threadIdx.x) % 128;
+      const int thread = static_cast<int>(threadIdx.x) % kReporting;
       if (thread < size) barrier_arrive_at(empty(stage), thread);
     };
     if constexpr (kRegisterA) {
@@ -189,8 +190,12 @@ struct HopperProduct {
   template <Shared SHARED, int CLUSTER_SYNCS, typename Epilogue>
   static __device__ __forceinline__ void run(const Operand& a, const Operand& b, const ProductTile& tile, Epilogue&& epilogue) {
     const bool clustered = cluster_size() > 1;
+    if (threadIdx.x == kWorkers) {
+      prefetch_tensor_map(&a.map);
+      prefetch_tensor_map(&b.map);
+    }
     if (threadIdx.x == 0) {
-      const int readers = (SHARED == Shared::none ? 1 : cluster_size()) * (kWorkers / 128);
+      const int readers = (SHARED == Shared::none ? 1 : cluster_size()) * (kWorkers / kReporting);
       for (int stage = 0; stage < STAGES; ++stage) {
         barrier_init(full(stage), 1);
         barrier_init(empty(stage), readers);
@@ -199,6 +204,7 @@ struct HopperProduct {
     }
     sync_block();
     if (clustered) cluster_meet();  // copies and arrivals from other blocks find the barriers ready
+    wait_for_previous_grid();       // for none of the above
     const int steps = (tile.k_end - tile.k_begin + kStep - 1) / kStep;
     if (shuffle(warp_id(), 0) >= kWorkers / 32) {
       if constexpr (kSharesRegisters) lower_registers<40>();

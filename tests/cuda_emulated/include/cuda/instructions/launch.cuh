@@ -12,6 +12,7 @@ struct Launch {
   int cluster;
   bool dependent;
   cudaStream_t stream;
+  int shared_limit = 0;  // the most that a launch of this kernel asks for, where launches differ: threads share the limit
 };
 
 constexpr int kPortableCluster = 8;
@@ -29,6 +30,11 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Par
     case emulated::Result::failed: break;
   }
   return cudaErrorLaunchFailure;
+}
+
+template <typename... Parameters>
+bool cluster_fits(void (*)(Parameters...), const Launch&) {
+  return true;
 }
 
 }  // namespace bt::cuda
