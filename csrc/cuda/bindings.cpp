@@ -39,10 +39,17 @@ class Run final : public Scratch {
   Run(const char* op, const Tensor& z, bool tf32) : op_(op), device_(z.get_device_index()), guard_(device_) {
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(z.get(), &dtype_));
     switch (z.scalar_type()) {
-      case ScalarType::Float: operands_ = tf32 ? Operands::tf32 : Operands::ieee; break;
-      case ScalarType::BFloat16: operands_ = Operands::bfloat16; break;
-      case ScalarType::Half: operands_ = Operands::float16; break;
-      default: STD_TORCH_CHECK(false, "embeddings must be float32, bfloat16 or float16");
+      case ScalarType::Float:
+        operands_ = tf32 ? Operands::tf32 : Operands::ieee;
+        break;
+      case ScalarType::BFloat16:
+        operands_ = Operands::bfloat16;
+        break;
+      case ScalarType::Half:
+        operands_ = Operands::float16;
+        break;
+      default:
+        STD_TORCH_CHECK(false, "embeddings must be float32, bfloat16 or float16");
     }
 #ifdef BT_EMULATED
     check(describe_gpu(0, &gpu_));
@@ -51,8 +58,8 @@ class Run final : public Scratch {
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
     stream_ = static_cast<cudaStream_t>(stream);
-    // Torch's guard does nothing where the device is current already, as in a fresh thread of autograd, which has no context
-    // then: kernels would get one by themselves, tensor maps are refused without.
+    // Torch's guard does nothing where the device is current already, as in a fresh thread of autograd, which has no
+    // context then: kernels would get one by themselves, tensor maps are refused without.
     check(cudaSetDevice(device_));
     check(describe_gpu(device_, &gpu_));
 #endif

@@ -1,7 +1,7 @@
 // correlation, where the batch is split: adds the parts of each tile of C in their order and reduces it.
 //
-// Grid: tiles, in the order of correlation_tiles, x slices of 64 columns; threads as those that computed the tile, so they
-// find its numbers in the order of their own registers.
+// Grid: tiles, in the order of correlation_tiles, x slices of 64 columns; threads as those that computed the tile, so
+// they find its numbers in the order of their own registers.
 #pragma once
 
 #include "cuda/correlation_tiles.cuh"
@@ -38,14 +38,14 @@ __global__ void __launch_bounds__(Product::kWorkers)
   }
   const TileIndex index = grouped_tile(tile, arguments.grid.row_tiles, arguments.grid.column_tiles, kTileGroup);
   unsigned char* shared = dynamic_shared<unsigned char>();
-  const double squares =
-      reduce_correlation<Product, TF32, kColumnTiles>(d, arguments.outputs, index.row * Product::kRows,
-                                                      index.column * Product::kColumns, first_piece,
-                                                      reinterpret_cast<float*>(shared));
+  const double squares = reduce_correlation<Product, TF32, kColumnTiles>(
+      d, arguments.outputs, index.row * Product::kRows, index.column * Product::kColumns, first_piece,
+      reinterpret_cast<float*>(shared));
   if (arguments.sums.counter == nullptr) return;
   const auto sync = [] { sync_block(); };
   double* sums = reinterpret_cast<double*>(shared);
-  finish_in_last_block(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers, sync);
+  finish_in_last_block(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers,
+                       sync);
 }
 
 }  // namespace bt::cuda

@@ -1,12 +1,13 @@
 // What is done with a finished tile of C = y_own^T y_other / N, wherever it was finished.
 //
 //     squares          sum of C_ij^2 over the block's part of the tile without the diagonal, float64
-//     row_squares      the same per row, over shares of kSquaresShare columns; column_squares per column, over shares of rows:
+//     row_squares      the same per row, over shares of kSquaresShare columns; column_squares per column, over shares
+//     of rows:
 //                      with C_ii^2 they make the q of the backward
 //     C                without its diagonal, which the backward has in float32, as the backward's operand
 //
-// The off-diagonal numbers themselves are summed, so there is no difference of sums here. Sums of at most 64 squares are
-// float32, whole blocks' are float64.
+// The off-diagonal numbers themselves are summed, so there is no difference of sums here. Sums of at most 64 squares
+// are float32, whole blocks' are float64.
 #pragma once
 
 #include "cuda/gram_combine.cuh"
@@ -33,8 +34,8 @@ __device__ __forceinline__ void store_operands(T* out, float low, float high) {
   }
 }
 
-// Of pieces [first, first + COLUMN_TILES) of each row of pieces; 8 of them are a share of the columns. Returns the thread's sum
-// of squares. shared: kWarps * kColumns floats. All workers.
+// Of pieces [first, first + COLUMN_TILES) of each row of pieces; 8 of them are a share of the columns. Returns the
+// thread's sum of squares. shared: kWarps * kColumns floats. All workers.
 template <typename Product, bool TF32, int COLUMN_TILES>
 __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragment<Product>::kRowTiles * COLUMN_TILES],
                                                      const CorrelationOutputs& out, int tile_row, int tile_column,
@@ -43,7 +44,8 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
   using Pieces = Fragment<Product>;
   constexpr int kShareTiles = kSquaresShare / 8, kWarpsPerShare = kSquaresShare / Product::kWarpRows;
   static_assert(COLUMN_TILES % kShareTiles == 0 && kSquaresShare % Product::kWarpRows == 0);
-  const int within_row = tile_row + Pieces::first_row(), first_column = tile_column + Pieces::first_column() + 8 * first_piece;
+  const int within_row = tile_row + Pieces::first_row(),
+            first_column = tile_column + Pieces::first_column() + 8 * first_piece;
   const float per_sample = 1.0f / static_cast<float>(out.n);
   T* c = static_cast<T*>(out.c);
   double squares = 0;
@@ -74,7 +76,8 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
       }
       squares += static_cast<double>(sum);
       const float total = sum_over_row(sum);
-      if (out.row_squares != nullptr && within < out.height && columns_share * kSquaresShare < out.d && lane_id() % 4 == 0) {
+      if (out.row_squares != nullptr && within < out.height && columns_share * kSquaresShare < out.d &&
+          lane_id() % 4 == 0) {
         out.row_squares[columns_share * out.height + within] = total;
       }
     }
@@ -94,7 +97,8 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
     // Warps above each other, in their order, down to a share's end.
     constexpr int kShares = Product::kRows / kSquaresShare;
     for (int x = static_cast<int>(threadIdx.x); x < kShares * Product::kColumns; x += Product::kWorkers) {
-      const int share = x / Product::kColumns, within = x % Product::kColumns, piece = within % Product::kWarpColumns / 8;
+      const int share = x / Product::kColumns, within = x % Product::kColumns,
+                piece = within % Product::kWarpColumns / 8;
       const int64_t column = tile_column + within, rows_share = tile_row / kSquaresShare + share;
       if (piece < first_piece || piece >= first_piece + COLUMN_TILES || column >= out.d ||
           rows_share * kSquaresShare >= out.height) {

@@ -4,11 +4,12 @@
 //     q    = 2 w_off sum_j C_off[i,j]^2 + 2 w_on (C_ii - 1) C_ii
 //     dz   = rstd (dy - y_own q / M)
 //
-// for view a; for view b with C's columns in place of its rows. q is known before the product, from the forward's norms, so the
-// product's epilogue finishes the gradient. The diagonal weighs in float32: C_off alone is rounded to the operands' type.
+// for view a; for view b with C's columns in place of its rows. q is known before the product, from the forward's
+// norms, so the product's epilogue finishes the gradient. The diagonal weighs in float32: C_off alone is rounded to the
+// operands' type.
 //
-// Grid: tiles of features x samples, eight rows at a time; on Hopper two tiles above each other are a cluster and fetch their
-// samples once.
+// Grid: tiles of features x samples, eight rows at a time; on Hopper two tiles above each other are a cluster and fetch
+// their samples once.
 #pragma once
 
 #include "cuda/correlation_tiles.cuh"
@@ -25,7 +26,7 @@ struct CorrelationGradientArguments {
   const float* squares;            // (shares, width): shares of sum_j C_off[i,j]^2
   void* dz;                        // (N, D)
   int shares;
-  int width, first_column;  // features of the panel: a multiple of feature_tiles' numbers unless it ends at D
+  int width, first_column;          // features of the panel: a multiple of feature_tiles' numbers unless it ends at D
   int feature_tiles, sample_tiles;  // feature_tiles a multiple of the cluster's blocks
   int view;
   int64_t n, d;
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   const int view = arguments.view;
   const ProductTile product{0, within, 1 - view, first_sample, 0, static_cast<int>(arguments.d)};
   Product::template run<Product::kClusterShares ? Shared::b : Shared::none, 0>(
-      arguments.c, arguments.y, product, [&](const float(&d)[Fragment<Product>::kValues]) {
+      arguments.c, arguments.y, product, [&](const float (&d)[Fragment<Product>::kValues]) {
         unsigned char* shared = dynamic_shared<unsigned char>();
         FeatureGradient* factors = reinterpret_cast<FeatureGradient*>(shared + GradientTile<Product>::kSharedBytes);
         const int first_feature = arguments.first_column + within;
@@ -57,8 +58,9 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
           const int64_t feature = first_feature + row;
           const TermWeights weights = term_weights(arguments.upstream.loss, arguments.upstream.on_diagonal,
                                                    arguments.upstream.off_diagonal, arguments.lambd, arguments.scale);
-          factors[row] = correlation_feature(squares, arguments.c_diagonal[feature], arguments.rstd[view * arguments.d + feature],
-                                             weights, arguments.n, arguments.n - arguments.correction);
+          factors[row] =
+              correlation_feature(squares, arguments.c_diagonal[feature], arguments.rstd[view * arguments.d + feature],
+                                  weights, arguments.n, arguments.n - arguments.correction);
         }
         tile.ready();
         Product::sync_workers();

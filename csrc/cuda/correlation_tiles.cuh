@@ -1,12 +1,13 @@
 // correlation: tiles of the cross-correlation matrix C = y_own^T y_other / N, reduced as they are finished.
 //
-// The product runs over the batch. With one split a block finishes its tile and correlation_epilogue reduces it there, and the
-// last block writes the loss; where D is too small to fill the GPU the batch is split as well, and correlation_combine adds
-// the parts.
+// The product runs over the batch. With one split a block finishes its tile and correlation_epilogue reduces it there,
+// and the last block writes the loss; where D is too small to fill the GPU the batch is split as well, and
+// correlation_combine adds the parts.
 //
-// Rows of C are the features first_row .. first_row + height of view `own`, columns all features of the other view: own = 1
-// gives rows of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits x tiles, columns of tiles one after
-// the other, eight rows of tiles at a time; on Hopper two tiles above each other are a cluster and fetch their columns once.
+// Rows of C are the features first_row .. first_row + height of view `own`, columns all features of the other view: own
+// = 1 gives rows of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits x tiles, columns of
+// tiles one after the other, eight rows of tiles at a time; on Hopper two tiles above each other are a cluster and
+// fetch their columns once.
 #pragma once
 
 #include "cuda/correlation_epilogue.cuh"
@@ -50,21 +51,22 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   const int tile_row = index.row * Product::kRows, tile_column = index.column * Product::kColumns;
   const int64_t begin = split * arguments.share;
   const int64_t end = begin + arguments.share < out.n ? begin + arguments.share : out.n;
-  const ProductTile product{arguments.own_view,     out.first_row + tile_row, 1 - arguments.own_view, tile_column,
-                            static_cast<int>(begin), static_cast<int>(end)};
+  const ProductTile product{arguments.own_view, out.first_row + tile_row, 1 - arguments.own_view,
+                            tile_column,        static_cast<int>(begin),  static_cast<int>(end)};
   Product::template run<Product::kClusterShares ? Shared::b : Shared::none, 0>(
-      arguments.own, arguments.other, product, [&](const float(&d)[Pieces::kValues]) {
+      arguments.own, arguments.other, product, [&](const float (&d)[Pieces::kValues]) {
         if (arguments.partial != nullptr) {
           store_partial<Product>(arguments.partial, blockIdx.x, d);
           return;
         }
         unsigned char* shared = dynamic_shared<unsigned char>();
-        const double squares = reduce_correlation<Product, TF32, Pieces::kColumnTiles>(d, out, tile_row, tile_column, 0,
-                                                                                       reinterpret_cast<float*>(shared));
+        const double squares = reduce_correlation<Product, TF32, Pieces::kColumnTiles>(
+            d, out, tile_row, tile_column, 0, reinterpret_cast<float*>(shared));
         if (arguments.sums.counter == nullptr) return;
         const auto sync = [] { Product::sync_workers(); };
         double* sums = reinterpret_cast<double*>(shared);
-        finish_in_last_block(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers, sync);
+        finish_in_last_block(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers,
+                             sync);
       });
 }
 

@@ -6,10 +6,11 @@
 
 namespace bt::cuda {
 
-// sums[w][row]: the part of sum_n T y_own that the w-th of the warps next to each other has, per feature row of the tile.
+// sums[w][row]: the part of sum_n T y_own that the w-th of the warps next to each other has, per feature row of the
+// tile.
 template <typename Product>
-__device__ __forceinline__ void row_sums(const float (&d)[Fragment<Product>::kValues], const GradientTile<Product>& tile,
-                                         float* sums) {
+__device__ __forceinline__ void row_sums(const float (&d)[Fragment<Product>::kValues],
+                                         const GradientTile<Product>& tile, float* sums) {
   using Pieces = Fragment<Product>;
 #pragma unroll
   for (int i = 0; i < Pieces::kRowTiles; ++i) {
@@ -43,12 +44,13 @@ __device__ __forceinline__ float whole_row_sum(const float* sums, int row) {
 
 // dz of the tile from the factors of its features.
 template <typename Product>
-__device__ __forceinline__ void write_gradient(const float (&d)[Fragment<Product>::kValues], GradientTile<Product>& tile,
-                                               const FeatureGradient* factors) {
+__device__ __forceinline__ void write_gradient(const float (&d)[Fragment<Product>::kValues],
+                                               GradientTile<Product>& tile, const FeatureGradient* factors) {
   using Pieces = Fragment<Product>;
 #pragma unroll
   for (int i = 0; i < Pieces::kRowTiles; ++i) {
-    const FeatureGradient upper = factors[Pieces::first_row() + 16 * i], lower = factors[Pieces::first_row() + 16 * i + 8];
+    const FeatureGradient upper = factors[Pieces::first_row() + 16 * i],
+                          lower = factors[Pieces::first_row() + 16 * i + 8];
 #pragma unroll
     for (int j = 0; j < Pieces::kColumnTiles; j += 2) {
       const FourPairs own = tile.own(i, j), other = tile.other(i, j);

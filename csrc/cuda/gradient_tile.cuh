@@ -3,9 +3,9 @@
 //     own(i, j), other(i, j)   y_own and y_other where the thread's numbers of pieces (i, j) and (i, j + 1) are
 //     put(i, j, dz)            dz in the same place
 //
-// The product's tile is the transpose of z's, so that a feature's sum over the batch is a sum along a row of pieces: registers
-// and two shuffles. 16-bit numbers cross over in shared memory: whole rows of z and dz are moved 16 bytes at a time, and
-// ldmatrix transposes. float32 needs no detour: eight lanes move the 32 bytes of a sector.
+// The product's tile is the transpose of z's, so that a feature's sum over the batch is a sum along a row of pieces:
+// registers and two shuffles. 16-bit numbers cross over in shared memory: whole rows of z and dz are moved 16 bytes at
+// a time, and ldmatrix transposes. float32 needs no detour: eight lanes move the 32 bytes of a sector.
 #pragma once
 
 #include "cuda/copy_tile.cuh"
@@ -34,7 +34,8 @@ class GradientTile {
  public:
   static constexpr int kSharedBytes = 2 * Tile::kBytes;
 
-  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char* shared) : place_(place), shared_(shared) {}
+  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char* shared)
+      : place_(place), shared_(shared) {}
 
   // Starts to copy y_own and, if BOTH, y_other; ready() waits for them.
   template <bool BOTH>
@@ -61,7 +62,8 @@ class GradientTile {
     } else {
 #pragma unroll
       for (int b = 0; b < 4; ++b) {
-        const int feature = Pieces::first_row() + 16 * i + 8 * (b % 2), sample = Pieces::first_column() + 8 * (j + b / 2);
+        const int feature = Pieces::first_row() + 16 * i + 8 * (b % 2),
+                  sample = Pieces::first_column() + 8 * (j + b / 2);
         *reinterpret_cast<uint16_t*>(shared_ + Tile::offset(sample, feature)) = static_cast<uint16_t>(r[b]);
         *reinterpret_cast<uint16_t*>(shared_ + Tile::offset(sample + 1, feature)) = static_cast<uint16_t>(r[b] >> 16);
       }
@@ -97,7 +99,7 @@ class GradientTile {
 
   __device__ __forceinline__ void fetch_view(unsigned char* tile, int view) {
     copy_tile<T, Product::kColumns, Product::kRows, Product::kWorkers>(tile, place_.y, view, place_.first_sample,
-                                                                        place_.first_feature);
+                                                                       place_.first_feature);
   }
 
   // Where the calling lane's 16 bytes of the four blocks begin that ldmatrix and stmatrix move.
@@ -117,8 +119,8 @@ class GradientTile {
   unsigned char* shared_;
 };
 
-// float32: straight from and to global memory. Offsets are 32 bits times 32 bits from the thread's first number on, and what
-// exists is counted from there too: 64-bit ones would take the registers that the accumulators leave.
+// float32: straight from and to global memory. Offsets are 32 bits times 32 bits from the thread's first number on, and
+// what exists is counted from there too: 64-bit ones would take the registers that the accumulators leave.
 template <typename Product>
 class GradientTile<Product, float> {
   using Pieces = Fragment<Product>;
@@ -127,7 +129,8 @@ class GradientTile<Product, float> {
   static constexpr int kSharedBytes = 0;
 
   __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char*) {
-    const int64_t sample = place.first_sample + Pieces::first_column(), feature = place.first_feature + Pieces::first_row();
+    const int64_t sample = place.first_sample + Pieces::first_column(),
+                  feature = place.first_feature + Pieces::first_row();
     const float* y = static_cast<const float*>(place.y.data) + sample * place.y.row_stride + feature;
     own_ = y + place.view * place.y.view_stride;
     other_ = y + (1 - place.view) * place.y.view_stride;

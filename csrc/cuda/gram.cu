@@ -1,5 +1,5 @@
-// The Gram form's launches. Forward: standardize_gram, or standardize and gram_tiles; gram_combine. Backward: gram_gradient, or by
-// panels gram_product and gram_apply.
+// The Gram form's launches. Forward: standardize_gram, or standardize and gram_tiles; gram_combine. Backward:
+// gram_gradient, or by panels gram_product and gram_apply.
 #include "cuda/gram_apply.h"
 #include "cuda/loss.h"
 #include "cuda/products.h"
@@ -16,7 +16,8 @@ cudaError_t gram_forward(Operands operands, const Embeddings& z, const Options& 
   const int64_t n = z.n, d = z.d, blocks = standardize_blocks(operands, n, d, gpu);
   double* sums = scratch.take_array<double>(4 * blocks);
   uint32_t* counter = scratch.take_array<uint32_t>(1);
-  const StandardizeOutputs outputs{saved.standardized.c_diagonal, saved.standardized.rstd, saved.standardized.y, sums, counter};
+  const StandardizeOutputs outputs{saved.standardized.c_diagonal, saved.standardized.rstd, saved.standardized.y, sums,
+                                   counter};
   GramCombineArguments combine{};
   const int64_t fused = fused_blocks(n, d, operand_bytes(operands), gpu.multiprocessors);
   if (fused > 0) {
@@ -26,10 +27,12 @@ cudaError_t gram_forward(Operands operands, const Embeddings& z, const Options& 
         kernels.standardize_gram(z, options.eps, options.unbiased, outputs, combine.partial, fused, gpu, stream);
     if (error != cudaSuccess) return error;
   } else {
-    if (const cudaError_t error = standardize(operands, z, options.eps, options.unbiased, outputs, gpu, stream)) return error;
+    if (const cudaError_t error = standardize(operands, z, options.eps, options.unbiased, outputs, gpu, stream))
+      return error;
     const TileShape shape = kernels.gram_shape(n, gpu);
     const int64_t tiles = GramTiles{shape.rows, shape.columns}.count(n);
-    const int64_t tile_bytes = int64_t{4} * shape.rows * shape.columns, embeddings_bytes = 2 * n * d * operand_bytes(operands);
+    const int64_t tile_bytes = int64_t{4} * shape.rows * shape.columns,
+                  embeddings_bytes = 2 * n * d * operand_bytes(operands);
     const Splits splits = choose_splits(2 * tiles, d, shape.step, shape.slots, tile_bytes, embeddings_bytes);
     combine.partial = static_cast<float*>(scratch.take(splits.count * 2 * tiles * tile_bytes));
     combine.splits = splits.count, combine.tiles = static_cast<int>(tiles);
@@ -54,9 +57,21 @@ cudaError_t gram_backward(Operands operands, const Upstream& upstream, int64_t n
   const Matrix y = matrix_of(saved.standardized.y, 2, n, d), k = matrix_of(saved.k, 2, n, n);
   const Standardized& standardized = saved.standardized;
   if (kernels.gram_gradient_fits(n, gpu)) {
-    const GramGradient gradient{upstream, standardized.c_diagonal, standardized.rstd, saved.shifts, y, dz_a, dz_b, n, d,
-                                static_cast<float>(options.lambd), static_cast<float>(options.scale),
-                                static_cast<float>(options.eps), options.unbiased, first_view, views};
+    const GramGradient gradient{upstream,
+                                standardized.c_diagonal,
+                                standardized.rstd,
+                                saved.shifts,
+                                y,
+                                dz_a,
+                                dz_b,
+                                n,
+                                d,
+                                static_cast<float>(options.lambd),
+                                static_cast<float>(options.scale),
+                                static_cast<float>(options.eps),
+                                options.unbiased,
+                                first_view,
+                                views};
     return kernels.gram_gradient(gradient, k, gpu, stream);
   }
 
@@ -67,11 +82,13 @@ cudaError_t gram_backward(Operands operands, const Upstream& upstream, int64_t n
   float* column_sums = scratch.take_array<float>(views * sample_tiles * widest);
   for (int64_t first = 0; first < d; first += widest) {
     const int64_t left = ceil_div(d - first, rows) * rows, width = left < widest ? left : widest;
-    const Products::Panel panel{product, column_sums, ldt, static_cast<int>(width), static_cast<int>(first), first_view, views};
+    const Products::Panel panel{product,    column_sums, ldt, static_cast<int>(width), static_cast<int>(first),
+                                first_view, views};
     if (const cudaError_t error = kernels.gram_product(y, k, panel, first > 0, gpu, stream)) return error;
-    const GramApply apply{product, column_sums, sample_tiles, width, first, ldt, upstream, standardized.c_diagonal,
-                          standardized.rstd, saved.shifts, standardized.y, dz_a, dz_b, n, d, options.lambd, options.scale,
-                          options.eps, options.unbiased, first_view, views};
+    const GramApply apply{
+        product,           column_sums,  sample_tiles,     width,      first, ldt, upstream, standardized.c_diagonal,
+        standardized.rstd, saved.shifts, standardized.y,   dz_a,       dz_b,  n,   d,        options.lambd,
+        options.scale,     options.eps,  options.unbiased, first_view, views};
     if (const cudaError_t error = gram_apply(operands, apply, gpu, stream)) return error;
   }
   return cudaSuccess;

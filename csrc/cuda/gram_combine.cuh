@@ -1,14 +1,14 @@
 // gram, second half: K_a and K_b from their partial tiles, <K_a, K_b>, and in the last block the loss.
 //
-//     inner   sum_ij K_a[i,j] K_b[i,j] in float64; numbers above the diagonal count twice, those below are not looked at
-//     K       (K - shift I) / unit, shift = trace(K) / N, with its mirror image, as the backward's operand
+//     inner   sum_ij K_a[i,j] K_b[i,j] in float64; numbers above the diagonal count twice, those below are not looked
+//     at K       (K - shift I) / unit, shift = trace(K) / N, with its mirror image, as the backward's operand
 //
-// The shift keeps what the standardization's backward takes out again from costing digits (docs/mathematics.md). unit is the
-// power of two below the shift and keeps K in float16's range: |K_ij| <= trace(K) = N shift.
+// The shift keeps what the standardization's backward takes out again from costing digits (docs/mathematics.md). unit
+// is the power of two below the shift and keeps K in float16's range: |K_ij| <= trace(K) = N shift.
 //
-// Work is cut in pieces: 16 x 8 numbers, in the order of the registers of the warp that computed them. A piece is added up by
-// one warp, or by several that take the splits in turn where pieces are few; their sums meet in shared memory. Float32 sums
-// over at most 128 splits, in a fixed order. Grid: blocks of kCombineWarps warps.
+// Work is cut in pieces: 16 x 8 numbers, in the order of the registers of the warp that computed them. A piece is added
+// up by one warp, or by several that take the splits in turn where pieces are few; their sums meet in shared memory.
+// Float32 sums over at most 128 splits, in a fixed order. Grid: blocks of kCombineWarps warps.
 #pragma once
 
 #include "cuda/instructions/grid.cuh"
@@ -43,7 +43,8 @@ struct GramPiece {
 constexpr int kCombineSharedBytes = 32 * kCombineWarps * static_cast<int>(sizeof(GramPiece));
 
 template <typename Product, bool TF32>
-__global__ void __launch_bounds__(32 * kCombineWarps) gram_combine_kernel(const __grid_constant__ GramCombineArguments arguments) {
+__global__ void __launch_bounds__(32 * kCombineWarps)
+    gram_combine_kernel(const __grid_constant__ GramCombineArguments arguments) {
   using T = typename Product::Element;
   using Pieces = Fragment<Product>;
   constexpr int kPieces = Pieces::kValues / 4, kWarps = Product::kWorkers / 32, kThreads = 32 * kCombineWarps;
@@ -77,8 +78,9 @@ __global__ void __launch_bounds__(32 * kCombineWarps) gram_combine_kernel(const 
   if (counts) {
 #pragma unroll
     for (int view = 0; view < 2; ++view) {
-      sum.k[view] = add_partial<Product>(arguments.partial, {part, arguments.warps, arguments.splits}, 2 * arguments.tiles,
-                                         view * arguments.tiles + tile, 32 * warp + lane_id(), piece);
+      sum.k[view] =
+          add_partial<Product>(arguments.partial, {part, arguments.warps, arguments.splits}, 2 * arguments.tiles,
+                               view * arguments.tiles + tile, 32 * warp + lane_id(), piece);
     }
   }
   if (arguments.warps > 1) {

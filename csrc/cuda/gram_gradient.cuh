@@ -4,12 +4,13 @@
 //     q    = alpha unit sum_n T y_own + d C_ii         alpha = 2 w_off / N^2
 //     dz   = rstd (alpha unit T + y_other d / N - y_own (q / M - alpha shift eps rstd^2))
 //
-// with d = 2 (w_on (C_ii - 1) - w_off C_ii): docs/mathematics.md, numeric.h. Incoming gradients are in w_on and w_off, in
-// float32, before the one rounding to the embeddings' type.
+// with d = 2 (w_on (C_ii - 1) - w_off C_ii): docs/mathematics.md, numeric.h. Incoming gradients are in w_on and w_off,
+// in float32, before the one rounding to the embeddings' type.
 //
-// A cluster owns kRows features and all samples, each of its blocks kColumns samples: the sum over the batch is added up in
-// the block and then, in the blocks' order, through distributed shared memory. On Hopper y_own is multicast: the cluster reads
-// it once. Grid: features x views x the cluster's blocks; the two views of a feature run next to each other.
+// A cluster owns kRows features and all samples, each of its blocks kColumns samples: the sum over the batch is added
+// up in the block and then, in the blocks' order, through distributed shared memory. On Hopper y_own is multicast: the
+// cluster reads it once. Grid: features x views x the cluster's blocks; the two views of a feature run next to each
+// other.
 #pragma once
 
 #include "cuda/gradient_epilogue.cuh"
@@ -63,7 +64,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   const int first_feature = cluster / g.views * Product::kRows, first_sample = cluster_rank() * Product::kColumns;
   const ProductTile product{view, first_feature, 1 - view, first_sample, 0, static_cast<int>(g.n)};
   Product::template run<Product::kClusterShares ? Shared::a : Shared::none, 1>(
-      arguments.y, arguments.k, product, [&](const float(&d)[Fragment<Product>::kValues]) {
+      arguments.y, arguments.k, product, [&](const float (&d)[Fragment<Product>::kValues]) {
         unsigned char* shared = dynamic_shared<unsigned char>();
         float* sums = reinterpret_cast<float*>(shared + GradientTile<Product>::kSharedBytes);
         FeatureGradient* factors =

@@ -3,8 +3,8 @@
 //     product[v][i][n]       T^T = y_own^T (K_other - shift I) / unit, float32
 //     column_sums[v][t][i]   sum of T y_own over the samples of the t-th tile: what q is made of
 //
-// No block sees all samples of a feature, and q needs them, so T goes through memory, a panel at a time that stays in L2;
-// gram_apply does the rest. Grid: views x tiles of the panel; on Hopper pairs of blocks share the features.
+// No block sees all samples of a feature, and q needs them, so T goes through memory, a panel at a time that stays in
+// L2; gram_apply does the rest. Grid: views x tiles of the panel; on Hopper pairs of blocks share the features.
 #pragma once
 
 #include "cuda/gram_gradient.cuh"
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   const int first_feature = arguments.first_column + within;
   const ProductTile product{view, first_feature, 1 - view, first_sample, 0, static_cast<int>(arguments.n)};
   Product::template run<Product::kClusterShares ? Shared::a : Shared::none, 0>(
-      arguments.y, arguments.k, product, [&](const float(&d)[Pieces::kValues]) {
+      arguments.y, arguments.k, product, [&](const float (&d)[Pieces::kValues]) {
         unsigned char* shared = dynamic_shared<unsigned char>();
         float* sums = reinterpret_cast<float*>(shared + GradientTile<Product>::kSharedBytes);
         GradientTile<Product> tile({arguments.y_matrix, nullptr, view, first_feature, first_sample}, shared);
@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
         Product::sync_workers();
         const int row = static_cast<int>(threadIdx.x);
         if (row < Product::kRows) {
-          arguments.column_sums[(static_cast<int64_t>(slot) * arguments.sample_tiles + sample_tile) * arguments.width + within +
-                                row] = whole_row_sum<Product>(sums, row);
+          arguments.column_sums[(static_cast<int64_t>(slot) * arguments.sample_tiles + sample_tile) * arguments.width +
+                                within + row] = whole_row_sum<Product>(sums, row);
         }
       });
 }

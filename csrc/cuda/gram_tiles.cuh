@@ -2,9 +2,9 @@
 //
 //     partial[s][v][t] = y_v[rows of t, s-th features] y_v[columns of t, s-th features]^T
 //
-// Only the tiles that have numbers on or above the diagonal exist (GramTiles), so the symmetric K is computed once. N^2 tiles
-// alone cannot fill a GPU, hence the shares. Operands as standardize left them, float32 accumulators; gram_combine adds the
-// shares in their order.
+// Only the tiles that have numbers on or above the diagonal exist (GramTiles), so the symmetric K is computed once. N^2
+// tiles alone cannot fill a GPU, hence the shares. Operands as standardize left them, float32 accumulators;
+// gram_combine adds the shares in their order.
 //
 // Grid: splits x views x tiles. On Hopper the tiles of one square of K are a cluster and fetch its columns once.
 #pragma once
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   const ProductTile product{view, origin.row, view, origin.column, static_cast<int>(begin), static_cast<int>(end)};
   Product::template run<Product::kClusterShares ? Shared::b : Shared::none, 0>(
       arguments.rows, arguments.columns, product,
-      [&](const float(&d)[Fragment<Product>::kValues]) { store_partial<Product>(arguments.partial, block, d); });
+      [&](const float (&d)[Fragment<Product>::kValues]) { store_partial<Product>(arguments.partial, block, d); });
 }
 
 }  // namespace bt::cuda

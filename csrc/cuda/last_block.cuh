@@ -1,6 +1,8 @@
-// The end of a forward: the block that finishes last adds up what all blocks left, in a fixed order, and writes the loss.
+// The end of a forward: the block that finishes last adds up what all blocks left, in a fixed order, and writes the
+// loss.
 //
-// One counter per call, set to zero by standardize. Which block comes last varies, what it adds and in which order does not.
+// One counter per call, set to zero by standardize. Which block comes last varies, what it adds and in which order does
+// not.
 #pragma once
 
 #include "cuda/instructions/cuda.cuh"
@@ -21,10 +23,11 @@ struct TermSums {
   double lambd, scale;
 };
 
-// Sum of `count` numbers by `threads` threads (a power of two up to 256), which all call this and all get it. shared: room
-// for as many doubles.
+// Sum of `count` numbers by `threads` threads (a power of two up to 256), which all call this and all get it. shared:
+// room for as many doubles.
 template <typename Sync>
-__device__ __forceinline__ double sum_in_order(const double* values, int64_t count, double* shared, int threads, Sync&& sync) {
+__device__ __forceinline__ double sum_in_order(const double* values, int64_t count, double* shared, int threads,
+                                               Sync&& sync) {
   const int thread = static_cast<int>(threadIdx.x);
   double sum = 0;
 #pragma unroll 4
@@ -41,7 +44,8 @@ __device__ __forceinline__ double sum_in_order(const double* values, int64_t cou
 
 // Called by the first `threads` threads of every block with the block's part in thread 0's `part`.
 template <typename Sync>
-__device__ __forceinline__ void finish_in_last_block(const TermSums& sums, double part, double* shared, int threads, Sync&& sync) {
+__device__ __forceinline__ void finish_in_last_block(const TermSums& sums, double part, double* shared, int threads,
+                                                     Sync&& sync) {
   if (threadIdx.x == 0) {
     sums.parts[blockIdx.x] = part;
     fence_device();
@@ -53,7 +57,9 @@ __device__ __forceinline__ void finish_in_last_block(const TermSums& sums, doubl
   sync();
   if (!last) return;
   fence_device();
-  const auto sum = [&](const double* values, int64_t count) { return sum_in_order(values, count, shared, threads, sync); };
+  const auto sum = [&](const double* values, int64_t count) {
+    return sum_in_order(values, count, shared, threads, sync);
+  };
   const double on_diagonal = sum(sums.sums, sums.columns);
   double off_diagonal = sum(sums.parts, gridDim.x);
   if (sums.shifts != nullptr) {

@@ -14,7 +14,9 @@ namespace bt::cuda {
 // How the operands of the matrix products are held and multiplied. Embeddings are float32 for the first two.
 enum class Operands { ieee, tf32, bfloat16, float16 };
 
-constexpr int64_t operand_bytes(Operands operands) { return operands == Operands::ieee || operands == Operands::tf32 ? 4 : 2; }
+constexpr int64_t operand_bytes(Operands operands) {
+  return operands == Operands::ieee || operands == Operands::tf32 ? 4 : 2;
+}
 
 // What tiles, splits and clusters depend on.
 struct Gpu {

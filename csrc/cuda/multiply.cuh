@@ -1,7 +1,9 @@
-// One warp's share of a product from operands in shared memory: the three ways to multiply that every GPU from sm_80 on has.
+// One warp's share of a product from operands in shared memory: the three ways to multiply that every GPU from sm_80 on
+// has.
 //
-// step(d, a, b, k) adds kDepth of the summed index, from k on, for the warp's rows of A's tile and columns of B's; kUnroll steps are
-// worth to be laid out one after the other. A tile with Major::k has the operand's own index as rows and k as columns; Major::mn the other way round.
+// step(d, a, b, k) adds kDepth of the summed index, from k on, for the warp's rows of A's tile and columns of B's;
+// kUnroll steps are worth to be laid out one after the other. A tile with Major::k has the operand's own index as rows
+// and k as columns; Major::mn the other way round.
 #pragma once
 
 #include "cuda/instructions/matrix.cuh"
@@ -9,8 +11,9 @@
 
 namespace bt::cuda {
 
-// The 16-byte pieces that ldmatrix takes: four 8 x 8 blocks of 16-bit numbers (8 x 4 of 32-bit ones), two along the operand's
-// own index and two along k. OWN_FIRST: the order of the four: A's fragments have the own index first, B's the other one.
+// The 16-byte pieces that ldmatrix takes: four 8 x 8 blocks of 16-bit numbers (8 x 4 of 32-bit ones), two along the
+// operand's own index and two along k. OWN_FIRST: the order of the four: A's fragments have the own index first, B's
+// the other one.
 template <typename T, Major MAJOR, bool OWN_FIRST, typename Tile>
 __device__ __forceinline__ void load_blocks(uint32_t (&r)[4], const unsigned char* tile, int own, int k) {
   const int lane = lane_id(), block = lane / 8;
@@ -37,8 +40,8 @@ struct NarrowMultiply {
   static constexpr int kDepth = 16, kUnroll = 4;
 
   template <Major A, Major B, typename TileA, typename TileB, int ROWS, int COLUMNS>
-  static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a, const unsigned char* b,
-                                              int row, int column, int k) {
+  static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a,
+                                              const unsigned char* b, int row, int column, int k) {
     uint32_t fragments[ROWS / 16][4];
 #pragma unroll
     for (int i = 0; i < ROWS / 16; ++i) load_blocks<T, A, true, TileA>(fragments[i], a, row + 16 * i, k);
@@ -49,7 +52,7 @@ struct NarrowMultiply {
       const uint32_t left[2] = {both[0], both[1]}, right[2] = {both[2], both[3]};
 #pragma unroll
       for (int i = 0; i < ROWS / 16; ++i) {
-        float(*piece)[4] = reinterpret_cast<float(*)[4]>(d) + i * (COLUMNS / 8) + 2 * j;
+        float (*piece)[4] = reinterpret_cast<float (*)[4]>(d) + i * (COLUMNS / 8) + 2 * j;
         multiply_16<T>(piece[0], fragments[i], left);
         multiply_16<T>(piece[1], fragments[i], right);
       }
@@ -62,8 +65,9 @@ struct Tf32Multiply {
   using Element = float;
   static constexpr int kDepth = 8, kUnroll = 4;
 
-  // ldmatrix transposes 16-bit numbers alone. INTERLEAVED: of the 8 of k, the fragments' first and second four are even and odd
-  // ones. In which order they are summed is free as long as both operands agree, and rows 0, 2, 4, 6 lie in different banks.
+  // ldmatrix transposes 16-bit numbers alone. INTERLEAVED: of the 8 of k, the fragments' first and second four are even
+  // and odd ones. In which order they are summed is free as long as both operands agree, and rows 0, 2, 4, 6 lie in
+  // different banks.
   template <Major MAJOR, bool OWN_FIRST, bool INTERLEAVED, typename Tile>
   static __device__ __forceinline__ void load(uint32_t (&r)[4], const unsigned char* tile, int own, int k) {
     if constexpr (MAJOR == Major::k) {
@@ -81,8 +85,8 @@ struct Tf32Multiply {
   }
 
   template <Major A, Major B, typename TileA, typename TileB, int ROWS, int COLUMNS>
-  static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a, const unsigned char* b,
-                                              int row, int column, int k) {
+  static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a,
+                                              const unsigned char* b, int row, int column, int k) {
     constexpr bool kInterleaved = A == Major::mn && B == Major::mn;
     uint32_t fragments[ROWS / 16][4];
 #pragma unroll
@@ -94,7 +98,7 @@ struct Tf32Multiply {
       const uint32_t left[2] = {both[0], both[1]}, right[2] = {both[2], both[3]};
 #pragma unroll
       for (int i = 0; i < ROWS / 16; ++i) {
-        float(*piece)[4] = reinterpret_cast<float(*)[4]>(d) + i * (COLUMNS / 8) + 2 * j;
+        float (*piece)[4] = reinterpret_cast<float (*)[4]>(d) + i * (COLUMNS / 8) + 2 * j;
         multiply_tf32(piece[0], fragments[i], left);
         multiply_tf32(piece[1], fragments[i], right);
       }
@@ -124,8 +128,8 @@ struct IeeeMultiply {
   }
 
   template <Major A, Major B, typename TileA, typename TileB, int ROWS, int COLUMNS>
-  static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a, const unsigned char* b,
-                                              int row, int column, int k) {
+  static __device__ __forceinline__ void step(float (&d)[ROWS * COLUMNS / 32], const unsigned char* a,
+                                              const unsigned char* b, int row, int column, int k) {
     const int g = lane_id() / 4, t = lane_id() % 4;
     Four rows[ROWS / 8];
 #pragma unroll

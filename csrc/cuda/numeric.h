@@ -57,13 +57,14 @@ BT_HOST_DEVICE float diagonal_weight(float c_ii, TermWeights weights) {
   return 2.0f * (weights.on_diagonal * (c_ii - 1.0f) - weights.off_diagonal * c_ii);
 }
 
-// The factors of one feature's dz = r (product T + other y_other - own y_own), T the matrix product as it was accumulated.
+// The factors of one feature's dz = r (product T + other y_other - own y_own), T the matrix product as it was
+// accumulated.
 struct FeatureGradient {
   float product, other, own;
 };
 
-// Gram form. sum: sum_n T y over the whole batch, T and K divided by unit = power_of_two_below(shift), shift that of the
-// other view's K.
+// Gram form. sum: sum_n T y over the whole batch, T and K divided by unit = power_of_two_below(shift), shift that of
+// the other view's K.
 BT_HOST_DEVICE FeatureGradient gram_feature(float sum, float c_ii, float rstd, float shift, TermWeights weights,
                                             float eps, int64_t n, int64_t freedom) {
   const float samples = static_cast<float>(n);
@@ -76,12 +77,13 @@ BT_HOST_DEVICE FeatureGradient gram_feature(float sum, float c_ii, float rstd, f
 }
 
 // Correlation form. squares: sum_j C_ij^2, j != i; the product is with C without its diagonal.
-BT_HOST_DEVICE FeatureGradient correlation_feature(float squares, float c_ii, float rstd, TermWeights weights, int64_t n,
-                                                   int64_t freedom) {
+BT_HOST_DEVICE FeatureGradient correlation_feature(float squares, float c_ii, float rstd, TermWeights weights,
+                                                   int64_t n, int64_t freedom) {
   const float samples = static_cast<float>(n);
   const float diagonal = 2.0f * weights.on_diagonal * (c_ii - 1.0f);
   const float q = 2.0f * weights.off_diagonal * squares + diagonal * c_ii;
-  return {rstd * 2.0f * weights.off_diagonal / samples, rstd * diagonal / samples, rstd * q / static_cast<float>(freedom)};
+  return {rstd * 2.0f * weights.off_diagonal / samples, rstd * diagonal / samples,
+          rstd * q / static_cast<float>(freedom)};
 }
 
 BT_HOST_DEVICE float feature_gradient(FeatureGradient factors, float product, float y_own, float y_other) {

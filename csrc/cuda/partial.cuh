@@ -19,7 +19,8 @@ __device__ __forceinline__ PartialPiece* partial_tile(float* partial, int64_t ti
 }
 
 template <typename Product>
-__device__ __forceinline__ void store_partial(float* partial, int64_t tile, const float (&d)[Fragment<Product>::kValues]) {
+__device__ __forceinline__ void store_partial(float* partial, int64_t tile,
+                                              const float (&d)[Fragment<Product>::kValues]) {
   PartialPiece* out = partial_tile<Product>(partial, tile, static_cast<int>(threadIdx.x));
 #pragma unroll
   for (int piece = 0; piece < Fragment<Product>::kValues / 4; ++piece) {
@@ -34,8 +35,8 @@ struct SplitRange {
 
 // The sum of a thread's piece over the splits, in their order.
 template <typename Product>
-__device__ __forceinline__ PartialPiece add_partial(float* partial, SplitRange splits, int64_t tiles, int64_t tile, int thread,
-                                                    int piece) {
+__device__ __forceinline__ PartialPiece add_partial(float* partial, SplitRange splits, int64_t tiles, int64_t tile,
+                                                    int thread, int piece) {
   PartialPiece sum{};
 #pragma unroll 4
   for (int split = splits.first; split < splits.end; split += splits.step) {

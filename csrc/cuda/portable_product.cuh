@@ -1,7 +1,7 @@
 // A 128 x 128 tile of a product on any GPU from sm_80 on: eight warps, each 32 x 64 of it, operands through cp.async.
 //
-// A ring of kStages shared-memory stages, each with 128 bytes of k of both operands: while one is multiplied the next ones
-// are on their way. All threads copy and all multiply. What lies outside of the matrices is copied as zeros.
+// A ring of kStages shared-memory stages, each with 128 bytes of k of both operands: while one is multiplied the next
+// ones are on their way. All threads copy and all multiply. What lies outside of the matrices is copied as zeros.
 #pragma once
 
 #include "cuda/copy_tile.cuh"
@@ -20,7 +20,8 @@ struct PortableProduct {
   static constexpr int kStep = kBoxBytes / static_cast<int>(sizeof(Element));
   static constexpr int kStages = 3;
   template <Major MAJOR, int EXTENT>
-  using Tile = std::conditional_t<MAJOR == Major::k, SharedTile<Element, EXTENT, kStep>, SharedTile<Element, kStep, EXTENT>>;
+  using Tile =
+      std::conditional_t<MAJOR == Major::k, SharedTile<Element, EXTENT, kStep>, SharedTile<Element, kStep, EXTENT>>;
   using TileA = Tile<A, kRows>;
   using TileB = Tile<B, kColumns>;
   static constexpr int kStageBytes = TileA::kBytes + TileB::kBytes;
@@ -39,7 +40,8 @@ struct PortableProduct {
   static cudaError_t make_b(Operand* operand, const Matrix& matrix) { return make_a(operand, matrix); }
 
   template <Major MAJOR, int EXTENT>
-  static __device__ __forceinline__ void copy_operand(unsigned char* tile, const Matrix& matrix, int view, int first, int k) {
+  static __device__ __forceinline__ void copy_operand(unsigned char* tile, const Matrix& matrix, int view, int first,
+                                                      int k) {
     if constexpr (MAJOR == Major::k) {
       copy_tile<Element, EXTENT, kStep, kThreads>(tile, matrix, view, first, k);
     } else {
@@ -47,17 +49,19 @@ struct PortableProduct {
     }
   }
 
-  // Multiplies the tile, once the previous grid has ended, and calls epilogue(accumulators) with shared memory free to use.
-  // CLUSTER_SYNCS: of the epilogue.
+  // Multiplies the tile, once the previous grid has ended, and calls epilogue(accumulators) with shared memory free to
+  // use. CLUSTER_SYNCS: of the epilogue.
   template <Shared SHARED, int CLUSTER_SYNCS, typename Epilogue>
-  static __device__ __forceinline__ void run(const Operand& a, const Operand& b, const ProductTile& tile, Epilogue&& epilogue) {
+  static __device__ __forceinline__ void run(const Operand& a, const Operand& b, const ProductTile& tile,
+                                             Epilogue&& epilogue) {
     wait_for_previous_grid();
     unsigned char* shared = dynamic_shared<unsigned char>();
     const auto copy = [&](int step) {
       if (tile.k_begin + step * kStep < tile.k_end) {
         unsigned char* stage = shared + step % kStages * kStageBytes;
         copy_operand<A, kRows>(stage, a.matrix, tile.view_a, tile.first_a, tile.k_begin + step * kStep);
-        copy_operand<B, kColumns>(stage + TileA::kBytes, b.matrix, tile.view_b, tile.first_b, tile.k_begin + step * kStep);
+        copy_operand<B, kColumns>(stage + TileA::kBytes, b.matrix, tile.view_b, tile.first_b,
+                                  tile.k_begin + step * kStep);
       }
       copy_async_commit();  // an empty group too, so that groups and steps keep count of each other
     };
@@ -76,7 +80,8 @@ struct PortableProduct {
       const unsigned char* stage = shared + step % kStages * kStageBytes;
 #pragma unroll Multiply::kUnroll
       for (int k = 0; k < kStep; k += Multiply::kDepth) {
-        Multiply::template step<A, B, TileA, TileB, kWarpRows, kWarpColumns>(d, stage, stage + TileA::kBytes, row, column, k);
+        Multiply::template step<A, B, TileA, TileB, kWarpRows, kWarpColumns>(d, stage, stage + TileA::kBytes, row,
+                                                                             column, k);
       }
     }
     copy_async_wait<0>();

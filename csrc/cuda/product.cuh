@@ -5,13 +5,15 @@
 //     PortableProduct (portable_product.cuh)    mma.sync or FMA, operands through cp.async; sm_80 and newer
 //     HopperProduct (sm90/hopper_product.cuh)   wgmma, operands through TMA; sm_90a alone
 //
-// Both compute a kRows x kColumns tile of sum_k A[i, k] B[j, k] with float32 accumulators and hand it to an epilogue in the
-// same form: kRowTiles x kColumnTiles pieces of 16 x 8 numbers per warp, four numbers of each piece per thread, in the order
-// of mma.sync's result and wgmma's: rows g and g + 8, columns 2 t and 2 t + 1 with g = lane / 4, t = lane % 4.
+// Both compute a kRows x kColumns tile of sum_k A[i, k] B[j, k] with float32 accumulators and hand it to an epilogue in
+// the same form: kRowTiles x kColumnTiles pieces of 16 x 8 numbers per warp, four numbers of each piece per thread, in
+// the order of mma.sync's result and wgmma's: rows g and g + 8, columns 2 t and 2 t + 1 with g = lane / 4, t = lane
+// % 4.
 //
-// Why not CUTLASS: what costs in this loss is behind the product. The gradient's column sums cross the blocks of a cluster,
-// K is one triangle cut in squares that clusters share, and the sums over C go by row, by column and in all. CUTLASS's
-// epilogue visitors have the last, with atomics; the others would be ours inside its templates, and could not run on a CPU.
+// Why not CUTLASS: what costs in this loss is behind the product. The gradient's column sums cross the blocks of a
+// cluster, K is one triangle cut in squares that clusters share, and the sums over C go by row, by column and in all.
+// CUTLASS's epilogue visitors have the last, with atomics; the others would be ours inside its templates, and could not
+// run on a CPU.
 #pragma once
 
 #include "cuda/instructions/wgmma.cuh"
@@ -48,7 +50,9 @@ struct Fragment {
   static __device__ __forceinline__ int first_column(int warp = warp_id()) {
     return warp % kWarpsAcross * Product::kWarpColumns + 2 * (lane_id() % 4);
   }
-  BT_HOST_DEVICE static constexpr int index(int row_tile, int column_tile, int v) { return 4 * (row_tile * kColumnTiles + column_tile) + v; }
+  BT_HOST_DEVICE static constexpr int index(int row_tile, int column_tile, int v) {
+    return 4 * (row_tile * kColumnTiles + column_tile) + v;
+  }
 };
 
 // Sum over the four lanes that hold one row of a piece, in all of them.

@@ -53,23 +53,24 @@ class ProductsOf final : public Products {
   }
 
  public:
-  cudaError_t standardize_gram(const Embeddings& z, double eps, bool unbiased, const StandardizeOutputs& outputs, float* partial,
-                               int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
+  cudaError_t standardize_gram(const Embeddings& z, double eps, bool unbiased, const StandardizeOutputs& outputs,
+                               float* partial, int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
     using Product = typename Family::FusedGram;
     using T = typename Product::Element;
     using Tile = SharedTile<T, Product::kRows, Product::kStep>;
     constexpr int kShared = 2 * Tile::kBytes + standardize_statistics_bytes(sizeof(T));
     const StandardizeGramArguments<T> arguments{
         standardize_arguments<T>(z, eps, unbiased, outputs, z.n, static_cast<int>(z.n)), partial};
-    return run(standardize_gram_kernel<Product, typename Family::FusedMultiply, Family::kTf32>, arguments, Product{}, blocks, 1,
-               false, kShared, gpu, stream);
+    return run(standardize_gram_kernel<Product, typename Family::FusedMultiply, Family::kTf32>, arguments, Product{},
+               blocks, 1, false, kShared, gpu, stream);
   }
 
   TileShape gram_shape(int64_t n, const Gpu& gpu) const override {
     return with_gram_tiles(n, [&](auto product) { return shape_of(product, gpu); });
   }
 
-  cudaError_t gram_tiles(const Matrix& y, float* partial, Splits splits, const Gpu& gpu, cudaStream_t stream) const override {
+  cudaError_t gram_tiles(const Matrix& y, float* partial, Splits splits, const Gpu& gpu,
+                         cudaStream_t stream) const override {
     return with_gram_tiles(y.rows, [&](auto product) {
       using Product = decltype(product);
       constexpr GramTiles kTiles{Product::kRows, Product::kColumns};
@@ -79,8 +80,8 @@ class ProductsOf final : public Products {
       arguments.partial = partial, arguments.d = y.columns, arguments.share = splits.share;
       arguments.tiles = kTiles.count(y.rows);
       const int cluster = Product::kClusterShares ? kTiles.per_square() : 1;
-      return run(gram_tiles_kernel<Product>, arguments, product, int64_t{2} * splits.count * arguments.tiles, cluster, true,
-                 Product::kSharedBytes, gpu, stream);
+      return run(gram_tiles_kernel<Product>, arguments, product, int64_t{2} * splits.count * arguments.tiles, cluster,
+                 true, Product::kSharedBytes, gpu, stream);
     });
   }
 
@@ -93,7 +94,8 @@ class ProductsOf final : public Products {
     return fused ? pieces(typename Family::FusedGram{}) : with_gram_tiles(n, pieces);
   }
 
-  cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu, cudaStream_t stream) const override {
+  cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu,
+                           cudaStream_t stream) const override {
     const int64_t blocks = ceil_div(gram_pieces(arguments.n, fused) * arguments.warps, kCombineWarps);
     const Launch shape{blocks, 32 * kCombineWarps, kCombineSharedBytes, 1, gpu.capability >= 90, stream};
     const auto combine = [&](auto product) {
@@ -105,7 +107,11 @@ class ProductsOf final : public Products {
   template <typename Product>
   static Launch gram_gradient_launch(Product, int64_t n, int64_t d, int views, cudaStream_t stream) {
     const int cluster = static_cast<int>(ceil_div(n, Product::kColumns));
-    return {views * ceil_div(d, Product::kRows) * cluster, Product::kThreads, gradient_shared_bytes<Product>(), cluster, false,
+    return {views * ceil_div(d, Product::kRows) * cluster,
+            Product::kThreads,
+            gradient_shared_bytes<Product>(),
+            cluster,
+            false,
             stream};
   }
 
@@ -121,7 +127,8 @@ class ProductsOf final : public Products {
     });
   }
 
-  cudaError_t gram_gradient(const GramGradient& gradient, const Matrix& k, const Gpu& gpu, cudaStream_t stream) const override {
+  cudaError_t gram_gradient(const GramGradient& gradient, const Matrix& k, const Gpu& gpu,
+                            cudaStream_t stream) const override {
     return with_gram_gradient(gradient.n, [&](auto product) {
       using Product = decltype(product);
       GramGradientArguments<Product> arguments{};
@@ -171,20 +178,23 @@ class ProductsOf final : public Products {
     return grid.tiles() * (grid.splits > 1 ? kCombineSlices : 1);
   }
 
-  cudaError_t correlation(const Matrix& y, const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const override {
+  cudaError_t correlation(const Matrix& y, const CorrelationCall& call, const Gpu& gpu,
+                          cudaStream_t stream) const override {
     CorrelationTilesArguments<CorrelationTiles> arguments{};
     if (const cudaError_t error = CorrelationTiles::make_a(&arguments.own, y)) return error;
     if (const cudaError_t error = CorrelationTiles::make_b(&arguments.other, y)) return error;
     arguments.own_view = call.own_view, arguments.partial = call.partial, arguments.grid = call.grid;
     arguments.share = call.share, arguments.outputs = call.outputs, arguments.sums = call.sums;
-    const cudaError_t error =
-        run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments, CorrelationTiles{},
-            call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>, call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
+    const cudaError_t error = run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments,
+                                  CorrelationTiles{}, call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>,
+                                  call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
     if (error != cudaSuccess || call.partial == nullptr) return error;
-    constexpr int kShared = kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
+    constexpr int kShared =
+        kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
     const CorrelationCombineArguments combine{call.partial, call.grid, call.outputs, call.sums};
     return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32>,
-                  {correlation_blocks(call.grid), CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
+                  {correlation_blocks(call.grid), CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream},
+                  combine);
   }
 
   int correlation_gradient_features() const override {
@@ -215,7 +225,8 @@ class ProductsOf final : public Products {
   }
 
  private:
-  static constexpr int kCombineSlices = Fragment<CorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
+  static constexpr int kCombineSlices =
+      Fragment<CorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
 };
 
 }  // namespace bt::cuda

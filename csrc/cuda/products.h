@@ -1,9 +1,10 @@
-// The kernels with a matrix product, one object per type of operands and kind of GPU: what gram.cu and correlation.cu launch.
+// The kernels with a matrix product, one object per type of operands and kind of GPU: what gram.cu and correlation.cu
+// launch.
 #pragma once
 
+#include "cuda/correlation_tiles.cuh"
 #include "cuda/gram_combine.cuh"
 #include "cuda/gram_gradient.cuh"
-#include "cuda/correlation_tiles.cuh"
 #include "cuda/schedule/splits.h"
 #include "cuda/standardize.h"
 
@@ -20,8 +21,8 @@ class Products {
   virtual ~Products() = default;
 
   // For batches of up to kFusedSamples: standardize and the partial tiles of K at once, by `blocks` blocks.
-  virtual cudaError_t standardize_gram(const Embeddings&, double eps, bool unbiased, const StandardizeOutputs&, float* partial,
-                                       int64_t blocks, const Gpu&, cudaStream_t) const = 0;
+  virtual cudaError_t standardize_gram(const Embeddings&, double eps, bool unbiased, const StandardizeOutputs&,
+                                       float* partial, int64_t blocks, const Gpu&, cudaStream_t) const = 0;
 
   // K of n samples.
   virtual TileShape gram_shape(int64_t n, const Gpu&) const = 0;
@@ -71,7 +72,8 @@ class Products {
     bool dependent;
   };
   virtual int correlation_gradient_features() const = 0;  // of which panels are multiples
-  virtual cudaError_t correlation_gradient(const Matrix& y, const CorrelationGradientCall&, const Gpu&, cudaStream_t) const = 0;
+  virtual cudaError_t correlation_gradient(const Matrix& y, const CorrelationGradientCall&, const Gpu&,
+                                           cudaStream_t) const = 0;
 };
 
 // The fastest kernels for these operands that this GPU can run.

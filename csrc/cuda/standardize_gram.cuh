@@ -1,14 +1,16 @@
-// standardize and the first half of gram in one kernel, for batches whose K fits into a block's registers: the standardized
-// features are multiplied where they lie in shared memory, and a launch and a pass over y are saved.
+// standardize and the first half of gram in one kernel, for batches whose K fits into a block's registers: the
+// standardized features are multiplied where they lie in shared memory, and a launch and a pass over y are saved.
 //
 //     y, rstd, C_ii, sums   as standardize.cuh leaves them
 //     partial[s][v]         sum over the s-th block's features of y_v y_v^T, as gram_tiles leaves a tile
 //
 // Accumulators are float32 in registers, both views', 128 x 128 numbers each; warps without a sample, or all below the
-// diagonal, have none to add. A tile of y is an operand of the product as it is: rows are samples, 128 bytes of features.
+// diagonal, have none to add. A tile of y is an operand of the product as it is: rows are samples, 128 bytes of
+// features.
 //
-// Grid: blocks, each with every gridDim-th block of 128 bytes of features. One block has a multiprocessor for itself and does one
-// thing after the other, so this is for embeddings that are launched more than computed (schedule/fusion.h).
+// Grid: blocks, each with every gridDim-th block of 128 bytes of features. One block has a multiprocessor for itself
+// and does one thing after the other, so this is for embeddings that are launched more than computed
+// (schedule/fusion.h).
 #pragma once
 
 #include "cuda/partial.cuh"
@@ -39,7 +41,8 @@ __global__ void __launch_bounds__(Product::kThreads, 1)
   unsigned char* const tiles[2] = {memory, memory + Tile::kBytes};
   auto& shared = *reinterpret_cast<StandardizeShared<kColumns>*>(memory + 2 * Tile::kBytes);
   constexpr int kWarpsAcross = Fragment<Product>::kWarpsAcross;
-  const int row = warp_id() / kWarpsAcross * Product::kWarpRows, column = warp_id() % kWarpsAcross * Product::kWarpColumns;
+  const int row = warp_id() / kWarpsAcross * Product::kWarpRows,
+            column = warp_id() % kWarpsAcross * Product::kWarpColumns;
   const bool multiplies = row < rows && column < rows && row < column + Product::kWarpColumns;
   float k[2][Fragment<Product>::kValues];
 #pragma unroll

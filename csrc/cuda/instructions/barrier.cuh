@@ -1,8 +1,9 @@
 // mbarriers in shared memory (sm_90): a phase ends when the expected arrivals and bytes are in.
 //
-// Arrivals release and waits acquire at the scope of the block, also where blocks of a cluster signal each other: what they
-// hand over is read and written by the copy engine and by wgmma alone, whose accesses the barrier orders by itself. At the
-// cluster's scope each would cost a fence of the whole GPU's memory or the contents of L1, in every step of a product.
+// Arrivals release and waits acquire at the scope of the block, also where blocks of a cluster signal each other: what
+// they hand over is read and written by the copy engine and by wgmma alone, whose accesses the barrier orders by
+// itself. At the cluster's scope each would cost a fence of the whole GPU's memory or the contents of L1, in every step
+// of a product.
 #pragma once
 
 #include "cuda/instructions/cuda.cuh"

@@ -25,8 +25,8 @@ __device__ __forceinline__ void cluster_arrive() {
 
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-// Until all threads of the cluster are here: so that no block ends while another one uses its shared memory, or that barriers are
-// initialized everywhere. Unlike cluster_sync it makes no writes visible, and so waits for none.
+// Until all threads of the cluster are here: so that no block ends while another one uses its shared memory, or that
+// barriers are initialized everywhere. Unlike cluster_sync it makes no writes visible, and so waits for none.
 __device__ __forceinline__ void cluster_meet() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
   cluster_wait();

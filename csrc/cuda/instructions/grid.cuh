@@ -1,7 +1,7 @@
 // Programmatic dependent launch (sm_90): a kernel's blocks may start while the kernel before it still runs.
 //
-// Every kernel makes both calls before it touches global memory. The kernel before has then ended and its writes are visible;
-// and since that one waited in the same way, so have all kernels before it.
+// Every kernel makes both calls before it touches global memory. The kernel before has then ended and its writes are
+// visible; and since that one waited in the same way, so have all kernels before it.
 #pragma once
 
 #include "cuda/instructions/cuda.cuh"

@@ -12,7 +12,8 @@ struct Launch {
   int cluster;     // blocks of a cluster; 1 on GPUs that have none
   bool dependent;  // starts beside the kernel before: grid.cuh
   cudaStream_t stream;
-  int shared_limit = 0;  // the most that a launch of this kernel asks for, where launches differ: threads share the limit
+  int shared_limit =
+      0;  // the most that a launch of this kernel asks for, where launches differ: threads share the limit
 };
 
 constexpr int kPortableCluster = 8;  // larger ones only where the kernel asks for them
@@ -59,8 +60,8 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Par
   return cudaLaunchKernelExC(&config, function, pointers);
 }
 
-// Whether the GPU has room for one of the launch's clusters: parts of a GPU (MIG, green contexts) and small ones may have no
-// group of multiprocessors that is large enough for more than kPortableCluster blocks.
+// Whether the GPU has room for one of the launch's clusters: parts of a GPU (MIG, green contexts) and small ones may
+// have no group of multiprocessors that is large enough for more than kPortableCluster blocks.
 template <typename... Parameters>
 bool cluster_fits(void (*kernel)(Parameters...), const Launch& shape) {
   const void* function = reinterpret_cast<const void*>(kernel);

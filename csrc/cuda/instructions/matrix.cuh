@@ -7,8 +7,8 @@
 
 namespace bt::cuda {
 
-// Four 8 x 8 matrices of 16-bit numbers. Lane l passes the 16-byte row l % 8 of matrix l / 8, and gets of each matrix the
-// numbers (l / 4, 2 (l % 4)) and the next in its row.
+// Four 8 x 8 matrices of 16-bit numbers. Lane l passes the 16-byte row l % 8 of matrix l / 8, and gets of each matrix
+// the numbers (l / 4, 2 (l % 4)) and the next in its row.
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

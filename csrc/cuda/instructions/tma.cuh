@@ -7,14 +7,15 @@
 
 namespace bt::cuda {
 
-// Where a stack of row-major matrices lies and which boxes are taken from it. Part of a kernel's __grid_constant__ arguments.
+// Where a stack of row-major matrices lies and which boxes are taken from it. Part of a kernel's __grid_constant__
+// arguments.
 struct TensorMap {
   CUtensorMap map;
 };
 
-// (views, rows, columns) numbers of itemsize bytes, 2 as bfloat16 or float16, 4 as float32; strides in numbers. Boxes are
-// box_rows x box_columns of one view, 128 bytes wide, laid out in shared memory with the 128-byte swizzle; what a box has
-// outside of the matrix is zero.
+// (views, rows, columns) numbers of itemsize bytes, 2 as bfloat16 or float16, 4 as float32; strides in numbers. Boxes
+// are box_rows x box_columns of one view, 128 bytes wide, laid out in shared memory with the 128-byte swizzle; what a
+// box has outside of the matrix is zero.
 inline cudaError_t make_tensor_map(TensorMap* tensor, const void* base, int itemsize, int views, int64_t rows,
                                    int64_t columns, int64_t row_stride, int64_t view_stride, int box_rows,
                                    int box_columns) {
@@ -48,11 +49,11 @@ __device__ __forceinline__ void prefetch_tensor_map(const TensorMap* tensor) {
 }
 
 // The box from (view, row, column) on; its bytes count towards the barrier.
-__device__ __forceinline__ void load_tensor(void* shared, const TensorMap* tensor, uint64_t* barrier, int column, int row,
-                                            int view) {
+__device__ __forceinline__ void load_tensor(void* shared, const TensorMap* tensor, uint64_t* barrier, int column,
+                                            int row, int view) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::
-          "r"(shared_address(shared)),
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "
+      "[%2];" ::"r"(shared_address(shared)),
       "l"(reinterpret_cast<uint64_t>(&tensor->map)), "r"(shared_address(barrier)), "r"(column), "r"(row), "r"(view)
       : "memory");
 }

@@ -5,8 +5,8 @@
 
 namespace bt::cuda {
 
-constexpr int64_t kFusedSamples = 128;     // whose K a block's registers hold, of both views
-constexpr int64_t kFusedRounds = 2;        // of a block: with more, standardize's four blocks on a multiprocessor are faster
+constexpr int64_t kFusedSamples = 128;  // whose K a block's registers hold, of both views
+constexpr int64_t kFusedRounds = 2;  // of a block: with more, standardize's four blocks on a multiprocessor are faster
 constexpr int64_t kFusedTileBytes = 2 * 4 * kFusedSamples * kFusedSamples;  // partial tiles of a block
 constexpr int64_t kFusedBytesAtLeast = 8 << 20;  // of partial tiles, whatever the embeddings' size
 
@@ -14,7 +14,8 @@ constexpr int64_t kFusedBytesAtLeast = 8 << 20;  // of partial tiles, whatever t
 BT_HOST_DEVICE int64_t fused_blocks(int64_t n, int64_t d, int64_t itemsize, int64_t multiprocessors) {
   if (n > kFusedSamples) return 0;
   const int64_t column_blocks = ceil_div(d * itemsize, 128), embeddings_bytes = 2 * n * d * itemsize;
-  const int64_t budget = (embeddings_bytes > kFusedBytesAtLeast ? embeddings_bytes : kFusedBytesAtLeast) / kFusedTileBytes;
+  const int64_t budget =
+      (embeddings_bytes > kFusedBytesAtLeast ? embeddings_bytes : kFusedBytesAtLeast) / kFusedTileBytes;
   int64_t blocks = column_blocks < multiprocessors ? column_blocks : multiprocessors;
   blocks = blocks < budget ? blocks : budget;
   return column_blocks <= kFusedRounds * blocks ? blocks : 0;

@@ -29,15 +29,16 @@ BT_HOST_DEVICE Splits choose_splits(int64_t tiles, int64_t length, int step, int
     const int64_t share = ceil_div(steps, splits);
     if (splits > 1 && ceil_div(steps, share) != splits) continue;  // the same shares with fewer splits
     const double rounds = static_cast<double>(ceil_div(tiles * splits, slots));
-    const double combine = splits == 1 ? 0 : kSplitCombine * static_cast<double>(tiles * splits) / static_cast<double>(slots);
+    const double combine =
+        splits == 1 ? 0 : kSplitCombine * static_cast<double>(tiles * splits) / static_cast<double>(slots);
     const double cost = rounds * (static_cast<double>(share) + kSplitFixed) + combine;
     if (splits == 1 || cost < least) best = splits, least = cost;
   }
   return {static_cast<int>(best), ceil_div(steps, best) * step};
 }
 
-// Warps that add the splits of one piece together, a power of two up to `most`: where there are fewer pieces than a GPU has
-// warps to read them. A block has `most` warps.
+// Warps that add the splits of one piece together, a power of two up to `most`: where there are fewer pieces than a GPU
+// has warps to read them. A block has `most` warps.
 BT_HOST_DEVICE int combining_warps(int64_t pieces, int splits, int multiprocessors, int most) {
   int warps = 1;
   while (2 * warps <= most && 2 * warps <= splits && pieces * warps < int64_t{2} * most * multiprocessors) warps *= 2;

@@ -31,8 +31,8 @@ BT_HOST_DEVICE TileIndex grouped_tile(int64_t index, int rows, int columns, int 
   return {first + within % height, within / height};
 }
 
-// K's tiles: rows x columns numbers each, columns a multiple of rows. Those that one square of `columns` numbers a side is
-// made of follow each other, so that they can be a cluster; squares below the diagonal do not exist.
+// K's tiles: rows x columns numbers each, columns a multiple of rows. Those that one square of `columns` numbers a side
+// is made of follow each other, so that they can be a cluster; squares below the diagonal do not exist.
 struct GramTiles {
   int rows, columns;
 

@@ -1,5 +1,5 @@
-// Hopper's tiles. One block on a multiprocessor has the registers for 128 x 256 numbers, which ask least of L2 per product;
-// two blocks of 128 x 128 hide each other's epilogues, which weigh where the sum over the batch is short.
+// Hopper's tiles. One block on a multiprocessor has the registers for 128 x 256 numbers, which ask least of L2 per
+// product; two blocks of 128 x 128 hide each other's epilogues, which weigh where the sum over the batch is short.
 #pragma once
 
 #include "cuda/portable_product.cuh"
@@ -8,8 +8,9 @@
 
 namespace bt::cuda {
 
-// Portable kernels that these files have too. Types of their own make them kernels of their own: compiled for sm_90a alone, they
-// must not be taken for those of the other GPUs, as a linker may take one of two functions with the same name.
+// Portable kernels that these files have too. Types of their own make them kernels of their own: compiled for sm_90a
+// alone, they must not be taken for those of the other GPUs, as a linker may take one of two functions with the same
+// name.
 template <typename Multiply>
 struct OnHopper : Multiply {};
 
@@ -40,7 +41,8 @@ struct HopperTf32Family {
   using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
   using GramTiles = NarrowTile<float, Major::k, Major::k>;
   using WideGramTiles = WideTile<float, Major::k, Major::k>;
-  using GramGradient = HopperProduct<float, Major::mn, Major::k, 128, 4, 1>;  // A's part of the registers leaves room for one block
+  using GramGradient =
+      HopperProduct<float, Major::mn, Major::k, 128, 4, 1>;  // A's part of the registers leaves room for one block
   using WideGramGradient = WideTile<float, Major::mn, Major::k>;
   using GramProduct = WideTile<float, Major::mn, Major::k>;
   using CorrelationTiles = PortableProduct<FusedMultiply, Major::mn, Major::mn>;

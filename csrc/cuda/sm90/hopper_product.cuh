@@ -1,17 +1,18 @@
 // A 128 x COLUMNS tile of a product on Hopper: wgmma by two warpgroups, operands through TMA by one more warp.
 //
-// A ring of STAGES shared-memory stages, each with 128 bytes of k of both operands and two mbarriers: full (the copies have
-// landed) and empty (all who read it are done). Each working warpgroup has 64 rows and all columns.
+// A ring of STAGES shared-memory stages, each with 128 bytes of k of both operands and two mbarriers: full (the copies
+// have landed) and empty (all who read it are done). Each working warpgroup has 64 rows and all columns.
 //
-// wgmma takes 32-bit operands from shared memory along k alone. Where A's rows are contiguous instead, they go through registers
-// on their way, four numbers per thread and 8 of k, and one warpgroup loads while the other multiplies.
+// wgmma takes 32-bit operands from shared memory along k alone. Where A's rows are contiguous instead, they go through
+// registers on their way, four numbers per thread and 8 of k, and one warpgroup loads while the other multiplies.
 //
-// The operand that a cluster's blocks have in common is fetched once for all of them: in step s by block s % cluster size,
-// multicast to the same stage of every block. So that block's stage must be free in the whole cluster, and every warpgroup
-// reports a stage as read to all blocks.
+// The operand that a cluster's blocks have in common is fetched once for all of them: in step s by block s % cluster
+// size, multicast to the same stage of every block. So that block's stage must be free in the whole cluster, and every
+// warpgroup reports a stage as read to all blocks.
 //
-// Registers: with one block on a multiprocessor the copying warp belongs to a warpgroup that hands most of its registers to the
-// two with 128 accumulators per thread. With two blocks and 64 accumulators it is a warp of its own, and all have 96.
+// Registers: with one block on a multiprocessor the copying warp belongs to a warpgroup that hands most of its
+// registers to the two with 128 accumulators per thread. With two blocks and 64 accumulators it is a warp of its own,
+// and all have 96.
 #pragma once
 
 #include "cuda/instructions/barrier.cuh"
@@ -28,7 +29,8 @@ struct HopperProduct {
   static constexpr int kRows = 128, kColumns = COLUMNS, kWarpRows = 16, kWarpColumns = COLUMNS;
   static constexpr int kWorkers = 256;
   static constexpr bool kRegisterA = A == Major::mn && sizeof(T) == 4;
-  // Threads that report a stage as read together: wgmma is one access of the warpgroup, but each warp loads registers by itself.
+  // Threads that report a stage as read together: wgmma is one access of the warpgroup, but each warp loads registers
+  // by itself.
   static constexpr int kReporting = kRegisterA ? 32 : 128;
   static constexpr bool kSharesRegisters = BLOCKS_PER_MULTIPROCESSOR == 1;
   static constexpr int kThreads = kWorkers + (kSharesRegisters ? 128 : 32);
@@ -91,7 +93,8 @@ struct HopperProduct {
   }
 
   template <Shared SHARED>
-  static __device__ __forceinline__ void produce(const Operand& a, const Operand& b, const ProductTile& tile, int steps) {
+  static __device__ __forceinline__ void produce(const Operand& a, const Operand& b, const ProductTile& tile,
+                                                 int steps) {
     unsigned char* shared = dynamic_shared<unsigned char>();
     const int size = SHARED == Shared::none ? 1 : cluster_size(), rank = SHARED == Shared::none ? 0 : cluster_rank();
     const int all = size == 1 ? 0 : (1 << size) - 1;
@@ -108,7 +111,8 @@ struct HopperProduct {
         fetch<A, TileA>(here, a, full(stage), tile.view_a, tile.first_a, k, SHARED == Shared::a ? all : 0);
       }
       if (SHARED != Shared::b || mine) {
-        fetch<B, TileB>(here + TileA::kBytes, b, full(stage), tile.view_b, tile.first_b, k, SHARED == Shared::b ? all : 0);
+        fetch<B, TileB>(here + TileA::kBytes, b, full(stage), tile.view_b, tile.first_b, k,
+                        SHARED == Shared::b ? all : 0);
       }
     }
   }
@@ -123,7 +127,8 @@ struct HopperProduct {
   }
 
   // The calling thread's part of the warp's 16 rows of A, for all of the stage's k.
-  static __device__ __forceinline__ void load_registers(uint32_t (&a)[kStep / kWgmmaStep][4], const unsigned char* tile) {
+  static __device__ __forceinline__ void load_registers(uint32_t (&a)[kStep / kWgmmaStep][4],
+                                                        const unsigned char* tile) {
     const int row = 16 * warp_id() + lane_id() / 4, t = lane_id() % 4;
 #pragma unroll
     for (int k = 0; k < kStep / kWgmmaStep; ++k) {
@@ -137,10 +142,11 @@ struct HopperProduct {
 
   template <Shared SHARED>
   static __device__ __forceinline__ void consume(float (&d)[COLUMNS / 2], int steps) {
-    const int warpgroup = shuffle(warp_id(), 0) / 4;  // so the compiler knows that descriptors are the same in all lanes
+    const int warpgroup =
+        shuffle(warp_id(), 0) / 4;  // so the compiler knows that descriptors are the same in all lanes
     const int size = SHARED == Shared::none ? 1 : cluster_size();
-    const unsigned char* a_tile = dynamic_shared<unsigned char>() +
-                                  warpgroup * (A == Major::k ? 64 * kBoxBytes : TileA::kBytesPerBox);
+    const unsigned char* a_tile =
+        dynamic_shared<unsigned char>() + warpgroup * (A == Major::k ? 64 * kBoxBytes : TileA::kBytesPerBox);
     const unsigned char* b_tile = dynamic_shared<unsigned char>() + TileA::kBytes;
     Ring ring;
     const auto release = [&](int stage) {
@@ -188,7 +194,8 @@ struct HopperProduct {
 
   // See PortableProduct::run. The threads that copy do nothing else but keep up with the cluster's barriers.
   template <Shared SHARED, int CLUSTER_SYNCS, typename Epilogue>
-  static __device__ __forceinline__ void run(const Operand& a, const Operand& b, const ProductTile& tile, Epilogue&& epilogue) {
+  static __device__ __forceinline__ void run(const Operand& a, const Operand& b, const ProductTile& tile,
+                                             Epilogue&& epilogue) {
     const bool clustered = cluster_size() > 1;
     if (threadIdx.x == kWorkers) {
       prefetch_tensor_map(&a.map);
@@ -220,8 +227,8 @@ struct HopperProduct {
 #pragma unroll
       for (float& x : d) x = 0.0f;
       consume<SHARED>(d, steps);
-      // No block ends while another one still arrives at its barriers or reads its memory. An epilogue without barriers of its
-      // own is between the two halves of the last one, so that no arrival waits for its stores.
+      // No block ends while another one still arrives at its barriers or reads its memory. An epilogue without barriers
+      // of its own is between the two halves of the last one, so that no arrival waits for its stores.
       if (CLUSTER_SYNCS == 0 && clustered) cluster_arrive();
       sync_workers();
       epilogue(d);
