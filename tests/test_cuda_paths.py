@@ -89,6 +89,34 @@ def test_splits(choose, meets_the_standard, formulation, multiprocessors, dtype)
     meets_the_standard((20, 700) if formulation == "gram" else (700, 20), dtype)
 
 
+@two_dtypes
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@gram_alone
+def test_splits_of_gram_tiles(choose, meets_the_standard, gpu, dtype):
+    """More samples than are standardized and multiplied at once, and embeddings as large as several partial tiles."""
+    choose(gpu)
+    meets_the_standard((140, 4200), dtype)
+
+
+@two_dtypes
+@pytest.mark.parametrize("n, gpu", [(40, H200), (150, H200), (150, A100)], ids=str)
+@gram_alone
+def test_views_of_different_spread(choose, terms, yardstick_of, n, gpu, dtype):
+    """K_a and K_b with traces far apart: a view's gradient takes the other one's shift and unit."""
+    choose(gpu)
+    z_a, z_b = views(n, 70, dtype)
+    z_b[:, 10:] = 1.5
+    expected = yardstick_of(z_a, z_b, FORMULA)
+    expected.check(evaluate(terms, z_a, z_b, FORMULA))
+
+
+@two_dtypes
+@pytest.mark.parametrize("n, gpu", [(5, H200), (130, H200), (130, A100)], ids=str)
+def test_unbiased(choose, meets_the_standard, n, gpu, dtype):
+    choose(gpu)
+    meets_the_standard((n, 70), dtype, Formula(lambd=0.05, unbiased=True, upstream=(1.5, 0.5, 0.25)))
+
+
 # Per operand type: rows of samples that one, several and too many blocks of a cluster hold, and both widths of tiles.
 @pytest.mark.parametrize(
     "n, gpu",
@@ -188,3 +216,13 @@ def test_same_bits_however_blocks_are_ordered(choose, terms, gpu):
     first, *others = (evaluate(terms, z_a, z_b, FORMULA) for _ in range(4))
     for other in others:
         assert all(map(torch.equal, first.terms + first.gradients, other.terms + other.gradients))
+
+
+@pytest.mark.parametrize("n", [40, 300])  # one block, and a cluster
+def test_shifts_are_the_mean_diagonals_of_the_gram_matrices(backend, n):
+    """The gradient is right with any shift, and loses digits with a wrong one."""
+    z_a, z_b = views(n, 70, torch.bfloat16)
+    z_b[:, 10:] = 1.5
+    shifts, y, _ = torch.ops.bt_kernels_cuda.gram_forward(z_a, z_b, 0.0051, 1.0, 1e-5, False, False, True)[5:]
+    expected = y[:, :, :70].double().square().sum((1, 2)) / n
+    torch.testing.assert_close(shifts.double(), expected, rtol=1e-5, atol=0)
