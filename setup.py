@@ -149,6 +149,14 @@ def write_report() -> None:
             stale.unlink()
 
 
+def discard_build() -> None:
+    """After a failure: libraries of an earlier build would pass for those that the report promises."""
+    for library in ("_C", "_host", "_CUDA"):
+        for stale in REPORT.parent.glob(f"{library}.*so"):
+            stale.unlink()
+    REPORT.unlink(missing_ok=True)
+
+
 class BuildPython(build_py):
     def run(self) -> None:
         write_report()
@@ -161,11 +169,13 @@ class BuildOps(BuildExtension):
         try:
             super().run()
         except CannotBuild as error:
+            discard_build()
             sys.exit(
                 f"bt_kernels: {error} (its messages are above). BT_KERNELS_CUDA=0 installs the other backends "
                 "without the CUDA kernels; CUDA_HOME chooses another toolkit, CXX another compiler for nvcc."
             )
         except Exception as error:
+            discard_build()
             sys.exit(
                 f"{error}\nbt_kernels: {compiler} could not build the C++ side (its messages are above). "
                 "BT_KERNELS_CPP=0 and BT_KERNELS_CUDA=0 install the other backends without it; "
@@ -193,6 +203,8 @@ for switch, what, missing in (
     ("BT_KERNELS_CPP", "the C++ ops", cpp_missing),
     ("BT_KERNELS_CUDA", "the CUDA kernels", cuda_missing),
 ):
+    if os.environ.get(switch, "") not in ("", "0", "1"):
+        sys.exit(f"{switch}={os.environ[switch]}: 1 asks for {what}, 0 leaves them out; nothing else is understood.")
     if missing and os.environ.get(switch) == "1":
         sys.exit(f"{switch}=1 asks for {what}, but {missing}.")
 for backend, missing in (("cpu", cpp_missing), ("cuda", cuda_missing)):

@@ -133,8 +133,10 @@ RUNS = [
     ("8.0", (8, 6), True),  # the same major version, a later minor one
     ("8.6", (8, 0), False),
     ("8.9", (9, 0), False),
-    ("8.0+PTX", (9, 0), True),
-    ("8.0+PTX", (12, 1), True),
+    ("8.0+PTX", (8, 9), True),
+    ("8.0+PTX", (9, 0), False),  # compiled without clusters, for a GPU that is given some
+    ("8.6+PTX", (12, 1), False),
+    ("9.0+PTX", (12, 1), True),
     ("8.6+PTX", (8, 0), False),
     ("9.0a", (9, 0), True),
     ("9.0a", (10, 0), False),
@@ -152,3 +154,9 @@ RUNS = [
 @pytest.mark.parametrize("architecture, capability, expected", RUNS)
 def test_runs_on(architecture, capability, expected):
     assert runs_on(architecture, capability) == expected
+
+
+def test_library_without_a_report(gpu, monkeypatch):
+    gpu()
+    monkeypatch.setattr(cuda, "read_build_report", dict)
+    assert "its build left no report" in reason()

@@ -225,3 +225,10 @@ def test_wheel_with_the_cuda_kernels(tmp_path):
     _, info = use(target, tmp_path)
     assert re.search(r"CUDA kernels: built by nvcc \S+ for 9.0a\n", info)
     assert info_line(info, "cuda")[1:] == ["no", "it takes embeddings on a CUDA GPU, not on cpu"]
+
+
+@pytest.mark.parametrize("switch", ["BT_KERNELS_CPP", "BT_KERNELS_CUDA"])
+def test_switches_are_0_or_1(tmp_path, switch):
+    result = run("setup.py", "--version", cwd=copy_of_sources(tmp_path), **{switch: "yes"})
+    assert result.returncode != 0
+    assert result.stderr.strip().splitlines()[-1].startswith(f"{switch}=yes: 1 asks for ")

@@ -77,6 +77,8 @@ def find_why_not_on(index: int) -> str | None:
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is a build without CUDA"
     report = read_build_report()
+    if "cuda" not in report:
+        return "its build left no report of the GPUs that it is for: install the package again"
     toolkit = report["cuda"]
     if toolkit.split(".")[0] != torch.version.cuda.split(".")[0]:
         return (
