@@ -232,3 +232,14 @@ def test_switches_are_0_or_1(tmp_path, switch):
     result = run("setup.py", "--version", cwd=copy_of_sources(tmp_path), **{switch: "yes"})
     assert result.returncode != 0
     assert result.stderr.strip().splitlines()[-1].startswith(f"{switch}=yes: 1 asks for ")
+
+
+def test_a_failed_build_leaves_nothing_of_an_earlier_one(tmp_path):
+    tree = copy_of_sources(tmp_path)
+    (tree / "csrc" / "cuda" / "refused.cu").touch()
+    stale, report = (tree / "bt_kernels" / name for name in ("_CUDA.abi3.so", "_build_report.json"))
+    stale.touch()
+    switches = {"BT_KERNELS_CUDA": "1", "BT_KERNELS_CPP": "0", "CUDA_HOME": str(stand_in(tmp_path))}
+    result = run("setup.py", "-q", "build_ext", "--inplace", cwd=tree, **switches)
+    assert result.returncode != 0 and "nvcc could not compile csrc/cuda/refused.cu" in result.stderr
+    assert not stale.exists() and not report.exists()
