@@ -47,8 +47,11 @@ benchmark: $(INSTALLED)
 # On a machine with a GPU, in the environment at hand (PYTHON), which has torch and Triton: nothing is installed. The C++ and
 # CUDA libraries are built in place, for the GPU at hand alone.
 GPU := import torch; print("{}.{}".format(*torch.cuda.get_device_capability()))
+HAS_GPU := import importlib.util as i, sys; i.find_spec("torch") or sys.exit("$(PYTHON) has no torch; PYTHON=... names another"); \
+           import torch; torch.cuda.is_available() or sys.exit("a GPU is needed, and torch sees none")
 
 gpu-build:
+	@$(PYTHON) -c '$(HAS_GPU)'
 	TORCH_CUDA_ARCH_LIST=$$($(PYTHON) -c '$(GPU)') $(PYTHON) setup.py -q build_ext --inplace
 
 gpu-test: gpu-build
