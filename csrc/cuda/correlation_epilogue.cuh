@@ -1,9 +1,8 @@
 // What is done with a finished tile of C = y_own^T y_other / N, wherever it was finished.
 //
 //     squares          sum of C_ij^2 over the block's part of the tile without the diagonal, float64
-//     row_squares      the same per row, over shares of kSquaresShare columns; column_squares per column, over shares
-//     of rows:
-//                      with C_ii^2 they make the q of the backward
+//     row_squares      the same per row, over shares of kSquaresShare columns
+//     column_squares   per column, over shares of as many rows: with C_ii^2 the two make the q of the backward
 //     C                without its diagonal, which the backward has in float32, as the backward's operand
 //
 // The off-diagonal numbers themselves are summed, so there is no difference of sums here. Sums of at most 64 squares

@@ -1,7 +1,7 @@
 // gram, second half: K_a and K_b from their partial tiles, <K_a, K_b>, and in the last block the loss.
 //
-//     inner   sum_ij K_a[i,j] K_b[i,j] in float64; numbers above the diagonal count twice, those below are not looked
-//     at K       (K - shift I) / unit, shift = trace(K) / N, with its mirror image, as the backward's operand
+//     inner   sum_ij K_a[i,j] K_b[i,j] in float64; above the diagonal numbers count twice, below it they are not read
+//     K       (K - shift I) / unit, shift = trace(K) / N, with its mirror image, as the backward's operand
 //
 // The shift keeps what the standardization's backward takes out again from costing digits (docs/mathematics.md). unit
 // is the power of two below the shift and keeps K in float16's range: |K_ij| <= trace(K) = N shift.

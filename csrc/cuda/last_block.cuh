@@ -1,8 +1,8 @@
 // The end of a forward: the block that finishes last adds up what all blocks left, in a fixed order, and writes the
 // loss.
 //
-// One counter per call, set to zero by standardize. Which block comes last varies, what it adds and in which order does
-// not.
+// One counter per call, set to zero by the call's first kernel. Which block comes last varies, what it adds and in
+// which order does not.
 #pragma once
 
 #include "cuda/instructions/cuda.cuh"

@@ -1,5 +1,5 @@
 // Partial tiles of a split product in global memory, in the order of the registers that they come from: the kernel that
-// adds them has the same threads, so every access is 16 bytes per thread and 512 per warp, and no layout is converted.
+// adds them goes by the same order, so every access is 16 bytes per thread and 512 per warp and nothing is converted.
 //
 //     partial[split][tile][piece][thread] of four float32; piece = row_tile * kColumnTiles + column_tile
 #pragma once

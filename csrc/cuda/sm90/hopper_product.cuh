@@ -8,7 +8,7 @@
 //
 // The operand that a cluster's blocks have in common is fetched once for all of them: in step s by block s % cluster
 // size, multicast to the same stage of every block. So that block's stage must be free in the whole cluster, and every
-// warpgroup reports a stage as read to all blocks.
+// warpgroup (every warp, where it loads registers) reports a stage as read to all blocks.
 //
 // Registers: with one block on a multiprocessor the copying warp belongs to a warpgroup that hands most of its
 // registers to the two with 128 accumulators per thread. With two blocks and 64 accumulators it is a warp of its own,
