@@ -5,8 +5,7 @@ import contextlib
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.registry import BACKENDS
-from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.stages import Backend, Batch, OutputGradients
 from bt_kernels.options import LossOptions
 
 
@@ -43,24 +42,22 @@ class BarlowTwinsFunction(torch.autograd.Function):
         z_b: Tensor,  # (N, D)
         options: LossOptions,
         formulation: str,
-        backend: str,
+        stages: Backend,
         needs_backward: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        stages = BACKENDS[backend]
         forward = stages.gram_forward if formulation == "gram" else stages.correlation_forward
         with without_autocast(z_a.device):
             terms, residuals = forward(z_a, z_b, options, needs_backward)
         if needs_backward:
             ctx.save_for_backward(z_a, z_b, *residuals)
-            ctx.options, ctx.formulation, ctx.backend = options, formulation, backend
+            ctx.options, ctx.formulation, ctx.stages = options, formulation, stages
             ctx.set_materialize_grads(False)
         return terms
 
     @staticmethod
     def backward(ctx, grad_loss, grad_on_diagonal, grad_off_diagonal):
         z_a, z_b, *kept = ctx.saved_tensors
-        stages = BACKENDS[ctx.backend]
-        backward = stages.gram_backward if ctx.formulation == "gram" else stages.correlation_backward
+        backward = ctx.stages.gram_backward if ctx.formulation == "gram" else ctx.stages.correlation_backward
         with torch.no_grad(), without_autocast(z_a.device):
             dz_a, dz_b = backward(
                 OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal),
@@ -68,6 +65,7 @@ class BarlowTwinsFunction(torch.autograd.Function):
                 z_b,
                 tuple(kept),
                 ctx.options,
+                Batch(correction=int(ctx.options.unbiased)),
                 ctx.needs_input_grad[:2],
             )
         if torch.is_grad_enabled():  # create_graph=True

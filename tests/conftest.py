@@ -3,12 +3,16 @@ them and the standard it is held to."""
 
 import os
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 
 # Before torch loads OpenMP: threads that spin at every barrier make small operations a hundred times slower where
 # other processes want the same cores.
 os.environ["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+# A cache of compiled graphs outlives a change of an op's schema, and then hands out graphs that call the op as it was.
+inductor_cache = tempfile.TemporaryDirectory(prefix="inductor_cache_")
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = inductor_cache.name
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     import interpreter_bf16  # noqa: F401  before bt_kernels decorates its kernels
@@ -30,7 +34,7 @@ hypothesis.settings.register_profile("interpreted", hypothesis.settings.get_prof
 # Python run with the CPU's tests alone. What is left out for one backend or device inside a file has a mark
 # (pyproject.toml), and a float64 parameter is left out for the backends that refuse it.
 CPU_ONLY = {
-    "benchmarks", "cuda_compiled", "trainer", "triton_compiled",
+    "benchmarks", "cuda_compiled", "distributed", "trainer", "triton_compiled",
     "test_cuda_numeric.py", "test_cuda_schedule.py", "test_info.py", "test_install.py", "test_install_cuda.py",
     "test_memory.py", "test_ops.py", "test_options.py", "test_reference.py", "test_registry.py",
     "test_rounded_operands.py", "test_schedule.py",

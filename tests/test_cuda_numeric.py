@@ -74,6 +74,29 @@ def test_gram_feature(t_y, c_ii, rstd, shift, w, eps, n, correction):
     check(of_own, *scaled(rstd, taken_out, 1))
 
 
+@given(numbers, numbers, positive, positive, weights, positive, samples)
+def test_gram_feature_of_y_that_was_not_standardized(t_y, c_ii, rstd, shift, w, eps, n):
+    """M is infinite: nothing is taken out, whatever q, and the shift is put back all the same."""
+    *factors, own = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, math.inf)
+    *of_rows, _ = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, n)
+    assert factors == of_rows
+    check(own, (-2 * w[1] / n**2 * shift * eps * rstd**3, 9))
+
+
+@given(positive, numbers, positive, weights, samples)
+def test_correlation_feature_of_y_that_was_not_standardized(squares, c_ii, rstd, w, n):
+    *factors, own = cuda.correlation_feature(squares, c_ii, rstd, w, n, math.inf)
+    *of_rows, _ = cuda.correlation_feature(squares, c_ii, rstd, w, n, n)
+    assert factors == of_rows and own == 0
+
+
+@pytest.mark.parametrize("freedom", [9, math.inf])
+def test_nan_reaches_the_gradient(freedom):
+    w = (1.0, 1.0)
+    assert math.isnan(cuda.gram_feature(math.nan, 0.5, 1.0, 1.0, w, 1.0, 9, freedom)[2])
+    assert math.isnan(cuda.correlation_feature(math.nan, 0.5, 1.0, w, 9, freedom)[2])
+
+
 @given(positive, numbers, positive, weights, samples, freedoms)
 def test_correlation_feature(squares, c_ii, rstd, w, n, correction):
     """dz = rstd (2 w_off / N C_off y_other + y_other d' / N - y_own q / M), d' = 2 w_on (C_ii - 1), q with d' C_ii."""

@@ -8,6 +8,7 @@ from target import device, few
 
 from bt_kernels import barlow_twins_loss
 from bt_kernels.backends import cuda
+from bt_kernels.backends.stages import Statistics
 
 OPS = torch.ops.bt_kernels_cuda
 OPTIONS = (0.0051, 1.0, 1e-5, False)  # lambd, scale, eps, unbiased
@@ -37,6 +38,25 @@ def forward(name, z_a, z_b, needs_backward=True, tf32=False):
     return getattr(OPS, f"{name}_forward")(z_a, z_b, *OPTIONS, tf32, needs_backward)
 
 
+def zero_and_one(z):
+    """Statistics that leave z as it is."""
+    zeros = torch.zeros(2, z.shape[1], dtype=torch.float64, device=z.device)
+    return Statistics(zeros, zeros + 1)
+
+
+def partial_arguments(name, z_a, z_b, statistics=None):
+    if name == "gram":
+        return z_a, z_b, *OPTIONS[2:], *(statistics or (None, None)), False, True
+    return z_a, z_b, *(statistics or zero_and_one(z_a)), z_a.shape[0], False, True
+
+
+def total_arguments(name, z_a, z_b):
+    """As it is after the first half of one share."""
+    sums = getattr(OPS, f"{name}_partial")(*partial_arguments(name, z_a, z_b))
+    sums = (*sums[:2], z_a.shape[0]) if name == "gram" else sums[:1]
+    return *sums, z_a.dtype, *OPTIONS[:2], False, True
+
+
 def opcheck(op, shape, arguments):
     """The last check compares outputs, and the padding of saved matrices holds whatever was in memory."""
     checks = (*OPCHECKS, "test_aot_dispatch_dynamic") if shape in WHOLE_LINES else OPCHECKS
@@ -49,7 +69,7 @@ def scalar(value=1.0):
 
 def backward_arguments(name, z_a, z_b, needs, gradients, tf32=False):
     saved = forward(name, z_a, z_b, tf32=tf32)[3:]
-    options = OPTIONS if name == "gram" else (*OPTIONS[:2], OPTIONS[3])
+    options = (*OPTIONS[:3], 0) if name == "gram" else (*OPTIONS[:2], None, 0)
     return (*gradients, z_a, *saved, *options, tf32, *needs)
 
 
@@ -60,6 +80,18 @@ def test_opcheck_forward(name, shape, dtype):
     z_a, z_b = views(*shape, dtype)
     for arguments in ((z_a, z_b, *OPTIONS, False, False), (z_a.T.contiguous().T, z_b, *OPTIONS, True, True)):
         opcheck(op, shape, arguments)
+
+
+@all_dtypes
+@pytest.mark.parametrize("shape", [*SHAPES[-2:], *WHOLE_LINES], ids=str)
+def test_opcheck_halves(name, shape, dtype):
+    partial, total = (getattr(OPS, f"{name}_{half}").default for half in ("partial", "total"))
+    z_a, z_b = views(*shape, dtype)
+    arguments = total_arguments(name, z_a, z_b)
+    for needs_backward in (False, True):
+        opcheck(total, shape, (*arguments[:-1], needs_backward))
+        for statistics in (None, zero_and_one(z_a)):
+            opcheck(partial, shape, (*partial_arguments(name, z_a, z_b, statistics)[:-1], needs_backward))
 
 
 @all_dtypes
@@ -80,13 +112,21 @@ def test_refuses_float64_by_name(name):
 
 
 def test_nothing_is_kept_for_a_backward_that_is_not_needed(name):
-    kept = forward(name, *views(9, 5), needs_backward=False)[5:]  # beyond the terms, C_ii and rstd
-    assert all(tensor.numel() <= 2 for tensor in kept)  # the shifts
+    kept = forward(name, *views(9, 5), needs_backward=False)[3:]
+    assert sum(tensor.numel() for tensor in kept) <= 3 * 5 + 2  # C_ii, rstd and the shifts
+
+
+def test_halves_keep_nothing_for_a_backward_that_is_not_needed(name):
+    z_a, z_b = views(9, 5)
+    partial = getattr(OPS, f"{name}_partial")(*partial_arguments(name, z_a, z_b)[:-1], False)
+    total = getattr(OPS, f"{name}_total")(*total_arguments(name, z_a, z_b)[:-1], False)
+    y, operands = partial[-1], total[4:]
+    assert y.numel() == 0 and all(tensor.numel() == 0 for tensor in operands)
 
 
 def test_nothing_d_by_d_is_kept_for_n_below_d(name):
     n, d = 5, 9
-    kept = forward(name, *views(n, d))[5:]
+    kept = forward(name, *views(n, d))[3:]
     assert all(d not in tensor.shape[:-1] for tensor in kept)
 
 
@@ -111,6 +151,40 @@ def test_forward_refuses_mismatched_embeddings(name):
         forward(name, z.double(), z.double())
 
 
+def test_partial_refuses(name):
+    op = getattr(OPS, f"{name}_partial")
+    z = torch.zeros(4, 3, device=device())
+
+    def refuses(message, z_a, z_b, statistics=None):
+        with pytest.raises(RuntimeError, match=message):
+            op(*partial_arguments(name, z_a, z_b, statistics))
+
+    refuses("z_a and z_b must have", z, z.new_zeros(4, 2))
+    refuses("N >= 2 samples and D >= 1 features", *[z[: 1 if name == "gram" else 0]] * 2)
+    refuses("float32, bfloat16 or float16", z.double(), z.double())
+    mean, rstd = zero_and_one(z)
+    refuses("mean is not the statistics", z, z, (mean[:, :-1].contiguous(), rstd))
+    refuses("rstd is not the statistics", z, z, (mean, rstd.float()))
+    refuses("rstd is not the statistics", z, z, (mean, rstd.T.contiguous().T))
+    if name == "gram":
+        refuses("mean and rstd are given together", z, z, (mean, None))
+    else:
+        with pytest.raises(RuntimeError, match="4 of 3 samples"):
+            op(z, z, mean, rstd, 3, False, True)
+
+
+def test_total_refuses_what_partial_did_not_return(name):
+    op = getattr(OPS, f"{name}_total")
+    arguments = total_arguments(name, *views(9, 5))
+    for index in (i for i, x in enumerate(arguments) if isinstance(x, torch.Tensor)):
+        x = arguments[index]
+        for other in (x.flatten()[:-1].unsqueeze(0), x.int(), x.new_empty(*x.shape, 2)[..., 0]):
+            with pytest.raises(RuntimeError, match=f"not a sum of what {name}_partial returned"):
+                op(*arguments[:index], other, *arguments[index + 1 :])
+    with pytest.raises(RuntimeError, match="float32, bfloat16 or float16"):
+        op(*(torch.float64 if x is torch.float32 else x for x in arguments))
+
+
 def broken(saved):
     """Other tensors in a saved one's place: without the last number, of another dtype, strided, not aligned."""
     yield saved.flatten()[:-1]
@@ -131,6 +205,10 @@ def test_backward_refuses_what_the_forward_did_not_return(name, shape):
         for other in broken(arguments[index]):
             with pytest.raises(RuntimeError, match="not what the forward returned"):
                 backward(*arguments[:index], other, *arguments[index + 1 :])
+    if name == "correlation" and shape == (5, 9):
+        assert arguments[-5:-3] == (None, 0)  # samples, correction
+        with pytest.raises(RuntimeError, match="c is not what the forward returned: it is empty beside a share"):
+            backward(*arguments[:-5], 50, *arguments[-4:])
 
 
 def test_backward_refuses_gradients_that_are_no_float32_scalars(name):
@@ -150,7 +228,7 @@ def test_tf32_is_another_number(name):
 
 def test_tf32_makes_no_difference_to_16_bits(name):
     z_a, z_b = views(31, 65, torch.bfloat16)
-    assert all(map(torch.equal, forward(name, z_a, z_b)[:5], forward(name, z_a, z_b, tf32=True)[:5]))
+    assert all(map(torch.equal, forward(name, z_a, z_b)[:3], forward(name, z_a, z_b, tf32=True)[:3]))
 
 
 def test_compiled_code_follows_the_tf32_setting(name):

@@ -1,5 +1,5 @@
 """Every way through the CUDA kernels on small embeddings: the choices that only large ones, other GPUs or a forced
-formulation would make, and copies and products that take effect as early or as late as they may."""
+formulation would make, forwards in halves, and copies and products as early or as late as they may be."""
 
 import ctypes
 from typing import NamedTuple
@@ -10,6 +10,11 @@ import torch
 from accuracy import Formula, evaluate
 from inputs import views
 from test_loss_gradients import assert_column_sums_are_rounding
+from test_stages import in_shares, statistics_of  # noqa: F401  the first is a fixture
+
+from bt_kernels.backends import cuda
+from bt_kernels.backends.stages import Batch
+from bt_kernels.options import LossOptions
 
 FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
 all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -223,6 +228,95 @@ def test_shifts_are_the_mean_diagonals_of_the_gram_matrices(backend, n):
     """The gradient is right with any shift, and loses digits with a wrong one."""
     z_a, z_b = views(n, 70, torch.bfloat16)
     z_b[:, 10:] = 1.5
-    shifts, y, _ = torch.ops.bt_kernels_cuda.gram_forward(z_a, z_b, 0.0051, 1.0, 1e-5, False, False, True)[5:]
+    y, shifts, _ = torch.ops.bt_kernels_cuda.gram_forward(z_a, z_b, 0.0051, 1.0, 1e-5, False, False, True)[5:]
     expected = y[:, :, :70].double().square().sum((1, 2)) / n
     torch.testing.assert_close(shifts.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.fixture
+def halves_meet_the_standard(in_shares, yardstick, formulation):  # noqa: F811
+    """The forward in halves, in two shares of the features or of the rows."""
+
+    def check(shape, dtype, cut, given=False):
+        expected = yardstick(*shape, dtype, FORMULA)
+        given = given or formulation == "correlation"
+        statistics = statistics_of(expected.z_a, expected.z_b, FORMULA) if given else None
+        options = LossOptions(lambd=FORMULA.lambd)
+        batch = Batch(shape[0], 0)
+        expected.check(in_shares(expected.z_a, expected.z_b, (cut,), FORMULA, options, statistics, batch))
+
+    return check
+
+
+@two_dtypes
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@pytest.mark.parametrize("asynchrony", [EARLY, CROSSED])
+def test_halves(choose, halves_meet_the_standard, gpu, asynchrony, dtype):
+    """Several tiles of K and of C, and rows of z that begin anywhere."""
+    choose(gpu, asynchrony)
+    halves_meet_the_standard((150, 135), dtype, cut=65)
+
+
+@two_dtypes
+@pytest.mark.parametrize("multiprocessors", [1, 40])
+def test_halves_of_splits(choose, halves_meet_the_standard, formulation, multiprocessors, dtype):
+    choose(DEFAULT._replace(multiprocessors=multiprocessors))
+    halves_meet_the_standard((20, 700) if formulation == "gram" else (700, 20), dtype, cut=300)
+
+
+@two_dtypes
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@pytest.mark.parametrize("n", [40, 600])
+@gram_alone
+def test_given_statistics_and_wide_tiles(choose, halves_meet_the_standard, gpu, n, dtype):
+    choose(gpu)
+    halves_meet_the_standard((n, 40), dtype, cut=9, given=True)
+
+
+@two_dtypes
+@pytest.mark.parametrize("gpu", [A100, RTX_3090, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@correlation_alone
+def test_given_statistics_in_chunks(choose, halves_meet_the_standard, gpu, dtype):
+    """More rows than a block has in shared memory at a time, in one block and in a cluster."""
+    choose(gpu)
+    halves_meet_the_standard((1100, 24), dtype, cut=3)
+
+
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+def test_halves_have_the_same_bits_however_blocks_are_ordered(choose, in_shares, formulation, gpu):  # noqa: F811
+    choose(gpu)
+    z_a, z_b = views(150, 135, torch.bfloat16)
+    statistics = statistics_of(z_a, z_b, FORMULA) if formulation == "correlation" else None
+    arguments = z_a, z_b, (65,), FORMULA, LossOptions(), statistics, Batch(150, 0)
+    first, *others = (in_shares(*arguments) for _ in range(3))
+    for other in others:
+        assert all(map(torch.equal, first.terms + first.gradients, other.terms + other.gradients))
+
+
+@two_dtypes
+@pytest.mark.parametrize("n", [40, 150])  # standardize_gram, and two kernels
+def test_triangles_are_k_less_its_shift(backend, n, dtype):
+    z_a, z_b = views(n, 70, dtype)
+    triangles, sums, (c_diagonal, _, y) = cuda.gram_partial(z_a, z_b, LossOptions(), None, True)
+    y = y[:, :, :70].double()
+    k = y @ y.mT - sums[2:, None, None] * torch.eye(n)
+    assert torch.equal(sums[2:], sums[2:].float().double())
+    scale, (rows, columns) = sums[2:].max().item(), torch.triu_indices(n, n)
+    torch.testing.assert_close(triangles.double(), k[:, rows, columns], rtol=0, atol=1e-6 * scale)
+    expected = ((1 - c_diagonal.double()) ** 2).sum(), ((y[0] * y[1]).sum(0) / n).square().sum()
+    torch.testing.assert_close(sums[:2], torch.stack(expected), rtol=1e-6, atol=0)
+    torch.testing.assert_close(sums[2:], y.square().sum((1, 2)) / n, rtol=1e-6, atol=0)
+
+
+@two_dtypes
+def test_c_between_the_halves_has_the_diagonal_of_y_before_it_was_rounded(backend, dtype):
+    z_a, z_b = views(33, 70, dtype)
+    statistics = statistics_of(z_a, z_b, FORMULA)
+    z = torch.stack([z_a, z_b]).double()
+    y = (z - statistics.mean[:, None]) * statistics.rstd[:, None]
+    c, (rstd, rounded) = cuda.correlation_partial(z_a[5:], z_b[5:], statistics, 33, True)
+    diagonal = (y[0, 5:] * y[1, 5:]).sum(0) / 33
+    torch.testing.assert_close(c.diagonal().double(), diagonal, rtol=0, atol=1e-6)
+    of_rounded = rounded[0, :, :70].double().mT @ rounded[1, :, :70].double() / 33
+    torch.testing.assert_close(c.fill_diagonal_(0).double(), of_rounded.fill_diagonal_(0), rtol=0, atol=1e-6)
+    assert torch.equal(rstd, statistics.rstd.float())

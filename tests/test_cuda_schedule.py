@@ -34,6 +34,17 @@ def test_triangle_in_order():
     assert cuda.triangle_size(300) == len(tiles)
 
 
+@given(st.integers(1, 60))
+def test_packed_triangle_is_row_by_row(side):
+    rows, columns = np.triu_indices(side)
+    assert [cuda.packed_offset(i, j, side) for i, j in zip(rows, columns, strict=True)] == list(range(rows.size))
+
+
+def test_packed_triangle_beyond_32_bits():
+    side = 1 << 17
+    assert cuda.packed_offset(side - 1, side - 1, side) == cuda.triangle_size(side) - 1
+
+
 @given(st.integers(0, MOST_TILES - 1), st.floats(0, 1))
 def test_triangle_beyond_what_float32_counts(column, where):
     row = round(where * column)
@@ -222,6 +233,24 @@ def test_standardize_plan(n, d, itemsize, multiprocessors, shared_bytes, max_clu
         assert 2 * (used + cuda.RESERVED_BYTES) <= shared_bytes + cuda.RESERVED_BYTES
     rows = [cuda.rows_of_block(n, share, rank) for rank in range(cluster)]
     assert sum(rows) == n and rows[0] == share and min(rows) >= 0
+
+
+@given(
+    st.integers(1, 1 << 16),
+    features,
+    itemsizes,
+    multiprocessors,
+    st.sampled_from([99 * KB, 163 * KB, 227 * KB]),
+    st.sampled_from([1, 8, 16]),
+)
+def test_standardize_given_plan(n, d, itemsize, multiprocessors, shared_bytes, max_cluster):
+    """Rows are shared out as ever, but none has to stay: two blocks fit on a multiprocessor at the least."""
+    cluster, share, chunk = cuda.standardize_given_plan(n, d, itemsize, multiprocessors, shared_bytes, max_cluster)
+    assert 1 <= cluster <= min(max_cluster, 8) and cluster & (cluster - 1) == 0
+    assert share == -(-n // cluster)
+    assert 0 < chunk <= cuda.GOOD_SHARE and chunk % cuda.ROUND_ROWS == 0
+    used = cuda.standardize_shared_bytes(chunk, itemsize) + cuda.RESERVED_BYTES
+    assert 2 * used <= shared_bytes + cuda.RESERVED_BYTES
 
 
 def test_four_blocks_of_standardize_on_a_multiprocessor_of_hopper():

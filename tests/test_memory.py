@@ -9,6 +9,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from bt_kernels import barlow_twins_loss
 from bt_kernels.backends.eager import BLOCK_ROWS
+from bt_kernels.backends.registry import BACKENDS
+from bt_kernels.backends.stages import Batch, OutputGradients, Statistics
+from bt_kernels.options import LossOptions
 
 MEGABYTE = 2**20
 # PyTorch's and the BLAS's own bookkeeping, panels per thread, statistics: nothing that grows with N D.
@@ -72,6 +75,29 @@ def test_the_loss_alone_keeps_nothing(backend, name, shape, tmp_path):
     z_a, z_b = views(*shape)
     peak = peak_bytes(lambda: barlow_twins_loss(z_a, z_b, backend=backend, formulation=name), tmp_path)
     assert peak <= allowed_bytes(backend, name, z_a, z_b) - z_a.nbytes - z_b.nbytes
+
+
+@pytest.mark.parametrize("name, shape", [("gram", (256, 4096)), ("correlation", (1024, 1024))], ids=str)
+def test_peak_of_the_halves(backend, name, shape, tmp_path):
+    """They hold no more than the whole does: neither y nor C twice, and of K the packed triangles beside it."""
+    stages, options = BACKENDS[backend], LossOptions()
+    z_a, z_b = views(*shape)
+    (n, d), dtype = shape, z_a.dtype
+    statistics = Statistics(torch.zeros(2, d, dtype=torch.float64), torch.ones(2, d, dtype=torch.float64))
+
+    def run():
+        if name == "gram":
+            triangles, sums, kept = stages.gram_partial(z_a, z_b, options, None, True)
+            terms, of_all = stages.gram_total(triangles, sums, n, dtype, options, True)
+        else:
+            c, kept = stages.correlation_partial(z_a, z_b, statistics, n, True)
+            terms, of_all = stages.correlation_total(c, n, dtype, options, True)
+            assert of_all[1].data_ptr() == c.data_ptr()
+        gradients = OutputGradients(torch.ones_like(terms[0]), None, None)
+        backward = getattr(stages, f"{name}_backward")
+        backward(gradients, z_a, z_b, (*kept, *of_all), options, Batch(n, 0), (True, True))
+
+    assert peak_bytes(run, tmp_path) <= allowed_bytes(backend, name, z_a, z_b)
 
 
 def test_wide_embeddings_fit(backend, tmp_path):

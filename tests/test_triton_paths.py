@@ -3,12 +3,20 @@ forced formulation would make are made by hand."""
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 from accuracy import Formula, evaluate
 from inputs import views
+from target import device
 from test_loss_gradients import assert_column_sums_are_rounding
+from test_stages import correlation_in_shares, gram_in_shares, statistics_of
 
+from bt_kernels.backends import triton as backend_of_triton
+from bt_kernels.backends.stages import Batch
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton.heuristics import Block, Gpu
+from bt_kernels.backends.triton.kernels.tiles import packed_offset
+from bt_kernels.options import LossOptions
 
 STANDARDIZE = "bt_kernels.backends.triton.standardize.standardize_block"
 FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
@@ -28,6 +36,21 @@ def one_view_meets_the_standard(terms, yardstick):
         loss = terms(*z)
         expected.check_terms(loss)
         expected.check_gradient(trained, torch.autograd.grad(loss.loss, z[trained])[0])
+
+    return check
+
+
+@pytest.fixture
+def shares_meet_the_standard(backend, formulation, yardstick):
+    """The same of a forward in halves. The statistics are given in both forms."""
+
+    def check(shape, cut, dtype):
+        in_shares = gram_in_shares if formulation == "gram" else correlation_in_shares
+        expected = yardstick(*shape, dtype, FORMULA)
+        options = LossOptions(FORMULA.lambd, FORMULA.scale, FORMULA.eps, FORMULA.unbiased)
+        statistics = statistics_of(expected.z_a, expected.z_b, FORMULA)
+        arguments = expected.z_a, expected.z_b, (cut,), FORMULA, options, statistics, Batch(shape[0], 0)
+        expected.check(in_shares(backend_of_triton, *arguments))
 
     return check
 
@@ -58,6 +81,15 @@ def test_splits(terms, yardstick, formulation, forced_splits, count, dtype):
     assert min(steps) >= 4
 
 
+@two_dtypes
+@pytest.mark.parametrize("count", [1, 3])
+def test_splits_of_shares(shares_meet_the_standard, formulation, forced_splits, count, dtype):
+    steps = forced_splits(count)
+    shape = (20, 400) if formulation == "gram" else (230, 20)
+    shares_meet_the_standard(shape, shape[formulation == "gram"] // 2 + 5, dtype)
+    assert min(steps) >= 2
+
+
 @pytest.fixture
 def small_panels(monkeypatch):
     """gram's gradient with two launches a panel, a tile wide, whatever N; correlation's with few rows of C."""
@@ -70,6 +102,11 @@ def small_panels(monkeypatch):
 def test_gradient_by_panels(small_panels, terms, yardstick, dtype):
     """Three panels for gram, the last one narrower than the others; four for correlation, 40 rows of C and 10."""
     meets_the_standard(terms, yardstick(20, 130, dtype, FORMULA))
+
+
+def test_gradient_of_shares_by_panels(small_panels, shares_meet_the_standard):
+    """Correlation has C in shares and so no panels."""
+    shares_meet_the_standard((20, 130), 15, torch.float32)
 
 
 def test_gradient_by_panels_over_several_tiles_of_rows(small_panels, terms, yardstick):
@@ -104,6 +141,32 @@ def test_groups_of_tiles(monkeypatch, terms, yardstick):
     meets_the_standard(terms, yardstick(150, 150, torch.float32, FORMULA))
 
 
+def test_tiles_of_shares(monkeypatch, shares_meet_the_standard):
+    """Gram: 2 x 2 tiles as for N > 512. Correlation: rows of tiles walked one at a time."""
+    for rows in heuristics.GRAM_TILES.values():
+        monkeypatch.setitem(rows, 512, rows[None])
+    monkeypatch.setattr(heuristics, "GROUP", 1)
+    shares_meet_the_standard((150, 140), 65, torch.bfloat16)
+
+
+@triton.jit
+def packed_offsets_kernel(rows, columns, offsets, N, BLOCK: tl.constexpr):
+    index = tl.arange(0, BLOCK)
+    tl.store(offsets + index, packed_offset(tl.load(rows + index), tl.load(columns + index), N))
+
+
+def test_a_packed_triangle_of_more_than_32_bits():
+    n = 100_003
+    last = n - 1
+    corners = ((0, 0), (0, last), (1, 1), (last, 0), (60_000, 70_000), (70_000, 60_000), (last, n - 2), (last, last))
+    rows, columns = torch.tensor(corners, dtype=torch.int32, device=device()).T.contiguous()
+    offsets = torch.empty(len(corners), dtype=torch.int64, device=device())
+    packed_offsets_kernel[(1,)](rows, columns, offsets, n, BLOCK=len(corners))
+    above = [sum(range(n, n - min(corner), -1)) for corner in corners]
+    expected = [start + max(corner) - min(corner) for start, corner in zip(above, corners, strict=True)]
+    assert offsets.tolist() == expected and expected[-1] == n * (n + 1) // 2 - 1
+
+
 @pytest.fixture
 def chunks(monkeypatch):
     """The statistics of 16 rows at a time, merged, as for N > 512."""
@@ -114,6 +177,11 @@ def chunks(monkeypatch):
 @pytest.mark.parametrize("shape", [(16, 40), (17, 70), (40, 70)], ids=str)
 def test_chunks_of_the_batch(chunks, terms, yardstick, shape, dtype):
     meets_the_standard(terms, yardstick(*shape, dtype, FORMULA))
+
+
+@two_dtypes
+def test_chunks_of_a_share(chunks, shares_meet_the_standard, dtype):
+    shares_meet_the_standard((40, 70), 17, dtype)
 
 
 def test_chunks_with_a_mean_of_1e4(chunks, terms, yardstick_of):

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from bt_kernels.backends.stages import (
     Availability,
-    CorrelationResiduals,
-    GramResiduals,
+    Batch,
+    CorrelationPartial,
+    GramPartial,
     OutputGradients,
+    Residuals,
+    Statistics,
     Terms,
     accumulation_dtype,
 )
@@ -64,6 +67,20 @@ def stack_statistics(a: Standardized, b: Standardized) -> Tensor:  # (6, D), thr
     return torch.stack([*a[1:], *b[1:]])
 
 
+def standardize_both(z_a: Tensor, z_b: Tensor, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
+    """y_a, y_b and the statistics of both, (6, D)."""
+    a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
+    return a.y, b.y, stack_statistics(a, b)
+
+
+def standardize_as_given(z_a: Tensor, z_b: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with statistics from elsewhere."""
+    mean = statistics.mean.to(accumulation_dtype(z_a.dtype))
+    residual_mean, rstd = (x.to(mean.dtype) for x in (statistics.mean - mean, statistics.rstd))
+    rows = torch.stack([mean, residual_mean, rstd], 1).flatten(0, 1)
+    return standardize_again(z_a, rows[:3]), standardize_again(z_b, rows[3:]), rows
+
+
 def block_rows(n: int, d: int) -> int:
     """Rows of C to hold at a time: all of them where C is not larger than an embedding."""
     return d if n >= d else min(d, BLOCK_ROWS)
@@ -82,10 +99,9 @@ def shifted_gram(y: Tensor) -> tuple[Tensor, Tensor]:  # (N, D) -> (N, N), ()
     return k, shift
 
 
-def finish_terms(c_diagonal: Tensor, off_diagonal: Tensor, options: LossOptions) -> Terms:
-    """The loss and its terms from C_ii, (D,), and the sum of the other C_ij^2, () float64."""
-    on_diagonal = ((1 - c_diagonal) ** 2).sum()
-    off_diagonal = off_diagonal.to(c_diagonal.dtype)
+def finish_terms(on_diagonal: Tensor, off_diagonal: Tensor, options: LossOptions) -> Terms:
+    """The loss and its terms from the sum of (1 - C_ii)^2 and that of the other C_ij^2, () float64."""
+    off_diagonal = off_diagonal.to(on_diagonal.dtype)
     return options.scale * (on_diagonal + options.lambd * off_diagonal), on_diagonal, off_diagonal
 
 
@@ -100,38 +116,84 @@ def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,)
     return 2 * (weights.on_diagonal * (c_diagonal - 1) - weights.off_diagonal * c_diagonal)
 
 
-def standardize_backward(dy: Tensor, y: Tensor, rstd: Tensor, unbiased: bool, extra: Tensor | float = 0) -> Tensor:
+def standardize_backward(
+    dy: Tensor, y: Tensor, rstd: Tensor, q: Tensor, samples: int, batch: Batch, extra: Tensor | float = 0
+) -> Tensor:
     """dloss/dz from dloss/dy + extra * y, (N, D), where extra is the part that the standardization does not take out.
 
-    The columns of dy sum to zero here, so the usual term with their mean is absent.
+    q = sum_n dy * y, (D,), over the whole batch. The columns of dy sum to zero here, so the usual term with their mean
+    is absent.
     """
-    q = (dy * y).sum(0)
-    return rstd * (dy - y * (q / (y.shape[0] - int(unbiased)) - extra))
+    taken_out = 0 if batch.correction is None else q / (samples - batch.correction)
+    return rstd * (dy - y * (taken_out - extra))
+
+
+def gram_matrices(y_a: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """C_ii, (D,); K_a and K_b less their shifts, (N, N); the shifts, (2,) float64."""
+    c_diagonal = (y_a * y_b).sum(0) / y_a.shape[0]
+    (k_a, shift_a), (k_b, shift_b) = shifted_gram(y_a), shifted_gram(y_b)
+    return c_diagonal, k_a, k_b, torch.stack([shift_a, shift_b])
+
+
+def gram_off_diagonal(k_a: Tensor, k_b: Tensor, shifts: Tensor, diagonal_squares: Tensor) -> Tensor:
+    """() float64: what <K_a, K_b> / N^2 of the whole K has beyond the sum of C_ii^2."""
+    n = k_a.shape[0]
+    # The traces of what is left after the shift are zero.
+    inner_product = (k_a * k_b).sum(dtype=torch.float64) + n * shifts.prod()
+    # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. clamp keeps NaN.
+    return (inner_product / n**2 - diagonal_squares).clamp(min=0)
 
 
 def gram_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, GramResiduals | None]:
-    n = z_a.shape[0]
-    a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
-    c_diagonal = (a.y * b.y).sum(0) / n
-    (k_a, shift_a), (k_b, shift_b) = shifted_gram(a.y), shifted_gram(b.y)
-    # <K_a, K_b> of the whole K; the traces of what is left after the shift are zero.
-    inner_product = (k_a * k_b).sum(dtype=torch.float64) + n * shift_a * shift_b
-    # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. clamp keeps NaN.
-    off_diagonal = (inner_product / n**2 - sum_of_squares(c_diagonal)).clamp(min=0)
-    terms = finish_terms(c_diagonal, off_diagonal, options)
-    if not needs_backward:
-        return terms, None
-    return terms, GramResiduals(c_diagonal, stack_statistics(a, b), torch.stack([shift_a, shift_b]), k_a, k_b)
+) -> tuple[Terms, Residuals | None]:
+    y_a, y_b, statistics = standardize_both(z_a, z_b, options)
+    c_diagonal, k_a, k_b, shifts = gram_matrices(y_a, y_b)
+    off_diagonal = gram_off_diagonal(k_a, k_b, shifts, sum_of_squares(c_diagonal))
+    terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal, options)
+    return terms, (c_diagonal, statistics, shifts, k_a, k_b) if needs_backward else None
+
+
+def triangle(n: int, device: torch.device) -> Tensor:  # (N (N + 1) / 2,)
+    """Where the numbers on and above the diagonal of an (N, N) matrix are in memory, row by row."""
+    rows, columns = torch.triu_indices(n, n, device=device)
+    return rows * n + columns
+
+
+def gram_partial(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
+) -> GramPartial:
+    if statistics is None:
+        y_a, y_b, own_statistics = standardize_both(z_a, z_b, options)
+    else:
+        y_a, y_b, own_statistics = standardize_as_given(z_a, z_b, statistics)
+    c_diagonal, k_a, k_b, shifts = gram_matrices(y_a, y_b)
+    index = triangle(z_a.shape[0], z_a.device)
+    sums = torch.stack([sum_of_squares(1 - c_diagonal), sum_of_squares(c_diagonal), *shifts])
+    residuals = (c_diagonal, own_statistics) if needs_backward else ()
+    return GramPartial(torch.stack([k.take(index) for k in (k_a, k_b)]), sums, residuals)
+
+
+def gram_total(
+    triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals]:
+    index = triangle(n, triangles.device)
+    k_a, k_b = (x.new_zeros(n, n).put_(index, x) for x in triangles)
+    for k in (k_a, k_b):
+        k += k.triu(1).T
+    on_diagonal, diagonal_squares, shifts = sums[0], sums[1], sums[2:]
+    off_diagonal = gram_off_diagonal(k_a, k_b, shifts, diagonal_squares)
+    terms = finish_terms(on_diagonal.to(triangles.dtype), off_diagonal, options)
+    return terms, (shifts, k_a, k_b) if needs_backward else ()
 
 
 def gram_backward(
     gradients: OutputGradients,
     z_a: Tensor,
     z_b: Tensor,
-    residuals: GramResiduals,
+    residuals: Residuals,
     options: LossOptions,
+    batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     n = z_a.shape[0]
@@ -147,7 +209,7 @@ def gram_backward(
         dy = alpha * (k_other @ y) + y_other * (d / n)
         # Of alpha * shift * y, which k lacks, the standardization takes out all but this share.
         extra = alpha * shift_other * options.eps * rstd**2
-        return standardize_backward(dy, y, rstd, options.unbiased, extra).to(z_a.dtype)
+        return standardize_backward(dy, y, rstd, (dy * y).sum(0), n, batch, extra).to(z_a.dtype)
 
     return (
         gradient(k_b, shift_b, y_a, y_b, statistics[2]) if needs[0] else None,
@@ -155,54 +217,88 @@ def gram_backward(
     )
 
 
+def off_diagonal_squares(c: Tensor, first_row: int = 0) -> Tensor:
+    """() float64: the sum of C_ij^2, i != j, over rows of C from the given one on."""
+    # In float64, so that nothing is lost between two sums over the same numbers.
+    return (sum_of_squares(c) - sum_of_squares(c.diagonal(first_row))).clamp(min=0)
+
+
 def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, CorrelationResiduals | None]:
+) -> tuple[Terms, Residuals | None]:
     n, d = z_a.shape
-    a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
-    c_diagonal = (a.y * b.y).sum(0) / n
+    y_a, y_b, statistics = standardize_both(z_a, z_b, options)
+    c_diagonal = (y_a * y_b).sum(0) / n
     rows = block_rows(n, d)
     off_diagonal = torch.zeros((), dtype=torch.float64, device=z_a.device)
     for start in range(0, d, rows):
-        c = a.y[:, start : start + rows].T @ b.y / n  # (rows, D)
-        # In float64, so that nothing is lost between two sums over the same numbers.
-        off_diagonal += (sum_of_squares(c) - sum_of_squares(c.diagonal(start))).clamp(min=0)
-    terms = finish_terms(c_diagonal, off_diagonal, options)
+        c = y_a[:, start : start + rows].T @ y_b / n  # (rows, D)
+        off_diagonal += off_diagonal_squares(c, start)
+    terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal, options)
     if not needs_backward:
         return terms, None
     none = c.new_empty(0)
-    kept = (c, a.y, b.y) if n >= d else (none, none, none)
-    return terms, CorrelationResiduals(c_diagonal, stack_statistics(a, b), *kept)
+    y_a, y_b, c = (y_a, y_b, c) if n >= d else (none, none, none)
+    return terms, (statistics, y_a, y_b, c_diagonal, c)
+
+
+def correlation_partial(
+    z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
+) -> CorrelationPartial:
+    y_a, y_b, own_statistics = standardize_as_given(z_a, z_b, statistics)
+    c = y_a.T @ y_b / samples
+    c.diagonal().copy_((y_a * y_b).sum(0) / samples)
+    return CorrelationPartial(c, (own_statistics, y_a, y_b) if needs_backward else ())
+
+
+def correlation_total(
+    c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals]:
+    c_diagonal = c.diagonal().clone()
+    terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal_squares(c), options)
+    return terms, (c_diagonal, c) if needs_backward else ()
 
 
 def correlation_backward(
     gradients: OutputGradients,
     z_a: Tensor,
     z_b: Tensor,
-    residuals: CorrelationResiduals,
+    residuals: Residuals,
     options: LossOptions,
+    batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    n, d = z_a.shape
-    c_diagonal, statistics, kept_c, y_a, y_b = residuals
-    if n < d:
+    rows_here, d = z_a.shape
+    n = rows_here if batch.samples is None else batch.samples
+    statistics, y_a, y_b, c_diagonal, kept_c = residuals
+    kept = kept_c.numel() > 0
+    if not kept:
         y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
     weights = term_weights(gradients, options, c_diagonal)
-    diagonal = y_b * (diagonal_weight(weights, c_diagonal) / n), y_a * (diagonal_weight(weights, c_diagonal) / n)
+    d_diagonal = diagonal_weight(weights, c_diagonal)
     coefficient = 2 * weights.off_diagonal / n
-    rows = block_rows(n, d)
-    blocks_a, dy_b = [], diagonal[1]
+    rows = d if kept else block_rows(n, d)
+    blocks_a, row_squares = [], []
+    dy_b, column_squares = y_a * (d_diagonal / n), torch.zeros_like(c_diagonal)
     for start in range(0, d, rows):
         block = slice(start, start + rows)
-        c = kept_c if n >= d else y_a[:, block].T @ y_b / n  # (rows, D)
+        c = kept_c if kept else y_a[:, block].T @ y_b / n  # (rows, D)
         if needs[0]:
             blocks_a.append(coefficient * (y_b @ c.T))
+            row_squares.append((c * c).sum(1))
         if needs[1]:
             dy_b = dy_b + coefficient * (y_a[:, block] @ c)
+            column_squares += (c * c).sum(0)
+
+    def gradient(dy: Tensor, y: Tensor, rstd: Tensor, squares: Tensor) -> Tensor:
+        # Rows that are not here count as well: not the sum of dy * y over those at hand, but what C knows of all.
+        q = 2 * weights.off_diagonal * squares + d_diagonal * c_diagonal
+        return standardize_backward(dy, y, rstd, q, n, batch).to(z_a.dtype)
+
     dz_a = dz_b = None
     if needs[0]:
-        dy_a = torch.cat(blocks_a, 1) + diagonal[0]
-        dz_a = standardize_backward(dy_a, y_a, statistics[2], options.unbiased).to(z_a.dtype)
+        dy_a = torch.cat(blocks_a, 1) + y_b * (d_diagonal / n)
+        dz_a = gradient(dy_a, y_a, statistics[2], torch.cat(row_squares))
     if needs[1]:
-        dz_b = standardize_backward(dy_b, y_b, statistics[5], options.unbiased).to(z_a.dtype)
+        dz_b = gradient(dy_b, y_b, statistics[5], column_squares)
     return dz_a, dz_b

@@ -1,6 +1,6 @@
 """What torch.compile needs to know of the C++ ops: the shapes and dtypes of their outputs, computed without data.
 
-The arithmetic repeats csrc/cpu/bindings.cpp; opcheck compares the two in the tests.
+The arithmetic repeats csrc/cpu/*_bindings.cpp; opcheck compares the two in the tests.
 """
 
 import torch
@@ -9,25 +9,52 @@ from torch import Tensor
 from bt_kernels.backends.stages import accumulation_dtype
 
 
-def _terms_and_statistics(z: Tensor) -> list[Tensor]:
-    terms = [z.new_empty((), dtype=accumulation_dtype(z.dtype)) for _ in range(3)]
-    d = z.shape[1]
-    return [*terms, z.new_empty(d, dtype=torch.float64), z.new_empty(4, d, dtype=torch.float64)]
+def _accumulated(z: Tensor, *size: int) -> Tensor:
+    return z.new_empty(size, dtype=accumulation_dtype(z.dtype))
+
+
+def _doubles(z: Tensor, *size: int) -> Tensor:
+    return z.new_empty(size, dtype=torch.float64)
+
+
+def _terms(z: Tensor) -> list[Tensor]:
+    return [_accumulated(z) for _ in range(3)]
+
+
+def _gram_matrices(z: Tensor, n: int, needs_backward: bool) -> list[Tensor]:
+    return [_accumulated(z, n, n) if needs_backward else _accumulated(z, 0) for _ in range(2)]
 
 
 def _gram_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
-    n = z_a.shape[0]
-    size = (n, n) if needs_backward else (0,)
-    k_a, k_b = (z_a.new_empty(size, dtype=accumulation_dtype(z_a.dtype)) for _ in range(2))
-    return *_terms_and_statistics(z_a), z_a.new_empty(2, dtype=torch.float64), k_a, k_b
+    n, d = z_a.shape
+    residuals = _doubles(z_a, d), _doubles(z_a, 4, d), _doubles(z_a, 2)
+    return *_terms(z_a), *residuals, *_gram_matrices(z_a, n, needs_backward)
+
+
+def _gram_partial(z_a, z_b, given_statistics, eps, unbiased):
+    n, d = z_a.shape
+    return _accumulated(z_a, 2, n * (n + 1) // 2), _doubles(z_a, 4), _doubles(z_a, d), _doubles(z_a, 4, d)
+
+
+def _gram_total(triangles, sums, n, lambd, scale, needs_backward):
+    return *_terms(triangles), *_gram_matrices(triangles, n, needs_backward)
 
 
 def _correlation_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
     n, d = z_a.shape
     keep = needs_backward and n >= d
-    sizes = ((d, d), (n, d), (n, d)) if keep else ((0,),) * 3
-    kept = [z_a.new_empty(size, dtype=accumulation_dtype(z_a.dtype)) for size in sizes]
-    return *_terms_and_statistics(z_a), *kept
+    c, y_a, y_b = (_accumulated(z_a, rows, d) if keep else _accumulated(z_a, 0) for rows in (d, n, n))
+    return *_terms(z_a), _doubles(z_a, 4, d), y_a, y_b, _doubles(z_a, d), c
+
+
+def _correlation_partial(z_a, z_b, statistics, samples, needs_backward):
+    rows, d = z_a.shape
+    y_a, y_b = (_accumulated(z_a, rows, d) if needs_backward else _accumulated(z_a, 0) for _ in range(2))
+    return _accumulated(z_a, d, d), y_a, y_b
+
+
+def _correlation_total(c, lambd, scale):
+    return *_terms(c), _doubles(c, c.shape[0])
 
 
 def _backward(grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_options):
@@ -38,9 +65,19 @@ def _backward(grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_op
     )
 
 
+SHAPES = {
+    "gram_forward": _gram_forward,
+    "gram_partial": _gram_partial,
+    "gram_total": _gram_total,
+    "gram_backward": _backward,
+    "correlation_forward": _correlation_forward,
+    "correlation_partial": _correlation_partial,
+    "correlation_total": _correlation_total,
+    "correlation_backward": _backward,
+}
+
+
 def register() -> None:
     """Registers the shapes; the library that defines the ops must have been loaded."""
-    torch.library.register_fake("bt_kernels::gram_forward", _gram_forward)
-    torch.library.register_fake("bt_kernels::gram_backward", _backward)
-    torch.library.register_fake("bt_kernels::correlation_forward", _correlation_forward)
-    torch.library.register_fake("bt_kernels::correlation_backward", _backward)
+    for name, shapes in SHAPES.items():
+        torch.library.register_fake(f"bt_kernels::{name}", shapes)

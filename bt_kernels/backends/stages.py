@@ -1,7 +1,15 @@
-"""What a backend must provide: forward and backward of the loss in both formulations.
+"""What a backend must provide: forward and backward of the loss in both formulations, whole and in shares.
 
 A backend is a module. It knows nothing about ranks, modules or training; it is handed validated embeddings and
 options, on a device for which it said it is available. The formulas are in docs/mathematics.md.
+
+A forward is also there in two halves, for embeddings of which a process has a share:
+
+    gram          gram_partial on all N rows of some features         add up triangles and sums     gram_total
+    correlation   correlation_partial on all D features of some rows  add up C                      correlation_total
+
+What both halves leave, one after the other, is what the forward leaves for the backward. The backward then needs
+nothing of the other shares.
 """
 
 from typing import NamedTuple, Protocol
@@ -19,32 +27,42 @@ class Availability(NamedTuple):
     reason: str
 
 
-class GramResiduals(NamedTuple):
-    """What the Gram backward of the cpu and eager backends needs beside the embeddings."""
+class Statistics(NamedTuple):
+    """What embeddings are standardized with, y = (z - mean) * rstd, where it does not come from the rows at hand."""
 
-    c_diagonal: Tensor  # (D,) C_ii
-    statistics: Tensor  # (rows, D) what this backend standardizes again with
-    shifts: Tensor  # (2,) float64 trace(y_a y_a^T) / N, trace(y_b y_b^T) / N
-    k_a: Tensor  # (N, N) y_a y_a^T - shifts[0] * I, symmetric
-    k_b: Tensor  # (N, N) y_b y_b^T - shifts[1] * I, symmetric
+    mean: Tensor  # (2, D) float64, for view a and view b
+    rstd: Tensor  # (2, D) float64
 
 
-class CorrelationResiduals(NamedTuple):
-    """What the correlation backward of the cpu and eager backends needs beside the embeddings.
+class Batch(NamedTuple):
+    """What the rows that a backward is given are of."""
 
-    For N < D c, y_a and y_b are left out, (0,), and computed again, C by blocks.
-    """
-
-    c_diagonal: Tensor  # (D,) C_ii
-    statistics: Tensor  # (rows, D) what this backend standardizes again with
-    c: Tensor  # (D, D)
-    y_a: Tensor  # (N, D) standardized embeddings in the accumulation dtype
-    y_b: Tensor  # (N, D)
+    samples: int | None = None  # N, which divides C; None: these rows are all
+    # The variance was divided by N - correction. None: y was not standardized here, so its gradient is dy itself. Then
+    # y = z, rstd = 1 and eps = 1, with which the Gram form puts all of K's shift back.
+    correction: int | None = 0
 
 
 # What a forward hands its own backward, through autograd's saved tensors. For N < D nothing in it may be D x D.
 Residuals = tuple[Tensor, ...]
 Terms = tuple[Tensor, Tensor, Tensor]  # loss, on_diagonal, off_diagonal: scalars in the accumulation dtype
+
+
+class GramPartial(NamedTuple):
+    """Sums over a share of the features, and what the backward needs of these features."""
+
+    triangles: Tensor  # (2, N (N + 1) / 2) accumulation dtype: K_a and K_b less shift * I, upper triangles by rows
+    # (4,) float64: (1 - C_ii)^2; C_ii^2, of the y that K was made of; and what was taken from the diagonals of K_a and
+    # K_b, trace(K) / N. Each at most 4 D.
+    sums: Tensor
+    residuals: Residuals
+
+
+class CorrelationPartial(NamedTuple):
+    """Sums over a share of the rows, and what the backward needs of these rows."""
+
+    c: Tensor  # (D, D) accumulation dtype, contiguous: y_a^T y_b / N; on its diagonal of y before any rounding
+    residuals: Residuals
 
 
 class OutputGradients(NamedTuple):
@@ -65,6 +83,21 @@ class Backend(Protocol):
         self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
     ) -> tuple[Terms, Residuals | None]: ...
 
+    def gram_partial(
+        self,
+        z_a: Tensor,  # (N, any number of features from 1 on)
+        z_b: Tensor,
+        options: LossOptions,
+        statistics: Statistics | None,  # None: of these rows, which are all there are
+        needs_backward: bool,
+    ) -> GramPartial:
+        """The first half, up to what has to be added up over the features. Without needs_backward no residuals."""
+
+    def gram_total(
+        self, triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+    ) -> tuple[Terms, Residuals]:
+        """The second half, from the sums over all features of embeddings of that dtype. triangles may be overwritten."""
+
     def gram_backward(
         self,
         gradients: OutputGradients,
@@ -72,12 +105,28 @@ class Backend(Protocol):
         z_b: Tensor,
         residuals: Residuals,
         options: LossOptions,
+        batch: Batch,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]: ...
 
     def correlation_forward(
         self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
     ) -> tuple[Terms, Residuals | None]: ...
+
+    def correlation_partial(
+        self,
+        z_a: Tensor,  # (any number of rows from 1 on, D)
+        z_b: Tensor,
+        statistics: Statistics,
+        samples: int,  # N
+        needs_backward: bool,
+    ) -> CorrelationPartial:
+        """The first half, up to what has to be added up over the rows. Without needs_backward no residuals."""
+
+    def correlation_total(
+        self, c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+    ) -> tuple[Terms, Residuals]:
+        """The second half, from the sum over all rows of embeddings of that dtype. c may be kept or overwritten."""
 
     def correlation_backward(
         self,
@@ -86,6 +135,7 @@ class Backend(Protocol):
         z_b: Tensor,
         residuals: Residuals,
         options: LossOptions,
+        batch: Batch,
         needs: tuple[bool, bool],
     ) -> tuple[Tensor | None, Tensor | None]: ...
 

@@ -5,36 +5,49 @@
 //     dz_a = rstd_a (dy_a - y_a q_a / M),   q_a[i] = 2 w_off |C_i,:|^2 + d_i C_ii
 //
 // Here N >= D as a rule and the products dominate: each is one call that all threads share inside the BLAS.
+//
+// C is a sum over rows: the forward is two halves, between which shares of the rows can be added up. q_a follows from
+// C, so that the backward of some rows needs nothing of the others.
 #pragma once
 
 #include <cstdint>
 
 #include "cpu/embeddings.h"
+#include "cpu/standardize.h"
 #include "cpu/terms.h"
 
 namespace bt::cpu {
 
-// What the forward may keep for the backward: C (D, D) and both standardized views (N, D), or nothing (null), in which
-// case no D x D matrix is held and the backward computes them again, C by blocks of rows.
+// What the backward takes if it was kept: C (D, D) and the standardized views (rows at hand, D). Or nothing (null):
+// then no D x D matrix is held, and the backward computes them again from all rows, C by blocks.
 template <typename T>
 struct Kept {
   T *c, *y_a, *y_b;
 };
 
-// Fills statistics (4, D), c_diagonal (D) and what is to be kept.
+// Both halves, for all rows. Fills statistics (4, D), c_diagonal (D) and what is to be kept.
 template <typename scalar_t>
-Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
+Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
                           double* c_diagonal, Statistics statistics, Kept<accumulation_t<scalar_t>> kept);
 
-// dz_a, dz_b (N, D) contiguous; either may be null.
+// The first half, for some of N = samples rows, with statistics that are given. Fills c, and y_a, y_b unless null.
 template <typename scalar_t>
-void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
+void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, Statistics statistics,
+                         double samples, Kept<accumulation_t<scalar_t>> out);
+
+// The second half, from the sum over all rows. Fills c_diagonal (D).
+template <typename T>
+Terms correlation_total(const T* c, int64_t d, double* c_diagonal);
+
+// dz_a, dz_b (rows at hand, D) contiguous; either may be null.
+template <typename scalar_t>
+void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Batch& batch,
                           const TermWeights& weights, const double* c_diagonal, Statistics statistics,
                           Kept<accumulation_t<scalar_t>> kept, scalar_t* dz_a, scalar_t* dz_b);
 
-// out[r, j] = sum_n y_left[n, r] y_right[n, j] / N for r < rows, out (rows, D) contiguous; both y have leading
-// dimension D. Rows of C where left is view a, rows of C^T where it is view b.
+// out[r, j] = sum_n y_left[n, r] y_right[n, j] / N for r < rows, out (rows, D) contiguous; both y are n rows with
+// leading dimension D. Rows of C where left is view a, rows of C^T where it is view b.
 template <typename T>
-void correlate(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, T* out);
+void correlate(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, double samples, T* out);
 
 }  // namespace bt::cpu

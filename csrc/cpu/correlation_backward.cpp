@@ -44,7 +44,7 @@ void norms_squared(const T* c, int64_t rows, int64_t d, bool of_columns, int64_t
 }  // namespace
 
 template <typename scalar_t>
-void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
+void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Batch& batch,
                           const TermWeights& weights, const double* c_diagonal, Statistics statistics,
                           Kept<accumulation_t<scalar_t>> kept, scalar_t* dz_a, scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
@@ -73,7 +73,7 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
       // Rows of C for view a; for view b rows of C^T, which are columns of the C that was kept.
       const acc_t* c = kept.c ? kept.c : c_rows.data();
       const bool of_columns = kept.c && transpose;
-      if (!kept.c) correlate(y + first, rows, y_other, n, d, c_rows.data());
+      if (!kept.c) correlate(y + first, rows, y_other, n, d, batch.samples, c_rows.data());
       const auto c_part = row_major(c, rows, d, d);
       multiply(row_major(t + first, n, rows, d), row_major(y_other, n, d, d), of_columns ? c_part : c_part.transposed(),
                1.0, false);
@@ -84,9 +84,9 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
     for (int64_t i = 0; i < d; ++i) {
       const double diagonal = weights.diagonal(c_diagonal[i]);
       const double q = 2 * weights.off_diagonal * squares.data()[i] + diagonal * c_diagonal[i];
-      alpha[i] = static_cast<acc_t>(rstd[i] * 2 * weights.off_diagonal / static_cast<double>(n));
-      beta[i] = static_cast<acc_t>(rstd[i] * diagonal / static_cast<double>(n));
-      gamma[i] = static_cast<acc_t>(rstd[i] * q / options.variance_divisor(n));
+      alpha[i] = static_cast<acc_t>(rstd[i] * 2 * weights.off_diagonal / batch.samples);
+      beta[i] = static_cast<acc_t>(rstd[i] * diagonal / batch.samples);
+      gamma[i] = static_cast<acc_t>(rstd[i] * q / batch.divisor);
     }
     for_each_share(ceil_div(n, sweep), threads, [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t i = begin * sweep; i < std::min(n, end * sweep); i += sweep) {
@@ -101,7 +101,7 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
 }
 
 #define BT_INSTANTIATE(T)                                                                                             \
-  template void correlation_backward<T>(const Embeddings<T>&, const Embeddings<T>&, const Options&,                   \
+  template void correlation_backward<T>(const Embeddings<T>&, const Embeddings<T>&, const Batch&,                     \
                                         const TermWeights&, const double*, Statistics, Kept<accumulation_t<T>>, T*,   \
                                         T*);
 

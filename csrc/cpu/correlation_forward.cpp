@@ -1,5 +1,6 @@
 // The statistics come from contiguous panels in cache, which are then written into the whole y_a and y_b. C is in the
-// accumulation type and its squares are summed in double, row by row.
+// accumulation type and its squares are summed in double, row by row. Its diagonal, which the terms and d depend on
+// most, is a sum in double of its own.
 #include <numeric>
 
 #include "cpu/correlation.h"
@@ -9,61 +10,111 @@
 #include "cpu/workspace.h"
 
 namespace bt::cpu {
+namespace {
 
-template <typename T>
-void correlate(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, T* out) {
-  multiply(row_major(out, rows, d, d), row_major(y_left, n, rows, d).transposed(), row_major(y_right, n, d, d),
-           1.0 / static_cast<double>(n), false);
-}
-
+// Both views, (n, D) contiguous, and their C_ii.
 template <typename scalar_t>
-Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
-                          double* c_diagonal, Statistics statistics, Kept<accumulation_t<scalar_t>> kept) {
+void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
+                       double samples, double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* y_a,
+                       accumulation_t<scalar_t>* y_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
-  const Workspace<acc_t> scratch(2 * n * width * std::min(threads, panels)), whole(kept.c ? 0 : 2 * n * d);
-  acc_t* const y_a = kept.c ? kept.y_a : whole.data();
-  acc_t* const y_b = kept.c ? kept.y_b : whole.data() + n * d;
-
+  const Workspace<acc_t> scratch(2 * n * width * std::min(threads, panels));
   for_each_share(panels, threads, [&](int64_t slot, int64_t begin, int64_t end) {
     acc_t *panel_a = scratch.data() + slot * 2 * n * width, *panel_b = panel_a + n * width;
     for (int64_t first = begin * width; first < std::min(d, end * width); first += width) {
       const int64_t w = std::min(width, d - first);
-      standardize(z_a, first, w, options, statistics.mean_a, statistics.rstd_a, panel_a);
-      standardize(z_b, first, w, options, statistics.mean_b, statistics.rstd_b, panel_b);
-      correlate_diagonal(panel_a, panel_b, n, w, c_diagonal + first);
+      standardize(z_a, first, w, how, statistics.mean_a, statistics.rstd_a, panel_a);
+      standardize(z_b, first, w, how, statistics.mean_b, statistics.rstd_b, panel_b);
+      correlate_diagonal(panel_a, panel_b, n, w, samples, c_diagonal + first);
       store(panel_a, n, w, y_a + first, d);
       store(panel_b, n, w, y_b + first, d);
     }
   });
+}
 
-  const int64_t rows_at_a_time = kept.c ? d : correlation_rows(n, d);
+// sums[r] = sum_j C_ij^2, j != i, for the row i = first + r of C that is row r of c (rows, D).
+template <typename T>
+void off_diagonal_squares(const T* c, int64_t first, int64_t rows, int64_t d, double* sums) {
+  for_each_share(rows, threads_for(rows * d), [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const T *row = c + r * d, *beyond = row + first + r + 1;
+      sums[r] = dot(row, row, first + r) + dot(beyond, beyond, d - first - r - 1);
+    }
+  });
+}
+
+Terms add_up(const double* c_diagonal, const double* row_sums, int64_t d) {
+  return {DiagonalSums(c_diagonal, d).on_diagonal, std::accumulate(row_sums, row_sums + d, 0.0)};
+}
+
+}  // namespace
+
+template <typename T>
+void correlate(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, double samples, T* out) {
+  multiply(row_major(out, rows, d, d), row_major(y_left, n, rows, d).transposed(), row_major(y_right, n, d, d),
+           1.0 / samples, false);
+}
+
+template <typename scalar_t>
+Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
+                          double* c_diagonal, Statistics statistics, Kept<accumulation_t<scalar_t>> kept) {
+  using acc_t = accumulation_t<scalar_t>;
+  const int64_t n = z_a.n, d = z_a.d, rows_at_a_time = kept.c ? d : correlation_rows(n, d);
+  const double samples = static_cast<double>(n);
+  const Workspace<acc_t> whole(kept.c ? 0 : 2 * n * d);
+  acc_t* const y_a = kept.c ? kept.y_a : whole.data();
+  acc_t* const y_b = kept.c ? kept.y_b : whole.data() + n * d;
+  standardize_views(z_a, z_b, how, samples, c_diagonal, statistics, y_a, y_b);
+
   const Workspace<acc_t> c_rows(kept.c ? 0 : rows_at_a_time * d);
   const Workspace<double> row_sums(d);
   acc_t* const c = kept.c ? kept.c : c_rows.data();
   for (int64_t first = 0; first < d; first += rows_at_a_time) {
     const int64_t rows = std::min(rows_at_a_time, d - first);
-    correlate(y_a + first, rows, y_b, n, d, c);
-    for_each_share(rows, threads, [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const acc_t *row = c + i * d, *beyond = row + first + i + 1;  // without the diagonal element before beyond
-        row_sums.data()[first + i] = dot(row, row, first + i) + dot(beyond, beyond, d - first - i - 1);
-      }
-    });
+    correlate(y_a + first, rows, y_b, n, d, samples, c);
+    off_diagonal_squares(c, first, rows, d, row_sums.data() + first);
   }
-  return finish_terms(c_diagonal, d, std::accumulate(row_sums.data(), row_sums.data() + d, 0.0), options);
+  return add_up(c_diagonal, row_sums.data(), d);
+}
+
+template <typename scalar_t>
+void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, Statistics statistics,
+                         double samples, Kept<accumulation_t<scalar_t>> out) {
+  using acc_t = accumulation_t<scalar_t>;
+  const int64_t n = z_a.n, d = z_a.d;
+  const Workspace<acc_t> whole(out.y_a ? 0 : 2 * n * d);
+  acc_t* const y_a = out.y_a ? out.y_a : whole.data();
+  acc_t* const y_b = out.y_b ? out.y_b : whole.data() + n * d;
+  const Workspace<double> c_diagonal(d);
+  const Standardization given{0, false, true};
+  standardize_views(z_a, z_b, given, samples, c_diagonal.data(), statistics, y_a, y_b);
+  correlate(y_a, d, y_b, n, d, samples, out.c);
+  for (int64_t i = 0; i < d; ++i) out.c[i * d + i] = static_cast<acc_t>(c_diagonal.data()[i]);
+}
+
+template <typename T>
+Terms correlation_total(const T* c, int64_t d, double* c_diagonal) {
+  const Workspace<double> row_sums(d);
+  for (int64_t i = 0; i < d; ++i) c_diagonal[i] = static_cast<double>(c[i * d + i]);
+  off_diagonal_squares(c, 0, d, d, row_sums.data());
+  return add_up(c_diagonal, row_sums.data(), d);
 }
 
 #define BT_INSTANTIATE(T)                                                                                             \
-  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Options&, double*,          \
-                                        Statistics, Kept<accumulation_t<T>>);
+  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*,  \
+                                        Statistics, Kept<accumulation_t<T>>);                                         \
+  template void correlation_partial<T>(const Embeddings<T>&, const Embeddings<T>&, Statistics, double,                \
+                                       Kept<accumulation_t<T>>);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)
 BT_INSTANTIATE(c10::BFloat16)
 BT_INSTANTIATE(c10::Half)
-template void correlate<float>(const float*, int64_t, const float*, int64_t, int64_t, float*);
-template void correlate<double>(const double*, int64_t, const double*, int64_t, int64_t, double*);
+template Terms correlation_total<float>(const float*, int64_t, double*);
+template Terms correlation_total<double>(const double*, int64_t, double*);
+template void correlate<float>(const float*, int64_t, const float*, int64_t, int64_t, double, float*);
+template void correlate<double>(const double*, int64_t, const double*, int64_t, int64_t, double, double*);
 
 }  // namespace bt::cpu

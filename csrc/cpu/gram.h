@@ -15,34 +15,48 @@
 //
 //     dy_a = (2 w_off / N^2) (K_b - shift_b I) y_a + y_b d / N
 //     dz_a = rstd_a (dy_a - y_a (q_a / M - (2 w_off / N^2) shift_b eps rstd_a^2))
+//
+// K, its shift and the sums over C_ii are sums over features: the forward is two halves, between which shares of the
+// features can be added up. With k_ii what is kept of the diagonal,
+//
+//     <K_a, K_b> = 2 sum_{i<j} K_a,ij K_b,ij + sum_i (k_a,ii + shift_a) (k_b,ii + shift_b)
 #pragma once
 
 #include <cstdint>
 
 #include "cpu/embeddings.h"
+#include "cpu/standardize.h"
 #include "cpu/terms.h"
 
 namespace bt::cpu {
 
 // trace(K_a) / N and trace(K_b) / N.
 struct Shifts {
-  double *a, *b;
-
-  explicit Shifts(double* data) : a(data), b(data + 1) {}
+  double a, b;
 };
 
-// Fills statistics (4, D), c_diagonal (D), shifts, and k_a, k_b (N, N) with K - shift I: whole if needs_backward, else
-// the upper triangles.
+// What the second half needs of some features beside K.
+struct GramSums {
+  double on_diagonal, diagonal_squares;  // sum_i (1 - C_ii)^2, sum_i C_ii^2
+  Shifts shifts;
+};
+
+// The first half, for all rows of some features. Fills statistics (4, D), unless they are given, c_diagonal (D) and the
+// upper triangles of k_a, k_b (N, N) with K - shift I.
 template <typename scalar_t>
-Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
-                   bool needs_backward, double* c_diagonal, Statistics statistics, Shifts shifts,
-                   accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b);
+GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
+                      double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
+                      accumulation_t<scalar_t>* k_b);
+
+// The second half, from the sums over all features. With needs_backward the lower triangles are filled too.
+template <typename T>
+Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T* k_b);
 
 // dz_a, dz_b (N, D) contiguous; either may be null.
 template <typename scalar_t>
-void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
-                   const TermWeights& weights, const double* c_diagonal, Statistics statistics, Shifts shifts,
-                   const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
-                   scalar_t* dz_b);
+void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps,
+                   const Batch& batch, const TermWeights& weights, const double* c_diagonal, Statistics statistics,
+                   Shifts shifts, const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b,
+                   scalar_t* dz_a, scalar_t* dz_b);
 
 }  // namespace bt::cpu

@@ -13,11 +13,10 @@ namespace {
 template <typename T>
 class PanelFinisher {
  public:
-  PanelFinisher(int64_t n, int64_t width, int64_t slots, const Options& options, const TermWeights& weights,
-                const double* c_diagonal)
-      : n_(n), width_(width), divisor_(options.variance_divisor(n)),
-        alpha_(2 * weights.off_diagonal / (static_cast<double>(n) * static_cast<double>(n))),
-        alpha_eps_(alpha_ * options.eps), weights_(weights), c_diagonal_(c_diagonal),
+  PanelFinisher(int64_t n, int64_t width, int64_t slots, double eps, const Batch& batch,
+                const TermWeights& weights, const double* c_diagonal)
+      : n_(n), width_(width), batch_(batch), alpha_(2 * weights.off_diagonal / (batch.samples * batch.samples)),
+        alpha_eps_(alpha_ * eps), weights_(weights), c_diagonal_(c_diagonal),
         q_sums_(width * slots), columns_(3 * width * slots) {}
 
   // Columns [first, first + w) of a view; rstd is all D of it. The panels are contiguous.
@@ -26,11 +25,11 @@ class PanelFinisher {
     double* q_sum = q_sums_.data() + slot * width_;
     T *diagonal = columns_.data() + slot * 3 * width_, *q = diagonal + width_, *rstd_rounded = q + width_;
     for (int64_t c = 0; c < w; ++c) {
-      diagonal[c] = static_cast<T>(weights_.diagonal(c_diagonal_[first + c]) / static_cast<double>(n_));
+      diagonal[c] = static_cast<T>(weights_.diagonal(c_diagonal_[first + c]) / batch_.samples);
     }
     blend_columns(t, alpha_, y_other, diagonal, y, n_, w, q_sum);
     for (int64_t c = 0; c < w; ++c) {
-      q[c] = static_cast<T>(q_sum[c] / divisor_ - alpha_eps_ * shift_other * rstd[first + c] * rstd[first + c]);
+      q[c] = static_cast<T>(q_sum[c] / batch_.divisor - alpha_eps_ * shift_other * rstd[first + c] * rstd[first + c]);
       rstd_rounded[c] = static_cast<T>(rstd[first + c]);
     }
     standardize_columns_backward(t, y, rstd_rounded, q, n_, w);
@@ -38,7 +37,8 @@ class PanelFinisher {
 
  private:
   int64_t n_, width_;
-  double divisor_, alpha_, alpha_eps_;
+  Batch batch_;
+  double alpha_, alpha_eps_;
   TermWeights weights_;
   const double* c_diagonal_;
   Workspace<double> q_sums_;
@@ -48,15 +48,15 @@ class PanelFinisher {
 }  // namespace
 
 template <typename scalar_t>
-void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
-                   const TermWeights& weights, const double* c_diagonal, Statistics statistics, Shifts shifts,
-                   const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
-                   scalar_t* dz_b) {
+void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps,
+                   const Batch& batch, const TermWeights& weights, const double* c_diagonal, Statistics statistics,
+                   Shifts shifts, const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b,
+                   scalar_t* dz_a, scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
   const int64_t slots = std::min(threads, panels);
-  const PanelFinisher<acc_t> finisher(n, width, slots, options, weights, c_diagonal);
+  const PanelFinisher<acc_t> finisher(n, width, slots, eps, batch, weights, c_diagonal);
   const Workspace<acc_t> scratch(3 * n * width * slots);
 
   for_each_share(panels, threads, [&](int64_t slot, int64_t begin, int64_t end) {
@@ -71,15 +71,15 @@ void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
         finisher.finish(slot, first, w, t, y, y_other, rstd, shift_other);
         store(t, n, w, dz + first, d);
       };
-      if (dz_a) one_view(k_b, *shifts.b, y_a, y_b, statistics.rstd_a, dz_a);
-      if (dz_b) one_view(k_a, *shifts.a, y_b, y_a, statistics.rstd_b, dz_b);
+      if (dz_a) one_view(k_b, shifts.b, y_a, y_b, statistics.rstd_a, dz_a);
+      if (dz_b) one_view(k_a, shifts.a, y_b, y_a, statistics.rstd_b, dz_b);
     }
   });
 }
 
 #define BT_INSTANTIATE(T)                                                                                             \
-  template void gram_backward<T>(const Embeddings<T>&, const Embeddings<T>&, const Options&, const TermWeights&,      \
-                                 const double*, Statistics, Shifts, const accumulation_t<T>*,                          \
+  template void gram_backward<T>(const Embeddings<T>&, const Embeddings<T>&, double, const Batch&,                    \
+                                 const TermWeights&, const double*, Statistics, Shifts, const accumulation_t<T>*,     \
                                  const accumulation_t<T>*, T*, T*);
 
 BT_INSTANTIATE(double)

@@ -52,9 +52,9 @@ void mirror(T* k, int64_t n, int64_t first, int64_t last) {
 }  // namespace
 
 template <typename scalar_t>
-Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Options& options,
-                   bool needs_backward, double* c_diagonal, Statistics statistics, Shifts shifts,
-                   accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b) {
+GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
+                      double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
+                      accumulation_t<scalar_t>* k_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
@@ -68,9 +68,9 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
   std::fill_n(diagonals.data(), 2 * n * slots, 0.0);
 
   const auto standardize_panel = [&](int64_t slot, int64_t first, int64_t w, acc_t* y_a, acc_t* y_b) {
-    standardize(z_a, first, w, options, statistics.mean_a, statistics.rstd_a, y_a);
-    standardize(z_b, first, w, options, statistics.mean_b, statistics.rstd_b, y_b);
-    correlate_diagonal(y_a, y_b, n, w, c_diagonal + first);
+    standardize(z_a, first, w, how, statistics.mean_a, statistics.rstd_a, y_a);
+    standardize(z_b, first, w, how, statistics.mean_b, statistics.rstd_b, y_b);
+    correlate_diagonal(y_a, y_b, n, w, static_cast<double>(n), c_diagonal + first);
     double *part_a = diagonals.data() + slot * 2 * n, *part_b = part_a + n;
     for (int64_t i = 0; i < n; ++i) part_a[i] += dot(y_a + i * w, y_a + i * w, w);
     for (int64_t i = 0; i < n; ++i) part_b[i] += dot(y_b + i * w, y_b + i * w, w);
@@ -108,46 +108,56 @@ Terms gram_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
 
   double *diagonal_a = diagonals.data(), *diagonal_b = diagonal_a + n;
   for (int64_t i = 2 * n; i < 2 * n * slots; ++i) diagonals.data()[i % (2 * n)] += diagonals.data()[i];
-  *shifts.a = std::accumulate(diagonal_a, diagonal_a + n, 0.0) / static_cast<double>(n);
-  *shifts.b = std::accumulate(diagonal_b, diagonal_b + n, 0.0) / static_cast<double>(n);
+  const Shifts shifts{std::accumulate(diagonal_a, diagonal_a + n, 0.0) / static_cast<double>(n),
+                      std::accumulate(diagonal_b, diagonal_b + n, 0.0) / static_cast<double>(n)};
 
-  // Add the partials, sum K_a * K_b as twice the strict upper triangle plus the diagonal, and leave K - shift I.
-  const Workspace<double> row_sums(n);
-  for_each_share(n, threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
+  // Add the partials, and leave K - shift I.
+  const int64_t others = split ? slots - 1 : 0;
+  for_each_share(n, others ? threads_for(n * n) : 1, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t beyond = i * n + i + 1, count = n - i - 1;  // the row's part of the strict upper triangle
-      for (int64_t s = 0; split && s < slots - 1; ++s) {
+      for (int64_t s = 0; s < others; ++s) {
         add(k_a + beyond, partials.data() + s * 2 * n * n + beyond, count);
         add(k_b + beyond, partials.data() + (s * 2 + 1) * n * n + beyond, count);
       }
-      k_a[i * n + i] = static_cast<acc_t>(diagonal_a[i] - *shifts.a);
-      k_b[i * n + i] = static_cast<acc_t>(diagonal_b[i] - *shifts.b);
-      row_sums.data()[i] = 2 * dot(k_a + beyond, k_b + beyond, count) + diagonal_a[i] * diagonal_b[i];
+      k_a[i * n + i] = static_cast<acc_t>(diagonal_a[i] - shifts.a);
+      k_b[i * n + i] = static_cast<acc_t>(diagonal_b[i] - shifts.b);
     }
   });
-  double inner_product = 0;
-  for (int64_t i = 0; i < n; ++i) inner_product += row_sums.data()[i];
-
-  if (needs_backward) {
-    for_each_share(ceil_div(n, kMirrorTile), threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
-      mirror(k_a, n, begin, end);
-      mirror(k_b, n, begin, end);
-    });
-  }
-  double diagonal_squared = 0;
-  for (int64_t i = 0; i < d; ++i) diagonal_squared += c_diagonal[i] * c_diagonal[i];
-  double off_diagonal = inner_product / (static_cast<double>(n) * static_cast<double>(n)) - diagonal_squared;
-  if (off_diagonal < 0) off_diagonal = 0;  // rounding: it is a sum of squares. NaN is not below 0 and stays.
-  return finish_terms(c_diagonal, d, off_diagonal, options);
+  const DiagonalSums of_c(c_diagonal, d);
+  return {of_c.on_diagonal, of_c.squares, shifts};
 }
 
-#define BT_INSTANTIATE(T)                                                                                        \
-  template Terms gram_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Options&, bool, double*,      \
-                                 Statistics, Shifts, accumulation_t<T>*, accumulation_t<T>*);
+// <K_a, K_b> from twice the strict upper triangle and the diagonal.
+template <typename T>
+Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T* k_b) {
+  const Workspace<double> row_sums(n);
+  for_each_share(ceil_div(n, kMirrorTile), threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin * kMirrorTile; i < std::min(n, end * kMirrorTile); ++i) {
+      const T *row_a = k_a + i * n + i, *row_b = k_b + i * n + i;  // the row's part of the upper triangle
+      const double diagonal_a = static_cast<double>(*row_a) + sums.shifts.a;
+      const double diagonal_b = static_cast<double>(*row_b) + sums.shifts.b;
+      row_sums.data()[i] = 2 * dot(row_a + 1, row_b + 1, n - i - 1) + diagonal_a * diagonal_b;
+    }
+    if (!needs_backward) return;
+    mirror(k_a, n, begin, end);
+    mirror(k_b, n, begin, end);
+  });
+  const double inner_product = std::accumulate(row_sums.data(), row_sums.data() + n, 0.0);
+  double off_diagonal = inner_product / (static_cast<double>(n) * static_cast<double>(n)) - sums.diagonal_squares;
+  if (off_diagonal < 0) off_diagonal = 0;  // rounding: it is a sum of squares. NaN is not below 0 and stays.
+  return {sums.on_diagonal, off_diagonal};
+}
+
+#define BT_INSTANTIATE(T)                                                                                             \
+  template GramSums gram_partial<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*,      \
+                                    Statistics, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)
 BT_INSTANTIATE(c10::BFloat16)
 BT_INSTANTIATE(c10::Half)
+template Terms gram_total<float>(const GramSums&, int64_t, bool, float*, float*);
+template Terms gram_total<double>(const GramSums&, int64_t, bool, double*, double*);
 
 }  // namespace bt::cpu

@@ -1,21 +1,26 @@
-// The loss from C_ii and the off-diagonal term, and what the gradients of its outputs amount to for the two terms.
+// The two terms, and what the gradients of the outputs amount to for them.
 #pragma once
 
 #include <cstdint>
 
-#include "cpu/standardize.h"
-
 namespace bt::cpu {
 
 struct Terms {
-  double loss, on_diagonal, off_diagonal;
+  double on_diagonal, off_diagonal;
 };
 
-inline Terms finish_terms(const double* c_diagonal, int64_t d, double off_diagonal, const Options& options) {
-  double on_diagonal = 0;
-  for (int64_t i = 0; i < d; ++i) on_diagonal += (1 - c_diagonal[i]) * (1 - c_diagonal[i]);
-  return {options.scale * (on_diagonal + options.lambd * off_diagonal), on_diagonal, off_diagonal};
-}
+// What C_ii adds up to.
+struct DiagonalSums {
+  double on_diagonal = 0;  // sum_i (1 - C_ii)^2
+  double squares = 0;      // sum_i C_ii^2
+
+  DiagonalSums(const double* c_diagonal, int64_t d) {
+    for (int64_t i = 0; i < d; ++i) {
+      on_diagonal += (1 - c_diagonal[i]) * (1 - c_diagonal[i]);
+      squares += c_diagonal[i] * c_diagonal[i];
+    }
+  }
+};
 
 struct TermWeights {
   double on_diagonal, off_diagonal;

@@ -1,5 +1,7 @@
-// The correlation form's launches: standardize, correlation_tiles, correlation_combine; correlation_gradient for each
-// view.
+// The correlation form's launches. Forward: standardize, correlation_tiles, correlation_combine; in two halves these
+// first, then correlation_diagonal and correlation_combine. Backward: correlation_gradient for each view.
+#include "cuda/correlation_diagonal.cuh"
+#include "cuda/instructions/launch.cuh"
 #include "cuda/loss.h"
 #include "cuda/products.h"
 #include "cuda/schedule/panels.h"
@@ -8,16 +10,19 @@
 
 namespace bt::cuda {
 
-cudaError_t correlation_forward(Operands operands, const Embeddings& z, const Options& options, const Terms& terms,
-                                const CorrelationSaved& saved, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
+namespace {
+
+// Up to C, or where outputs.whole is null to the terms. sums' inputs are this function's.
+cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, double eps, const Statistics& statistics,
+                   const Standardized& standardized, const CorrelationOutputs& outputs, TermSums sums, Scratch& scratch,
+                   const Gpu& gpu, cudaStream_t stream) {
   const Products& kernels = products(operands, gpu);
-  const int64_t n = z.n, d = z.d, blocks = standardize_blocks(operands, n, d, gpu);
-  double* sums = scratch.take_array<double>(4 * blocks);
-  uint32_t* counter = scratch.take_array<uint32_t>(1);
-  const StandardizeOutputs outputs{saved.standardized.c_diagonal, saved.standardized.rstd, saved.standardized.y, sums,
-                                   counter};
-  if (const cudaError_t error = standardize(operands, z, options.eps, options.unbiased, outputs, gpu, stream))
-    return error;
+  const int64_t n = z.n, d = z.d;
+  sums.columns = standardize_blocks(operands, n, d, gpu);
+  double* features = scratch.take_array<double>(4 * sums.columns);
+  sums.sums = features, sums.counter = scratch.take_array<uint32_t>(1);
+  const StandardizeOutputs made{standardized.c_diagonal, standardized.rstd, standardized.y, features, sums.counter};
+  if (const cudaError_t error = standardize(operands, z, eps, batch, statistics, made, gpu, stream)) return error;
 
   const TileShape shape = kernels.correlation_shape(gpu);
   Products::CorrelationCall call{};
@@ -27,16 +32,71 @@ cudaError_t correlation_forward(Operands operands, const Embeddings& z, const Op
   const Splits splits = choose_splits(call.grid.tiles(), n, shape.step, shape.slots, tile_bytes, embeddings_bytes / 2);
   call.grid.splits = splits.count, call.share = splits.share, call.dependent = true;
   if (splits.count > 1) call.partial = static_cast<float*>(scratch.take(splits.count * call.grid.tiles() * tile_bytes));
-  call.outputs = {saved.row_squares, saved.column_squares, saved.c, row_stride(d), n, d, 0, static_cast<int>(d)};
-  call.sums = {sums,    blocks,        scratch.take_array<double>(kernels.correlation_blocks(call.grid)),
-               counter, terms,         nullptr,
-               n,       options.lambd, options.scale};
-  return kernels.correlation(matrix_of(saved.standardized.y, 2, n, d), call, gpu, stream);
+  call.outputs = outputs, call.sums = sums;
+  if (outputs.whole == nullptr) {
+    call.sums.parts = scratch.take_array<double>(kernels.correlation_blocks(call.grid, Forward::whole));
+  }
+  return kernels.correlation(matrix_of(standardized.y, 2, n, d), call, gpu, stream);
+}
+
+// All of C, divided by the samples.
+CorrelationOutputs outputs_of(int64_t samples, int64_t d, const CorrelationSaved& saved) {
+  CorrelationOutputs outputs{};
+  outputs.row_squares = saved.row_squares, outputs.column_squares = saved.column_squares;
+  outputs.c = saved.c, outputs.ldc = row_stride(d);
+  outputs.samples = samples, outputs.d = d, outputs.height = static_cast<int>(d);
+  return outputs;
+}
+
+TermSums sums_of(const Options& options, const Terms& terms) {
+  TermSums sums{};
+  sums.terms = terms, sums.lambd = options.lambd, sums.scale = options.scale;
+  return sums;
+}
+
+}  // namespace
+
+cudaError_t correlation_forward(Operands operands, const Embeddings& z, const Batch& batch, const Options& options,
+                                const Terms& terms, const CorrelationSaved& saved, Scratch& scratch, const Gpu& gpu,
+                                cudaStream_t stream) {
+  return reduce(operands, z, batch, options.eps, {}, saved.standardized, outputs_of(batch.samples, z.d, saved),
+                sums_of(options, terms), scratch, gpu, stream);
+}
+
+cudaError_t correlation_partial(Operands operands, const Embeddings& z, const Batch& batch,
+                                const Statistics& statistics, float* c, const Standardized& standardized,
+                                Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
+  CorrelationOutputs outputs = outputs_of(batch.samples, z.d, {});
+  outputs.whole = c, outputs.c_diagonal = standardized.c_diagonal;
+  constexpr double kNoEps = 0;  // is in the statistics
+  return reduce(operands, z, batch, kNoEps, statistics, standardized, outputs, {}, scratch, gpu, stream);
+}
+
+cudaError_t correlation_total(Operands operands, float* c, int64_t d, const Options& options, const Terms& terms,
+                              const CorrelationSaved& saved, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
+  const Products& kernels = products(operands, gpu);
+  const int64_t blocks = ceil_div(d, kDiagonalThreads);
+  double* distances = scratch.take_array<double>(blocks);
+  uint32_t* counter = scratch.take_array<uint32_t>(1);
+  const CorrelationDiagonalArguments diagonal{c, d, saved.standardized.c_diagonal, distances, counter};
+  constexpr int kShared = kDiagonalThreads / 32 * static_cast<int>(sizeof(double));
+  if (const cudaError_t error = launch(correlation_diagonal_kernel<kDiagonalThreads>,
+                                       {blocks, kDiagonalThreads, kShared, 1, false, stream}, diagonal)) {
+    return error;
+  }
+  Products::CorrelationCall call{};
+  call.grid = kernels.correlation_grid(d, d);
+  constexpr int64_t kDivided = 1;
+  call.outputs = outputs_of(kDivided, d, saved), call.outputs.whole = c;
+  call.sums = sums_of(options, terms);
+  call.sums.sums = distances, call.sums.columns = blocks, call.sums.counter = counter;
+  call.sums.parts = scratch.take_array<double>(kernels.correlation_blocks(call.grid, Forward::total));
+  return kernels.correlation_total(call, gpu, stream);
 }
 
 namespace {
 
-// N < D: rows of C (view 0) or C^T (view 1) are computed again, a panel at a time, and used at once.
+// C was not kept: its rows (view 0) or those of C^T (view 1) are computed again, a panel at a time, and used at once.
 cudaError_t gradient_by_panels(Operands operands, const Matrix& y, Products::CorrelationGradientCall call,
                                Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
   const Products& kernels = products(operands, gpu);
@@ -49,8 +109,10 @@ cudaError_t gradient_by_panels(Operands operands, const Matrix& y, Products::Cor
     const int64_t height = d - first < panel ? d - first : panel;
     Products::CorrelationCall product{};
     product.own_view = call.view, product.grid = kernels.correlation_grid(height, d), product.share = n;
-    product.outputs = {squares, nullptr, const_cast<void*>(c.data), c.row_stride,
-                       n,       d,       static_cast<int>(first),   static_cast<int>(height)};
+    product.outputs.row_squares = squares;
+    product.outputs.c = const_cast<void*>(c.data), product.outputs.ldc = c.row_stride;
+    product.outputs.samples = n, product.outputs.d = d;
+    product.outputs.first_row = static_cast<int>(first), product.outputs.height = static_cast<int>(height);
     product.dependent = call.dependent;
     if (const cudaError_t error = kernels.correlation(y, product, gpu, stream)) return error;
     c.rows = height;
@@ -64,20 +126,20 @@ cudaError_t gradient_by_panels(Operands operands, const Matrix& y, Products::Cor
 
 }  // namespace
 
-cudaError_t correlation_backward(Operands operands, const Upstream& upstream, int64_t n, int64_t d,
+cudaError_t correlation_backward(Operands operands, const Upstream& upstream, int64_t n, int64_t d, const Batch& batch,
                                  const Options& options, const CorrelationSaved& saved, void* dz_a, void* dz_b,
                                  Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
   const Matrix y = matrix_of(saved.standardized.y, 2, n, d);
   Products::CorrelationGradientCall call{};
   call.upstream = upstream, call.c_diagonal = saved.standardized.c_diagonal, call.rstd = saved.standardized.rstd;
-  call.correction = options.unbiased, call.lambd = static_cast<float>(options.lambd);
-  call.scale = static_cast<float>(options.scale);
+  call.samples = batch.samples, call.freedom = static_cast<float>(batch.freedom);
+  call.lambd = static_cast<float>(options.lambd), call.scale = static_cast<float>(options.scale);
   for (int view = 0; view < 2; ++view) {
     call.dz = view == 0 ? dz_a : dz_b;
     if (call.dz == nullptr) continue;
     call.view = view;
     cudaError_t error;
-    if (n < d) {
+    if (saved.c == nullptr) {
       error = gradient_by_panels(operands, y, call, scratch, gpu, stream);
     } else {
       call.c = matrix_of(saved.c, 1, d, d), call.by_columns = view == 1;

@@ -7,6 +7,9 @@
 //
 // The off-diagonal numbers themselves are summed, so there is no difference of sums here. Sums of at most 64 squares
 // are float32, whole blocks' are float64.
+//
+// In two halves (Forward) the first one leaves the tile as it is, with the diagonal of y before it was rounded, and the
+// second one begins with the sum of such tiles.
 #pragma once
 
 #include "cuda/gram_combine.cuh"
@@ -19,8 +22,10 @@ struct CorrelationOutputs {
   float* column_squares;  // (shares of height, D) or null
   void* c;                // (height, ldc) operands or null
   int64_t ldc;
-  int64_t n, d;
-  int first_row, height;  // of C: a panel's, or 0 and D
+  int64_t samples, d;       // samples: what the product is divided by
+  int first_row, height;    // of C: a panel's, or 0 and D
+  float* whole;             // (D, D) between the halves, or null
+  const float* c_diagonal;  // (D,) its diagonal, in the first half
 };
 
 // Two numbers next to each other, aligned to their size.
@@ -30,6 +35,56 @@ __device__ __forceinline__ void store_operands(T* out, float low, float high) {
     *reinterpret_cast<uint32_t*>(out) = pack<T>(low, high);
   } else {
     *reinterpret_cast<Pair*>(out) = {as_operand<T, TF32>(low), as_operand<T, TF32>(high)};
+  }
+}
+
+// The first half's end: pieces [first_piece, first_piece + COLUMN_TILES) of each row of pieces as they are.
+template <typename Product, int COLUMN_TILES>
+__device__ __forceinline__ void store_correlation(const float (&d)[4 * Fragment<Product>::kRowTiles * COLUMN_TILES],
+                                                  const CorrelationOutputs& out, int tile_row, int tile_column,
+                                                  int first_piece) {
+  using Pieces = Fragment<Product>;
+  const float per_sample = 1.0f / static_cast<float>(out.samples);
+  const int size = static_cast<int>(out.d), first_column = tile_column + Pieces::first_column() + 8 * first_piece;
+  const bool even = size % 2 == 0;  // rows begin at pairs
+#pragma unroll
+  for (int i = 0; i < 2 * Pieces::kRowTiles; ++i) {
+    const int row = tile_row + Pieces::first_row() + 8 * i;
+    if (row >= size) continue;
+    const float c_ii = out.c_diagonal[row];
+    float* target = out.whole + row * out.d + first_column;
+#pragma unroll
+    for (int tile = 0; tile < COLUMN_TILES; ++tile) {
+      const int column = first_column + 8 * tile;
+      const float* product = d + 4 * (i / 2 * COLUMN_TILES + tile) + 2 * (i % 2);
+      const float low = row == column ? c_ii : product[0] * per_sample,
+                  high = row == column + 1 ? c_ii : product[1] * per_sample;
+      if (even && column < size) *reinterpret_cast<Pair*>(target + 8 * tile) = {low, high};
+      if (!even && column < size) target[8 * tile] = low;
+      if (!even && column + 1 < size) target[8 * tile + 1] = high;
+    }
+  }
+}
+
+// The second half's beginning: the same pieces, zero beyond D.
+template <typename Product, int COLUMN_TILES>
+__device__ __forceinline__ void load_correlation(float (&d)[4 * Fragment<Product>::kRowTiles * COLUMN_TILES],
+                                                 const CorrelationOutputs& out, int tile_row, int tile_column,
+                                                 int first_piece) {
+  using Pieces = Fragment<Product>;
+  const int size = static_cast<int>(out.d), first_column = tile_column + Pieces::first_column() + 8 * first_piece;
+#pragma unroll
+  for (int i = 0; i < 2 * Pieces::kRowTiles; ++i) {
+    const int row = tile_row + Pieces::first_row() + 8 * i;
+    const float* source = out.whole + row * out.d + first_column;
+#pragma unroll
+    for (int tile = 0; tile < COLUMN_TILES; ++tile) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const bool exists = row < size && first_column + 8 * tile + e < size;
+        d[4 * (i / 2 * COLUMN_TILES + tile) + 2 * (i % 2) + e] = exists ? source[8 * tile + e] : 0.0f;
+      }
+    }
   }
 }
 
@@ -45,7 +100,7 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
   static_assert(COLUMN_TILES % kShareTiles == 0 && kSquaresShare % Product::kWarpRows == 0);
   const int within_row = tile_row + Pieces::first_row(),
             first_column = tile_column + Pieces::first_column() + 8 * first_piece;
-  const float per_sample = 1.0f / static_cast<float>(out.n);
+  const float per_sample = 1.0f / static_cast<float>(out.samples);
   T* c = static_cast<T*>(out.c);
   double squares = 0;
 #pragma unroll

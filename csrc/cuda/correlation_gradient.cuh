@@ -29,9 +29,8 @@ struct CorrelationGradientArguments {
   int width, first_column;          // features of the panel: a multiple of feature_tiles' numbers unless it ends at D
   int feature_tiles, sample_tiles;  // feature_tiles a multiple of the cluster's blocks
   int view;
-  int64_t n, d;
-  float lambd, scale;
-  int correction;
+  int64_t samples, d;  // samples: N, of which y may have a part
+  float lambd, scale, freedom;
 };
 
 template <typename Product>
@@ -60,7 +59,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
                                                    arguments.upstream.off_diagonal, arguments.lambd, arguments.scale);
           factors[row] =
               correlation_feature(squares, arguments.c_diagonal[feature], arguments.rstd[view * arguments.d + feature],
-                                  weights, arguments.n, arguments.n - arguments.correction);
+                                  weights, arguments.samples, arguments.freedom);
         }
         tile.ready();
         Product::sync_workers();

@@ -2,7 +2,7 @@
 //
 // The product runs over the batch. With one split a block finishes its tile and correlation_epilogue reduces it there,
 // and the last block writes the loss; where D is too small to fill the GPU the batch is split as well, and
-// correlation_combine adds the parts.
+// correlation_combine adds the parts. In the forward's first half the tile leaves as it is, in float32.
 //
 // Rows of C are the features first_row .. first_row + height of view `own`, columns all features of the other view: own
 // = 1 gives rows of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits x tiles, columns of
@@ -30,7 +30,7 @@ struct CorrelationTilesArguments {
   int own_view;
   float* partial;  // (splits, tiles) tiles; null: one split
   CorrelationGrid grid;
-  int64_t share;  // samples of a split
+  int64_t n, share;  // samples, and those of a split
   CorrelationOutputs outputs;
   TermSums sums;  // counter null: no terms are wanted
 };
@@ -50,13 +50,17 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
       grouped_tile(blockIdx.x % tiles, arguments.grid.row_tiles, arguments.grid.column_tiles, kTileGroup);
   const int tile_row = index.row * Product::kRows, tile_column = index.column * Product::kColumns;
   const int64_t begin = split * arguments.share;
-  const int64_t end = begin + arguments.share < out.n ? begin + arguments.share : out.n;
+  const int64_t end = begin + arguments.share < arguments.n ? begin + arguments.share : arguments.n;
   const ProductTile product{arguments.own_view, out.first_row + tile_row, 1 - arguments.own_view,
                             tile_column,        static_cast<int>(begin),  static_cast<int>(end)};
   Product::template run<Product::kClusterShares ? Shared::b : Shared::none, 0>(
       arguments.own, arguments.other, product, [&](const float (&d)[Pieces::kValues]) {
         if (arguments.partial != nullptr) {
           store_partial<Product>(arguments.partial, blockIdx.x, d);
+          return;
+        }
+        if (out.whole != nullptr) {
+          store_correlation<Product, Pieces::kColumnTiles>(d, out, tile_row, tile_column, 0);
           return;
         }
         unsigned char* shared = dynamic_shared<unsigned char>();

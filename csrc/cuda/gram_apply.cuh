@@ -33,8 +33,8 @@ struct GramApplyArguments {
   const T* y;
   int64_t ld;
   T* dz[2];
-  int64_t n, d, freedom;
-  float lambd, scale, eps;
+  int64_t n, d;
+  float lambd, scale, eps, freedom;
   int first_view, views;
   int tiles;     // of features
   bool aligned;  // rows of dz to 16 bytes

@@ -17,8 +17,7 @@ struct GramApply {
   const void* y;                            // (2, N, row_stride(D)) operands
   void *dz_a, *dz_b;                        // (N, D)
   int64_t n, d;
-  double lambd, scale, eps;
-  bool unbiased;
+  double lambd, scale, eps, freedom;
   int first_view, views;
 };
 

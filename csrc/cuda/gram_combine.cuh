@@ -1,4 +1,4 @@
-// gram, second half: K_a and K_b from their partial tiles, <K_a, K_b>, and in the last block the loss.
+// gram, behind the product: K_a and K_b from their partial tiles, <K_a, K_b>, and in the last block the loss.
 //
 //     inner   sum_ij K_a[i,j] K_b[i,j] in float64; above the diagonal numbers count twice, below it they are not read
 //     K       (K - shift I) / unit, shift = trace(K) / N, with its mirror image, as the backward's operand
@@ -9,6 +9,9 @@
 // Work is cut in pieces: 16 x 8 numbers, in the order of the registers of the warp that computed them. A piece is added
 // up by one warp, or by several that take the splits in turn where pieces are few; their sums meet in shared memory.
 // Float32 sums over at most 128 splits, in a fixed order. Grid: blocks of kCombineWarps warps.
+//
+// Forward::partial stops at K - shift I, which leaves as packed triangles, and the sums for the terms. Forward::total
+// goes on from the sums of such triangles: there the shift has to be put back for <K_a, K_b>, in float64.
 #pragma once
 
 #include "cuda/instructions/grid.cuh"
@@ -22,7 +25,8 @@ namespace bt::cuda {
 constexpr int kCombineWarps = 8;
 
 struct GramCombineArguments {
-  float* partial;  // (splits, 2, tiles) tiles
+  float* partial;  // (splits, 2, tiles) tiles; not for Forward::total
+  GramSums halves;  // Forward::partial's outputs, of which Forward::total takes the triangles
   int splits, tiles;
   int warps;  // that add one piece together
   void* k;    // (2, N, ldk) operands; null: no gradient is needed
@@ -42,27 +46,36 @@ struct GramPiece {
 
 constexpr int kCombineSharedBytes = 32 * kCombineWarps * static_cast<int>(sizeof(GramPiece));
 
-template <typename Product, bool TF32>
+template <typename Product, bool TF32, Forward FORWARD>
 __global__ void __launch_bounds__(32 * kCombineWarps)
     gram_combine_kernel(const __grid_constant__ GramCombineArguments arguments) {
   using T = typename Product::Element;
   using Pieces = Fragment<Product>;
   constexpr int kPieces = Pieces::kValues / 4, kWarps = Product::kWorkers / 32, kThreads = 32 * kCombineWarps;
+  constexpr bool kTotal = FORWARD == Forward::total;
   start_next_grid();
   wait_for_previous_grid();
   unsigned char* memory = dynamic_shared<unsigned char>();
   double* shared = reinterpret_cast<double*>(memory);
   const auto sync = [] { sync_block(); };
-  const int64_t n = arguments.n, ldk = arguments.ldk;
+  const int64_t n = arguments.n, ldk = arguments.ldk, columns = arguments.sums.columns;
 
+  const bool adds_up = FORWARD == Forward::partial && blockIdx.x == 0;
+  if (adds_up) {
+    for (int i = 0; i < 2; ++i) {
+      const double sum = sum_in_order(arguments.sums.sums + i * columns, columns, shared, kThreads, sync);
+      if (threadIdx.x == 0) arguments.halves.sums[i] = sum;
+    }
+  }
+  double summed[2] = {0, 0};  // trace(K) / N
   float shift[2] = {0, 0}, per_unit[2] = {1, 1};
-  if (arguments.k != nullptr) {
+  if (FORWARD != Forward::whole || arguments.k != nullptr) {
 #pragma unroll
     for (int view = 0; view < 2; ++view) {
-      const double* trace = arguments.sums.sums + (2 + view) * arguments.sums.columns;
-      const double sum = sum_in_order(trace, arguments.sums.columns, shared, kThreads, sync);
-      shift[view] = static_cast<float>(sum / static_cast<double>(n));
+      summed[view] = sum_in_order(arguments.sums.sums + (2 + view) * columns, columns, shared, kThreads, sync);
+      shift[view] = static_cast<float>(summed[view]);
       per_unit[view] = 1.0f / power_of_two_below(shift[view]);
+      if (adds_up && threadIdx.x == 0) arguments.halves.sums[2 + view] = shift[view];
     }
     sync_block();
   }
@@ -74,8 +87,18 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
   const int64_t first_row = origin.row + Pieces::first_row(warp) + 16 * (piece / Pieces::kColumnTiles);
   const int64_t first_column = origin.column + Pieces::first_column(warp) + 8 * (piece % Pieces::kColumnTiles);
   const bool counts = tile < arguments.tiles && first_row <= first_column + 1 && first_column < n;
+  // Of each view's packed triangle; row <= column < n.
+  const auto packed = [&](int view, int64_t row, int64_t column) -> float& {
+    return arguments.halves.triangles[view * triangle_size(n) + packed_offset(row, column, n)];
+  };
   GramPiece sum{};
-  if (counts) {
+  if (kTotal && counts) {
+#pragma unroll
+    for (int v = 0; v < 8; ++v) {
+      const int64_t row = first_row + 8 * (v % 4 / 2), column = first_column + v % 2;
+      if (row <= column && column < n) sum.k[v / 4].x[v % 4] = packed(v / 4, row, column);
+    }
+  } else if (counts) {
 #pragma unroll
     for (int view = 0; view < 2; ++view) {
       sum.k[view] =
@@ -83,7 +106,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
                                view * arguments.tiles + tile, 32 * warp + lane_id(), piece);
     }
   }
-  if (arguments.warps > 1) {
+  if (!kTotal && arguments.warps > 1) {
     GramPiece* parts = reinterpret_cast<GramPiece*>(memory) + threadIdx.x;
     *parts = sum;
     sync_block();
@@ -102,20 +125,34 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
     for (int v = 0; v < 4; ++v) {
       const int64_t row = first_row + 8 * (v / 2), column = first_column + v % 2;
       if (row > column || column >= n) continue;
-      const double product = static_cast<double>(sum.k[0].x[v]) * static_cast<double>(sum.k[1].x[v]);
-      inner += row == column ? product : 2 * product;
-      if (arguments.k == nullptr) continue;
+      const bool diagonal = row == column;
+      double whole[2];
+      float shifted[2];
 #pragma unroll
       for (int view = 0; view < 2; ++view) {
-        T* out = static_cast<T*>(arguments.k) + view * n * ldk;
         const float x = sum.k[view].x[v];
-        const T operand = as_operand<T, TF32>((row == column ? x - shift[view] : x) * per_unit[view]);
-        out[row * ldk + column] = operand;
-        out[column * ldk + row] = operand;
+        whole[view] = kTotal && diagonal ? static_cast<double>(x) + summed[view] : static_cast<double>(x);
+        shifted[view] = !kTotal && diagonal ? x - shift[view] : x;
+      }
+      if constexpr (FORWARD == Forward::partial) {
+        packed(0, row, column) = shifted[0], packed(1, row, column) = shifted[1];
+      } else {
+        const double product = whole[0] * whole[1];
+        inner += diagonal ? product : 2 * product;
+        if (arguments.k == nullptr) continue;
+#pragma unroll
+        for (int view = 0; view < 2; ++view) {
+          T* out = static_cast<T*>(arguments.k) + view * n * ldk;
+          const T operand = as_operand<T, TF32>(shifted[view] * per_unit[view]);
+          out[row * ldk + column] = operand;
+          out[column * ldk + row] = operand;
+        }
       }
     }
   }
-  finish_in_last_block(arguments.sums, block_sum(inner, shared, kThreads, sync), shared, kThreads, sync);
+  if constexpr (FORWARD != Forward::partial) {
+    finish_in_last_block(arguments.sums, block_sum(inner, shared, kThreads, sync), shared, kThreads, sync);
+  }
 }
 
 }  // namespace bt::cuda

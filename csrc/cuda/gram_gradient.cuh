@@ -27,8 +27,7 @@ struct GramGradient {
   Matrix y;                                 // (2, N, D)
   void *dz_a, *dz_b;                        // (N, D), null where not needed
   int64_t n, d;
-  float lambd, scale, eps;
-  int correction;  // 1: unbiased variance
+  float lambd, scale, eps, freedom;
   int first_view, views;
 };
 
@@ -42,7 +41,7 @@ __device__ __forceinline__ FeatureGradient gram_factors(const GramGradient& g, i
   const TermWeights weights =
       term_weights(g.upstream.loss, g.upstream.on_diagonal, g.upstream.off_diagonal, g.lambd, g.scale);
   return gram_feature(sum, g.c_diagonal[feature], g.rstd[view * g.d + feature], g.shifts[1 - view], weights, g.eps, g.n,
-                      g.n - g.correction);
+                      g.freedom);
 }
 
 // After the tiles of y: the block's sums, and the factors of its features.

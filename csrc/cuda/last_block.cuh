@@ -1,8 +1,8 @@
 // The end of a forward: the block that finishes last adds up what all blocks left, in a fixed order, and writes the
 // loss.
 //
-// One counter per call, set to zero by the call's first kernel. Which block comes last varies, what it adds and in
-// which order does not.
+// One counter per call, set to zero before this kernel. Which block comes last varies, what it adds and in which order
+// does not.
 #pragma once
 
 #include "cuda/instructions/cuda.cuh"
@@ -11,9 +11,13 @@
 
 namespace bt::cuda {
 
-// What standardize left for the terms, and where they go.
+// What a kernel does of a forward: all that is behind the products; its first half, up to what adds up over processes;
+// or the second half, from the sums.
+enum class Forward { whole, partial, total };
+
+// What standardize left for the terms, or what it added up to, and where they go.
 struct TermSums {
-  const double* sums;  // (4, columns): (1 - C_ii)^2, C_ii^2 of the rounded y, y_a^2, y_b^2, per block of features
+  const double* sums;  // (4, columns) per block of features: (1 - C_ii)^2; of the rounded y C_ii^2, y_a^2/N, y_b^2/N
   int64_t columns;
   double* parts;  // (blocks,) of this kernel: shares of <K_a, K_b>, or of the sum of C_ij^2, i != j
   uint32_t* counter;
@@ -65,8 +69,8 @@ __device__ __forceinline__ void finish_in_last_block(const TermSums& sums, doubl
   if (sums.shifts != nullptr) {
     off_diagonal = gram_off_diagonal(off_diagonal, sum(sums.sums + sums.columns, sums.columns), sums.n);
     for (int view = 0; view < 2; ++view) {
-      const double trace = sum(sums.sums + (2 + view) * sums.columns, sums.columns);
-      if (threadIdx.x == 0) sums.shifts[view] = static_cast<float>(trace / static_cast<double>(sums.n));
+      const double shift = sum(sums.sums + (2 + view) * sums.columns, sums.columns);
+      if (threadIdx.x == 0) sums.shifts[view] = static_cast<float>(shift);
     }
   }
   if (threadIdx.x == 0) {

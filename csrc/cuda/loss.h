@@ -1,4 +1,5 @@
-// The CUDA backend's host side without torch: forward and backward of both formulations on raw pointers and a stream.
+// The CUDA backend's host side without torch: forward and backward of both formulations, the forward whole and in the
+// two halves of bt_kernels/backends/stages.py, on raw pointers and a stream.
 //
 // Each call queues its kernels and returns; nothing waits for the GPU, allocates device memory by itself or changes its
 // inputs. Formulas: docs/mathematics.md. N samples, D features; every matrix is row-major.
@@ -28,7 +29,17 @@ struct Gpu {
 
 struct Options {
   double lambd, scale, eps;
-  bool unbiased;
+};
+
+// What the rows at hand are of.
+struct Batch {
+  int64_t samples;  // N, which divides C; in the correlation form the rows may be a part of them
+  double freedom;   // M, what the variance is divided by; of a backward, infinite: y was not standardized here
+};
+
+// What y is made with where it does not come from the rows at hand: (2, D) each. Null: it does.
+struct Statistics {
+  const double *mean, *rstd;
 };
 
 // Device memory for intermediates: bytes aligned to 256, alive until all that the call queued has run.
@@ -50,7 +61,7 @@ struct Embeddings {
   int64_t stride_an, stride_ad, stride_bn, stride_bd;
 };
 
-// Outputs of a forward, float32 scalars.
+// Outputs of a forward or its second half, float32 scalars.
 struct Terms {
   float *loss, *on_diagonal, *off_diagonal;
 };
@@ -63,11 +74,17 @@ struct Upstream {
 // Row stride of y, K and C in elements: whole 128-byte lines of 16-bit operands.
 constexpr int64_t row_stride(int64_t columns) { return (columns + 63) / 64 * 64; }
 
-// What both forwards leave for their backward.
+// What both forwards, or their first halves, leave for their backward.
 struct Standardized {
-  float* c_diagonal;  // (D,) C_ii of y before it was rounded
+  float* c_diagonal;  // (D,) C_ii of y before it was rounded, of the rows at hand
   float* rstd;        // (2, D)
   void* y;            // (2, N, row_stride(D)) operands; what is beyond D is not defined
+};
+
+// What adds up over shares of the features, between the halves of the Gram form's forward.
+struct GramSums {
+  float* triangles;  // (2, N (N + 1) / 2) K - shift I, upper triangles by rows
+  double* sums;      // (4,) of (1 - C_ii)^2, of C_ii^2 of the rounded y, and both shifts
 };
 
 struct GramSaved {
@@ -79,7 +96,7 @@ struct GramSaved {
 // Features whose squares of C are added up together in row_squares and column_squares.
 constexpr int64_t kSquaresShare = 64;
 
-// Null where no gradient is needed, and for N < D, where the backward computes C again by panels.
+// Null where no gradient is needed, and where a whole forward has N < D: the backward computes C again by panels.
 struct CorrelationSaved {
   Standardized standardized;
   void* c;                // (D, row_stride(D)) operands, C without its diagonal
@@ -87,17 +104,33 @@ struct CorrelationSaved {
   float* column_squares;  // (ceil(D / kSquaresShare), D) over shares of i
 };
 
-cudaError_t gram_forward(Operands, const Embeddings&, const Options&, const Terms&, const GramSaved&, Scratch&,
-                         const Gpu&, cudaStream_t);
+cudaError_t gram_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&, const GramSaved&,
+                         Scratch&, const Gpu&, cudaStream_t);
+
+cudaError_t gram_partial(Operands, const Embeddings&, const Batch&, const Options&, const Statistics&, const GramSums&,
+                         const Standardized&, Scratch&, const Gpu&, cudaStream_t);
+
+// Fills in all of GramSaved but Standardized.
+cudaError_t gram_total(Operands, const GramSums&, int64_t n, const Options&, const Terms&, const GramSaved&, Scratch&,
+                       const Gpu&, cudaStream_t);
 
 // dz_a, dz_b: (N, D) contiguous in the embeddings' dtype, null where not needed.
-cudaError_t gram_backward(Operands, const Upstream&, int64_t n, int64_t d, const Options&, const GramSaved&, void* dz_a,
-                          void* dz_b, Scratch&, const Gpu&, cudaStream_t);
+cudaError_t gram_backward(Operands, const Upstream&, int64_t n, int64_t d, const Batch&, const Options&,
+                          const GramSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
 
-cudaError_t correlation_forward(Operands, const Embeddings&, const Options&, const Terms&, const CorrelationSaved&,
-                                Scratch&, const Gpu&, cudaStream_t);
+cudaError_t correlation_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&,
+                                const CorrelationSaved&, Scratch&, const Gpu&, cudaStream_t);
 
-cudaError_t correlation_backward(Operands, const Upstream&, int64_t n, int64_t d, const Options&,
+// c: (D, D) contiguous, its diagonal that of y before it was rounded.
+cudaError_t correlation_partial(Operands, const Embeddings&, const Batch&, const Statistics&, float* c,
+                                const Standardized&, Scratch&, const Gpu&, cudaStream_t);
+
+// c: the sum over all rows, which is not changed. Fills in all of CorrelationSaved but rstd and y.
+cudaError_t correlation_total(Operands, float* c, int64_t d, const Options&, const Terms&, const CorrelationSaved&,
+                              Scratch&, const Gpu&, cudaStream_t);
+
+// n: rows at hand.
+cudaError_t correlation_backward(Operands, const Upstream&, int64_t n, int64_t d, const Batch&, const Options&,
                                  const CorrelationSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
 
 }  // namespace bt::cuda

@@ -53,14 +53,14 @@ class ProductsOf final : public Products {
   }
 
  public:
-  cudaError_t standardize_gram(const Embeddings& z, double eps, bool unbiased, const StandardizeOutputs& outputs,
+  cudaError_t standardize_gram(const Embeddings& z, double eps, const Batch& batch, const StandardizeOutputs& outputs,
                                float* partial, int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
     using Product = typename Family::FusedGram;
     using T = typename Product::Element;
     using Tile = SharedTile<T, Product::kRows, Product::kStep>;
     constexpr int kShared = 2 * Tile::kBytes + standardize_statistics_bytes(sizeof(T));
     const StandardizeGramArguments<T> arguments{
-        standardize_arguments<T>(z, eps, unbiased, outputs, z.n, static_cast<int>(z.n)), partial};
+        standardize_arguments<T>(z, eps, batch, {}, outputs, z.n, static_cast<int>(z.n)), partial};
     return run(standardize_gram_kernel<Product, typename Family::FusedMultiply, Family::kTf32>, arguments, Product{},
                blocks, 1, false, kShared, gpu, stream);
   }
@@ -86,22 +86,31 @@ class ProductsOf final : public Products {
   }
 
   int64_t gram_pieces(int64_t n, bool fused) const override {
-    const auto pieces = [&](auto product) {
-      using Product = decltype(product);
-      return int64_t{GramTiles{Product::kRows, Product::kColumns}.count(n)} * (Fragment<Product>::kValues / 4) *
-             (Product::kWorkers / 32);
-    };
+    const auto pieces = [&](auto product) { return pieces_of(product, n); };
     return fused ? pieces(typename Family::FusedGram{}) : with_gram_tiles(n, pieces);
   }
 
   cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu,
                            cudaStream_t stream) const override {
-    const int64_t blocks = ceil_div(gram_pieces(arguments.n, fused) * arguments.warps, kCombineWarps);
-    const Launch shape{blocks, 32 * kCombineWarps, kCombineSharedBytes, 1, gpu.capability >= 90, stream};
+    const Launch shape =
+        gram_combine_launch(gram_pieces(arguments.n, fused) * arguments.warps, gpu.capability >= 90, stream);
     const auto combine = [&](auto product) {
-      return launch(gram_combine_kernel<decltype(product), Family::kTf32>, shape, arguments);
+      using Product = decltype(product);
+      return launch(arguments.halves.sums != nullptr ? gram_combine_kernel<Product, Family::kTf32, Forward::partial>
+                                                     : gram_combine_kernel<Product, Family::kTf32, Forward::whole>,
+                    shape, arguments);
     };
     return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
+  }
+
+  int64_t gram_total_pieces(int64_t n) const override { return pieces_of(typename Family::GramTiles{}, n); }
+
+  cudaError_t gram_total(const GramCombineArguments& arguments, const Gpu&, cudaStream_t stream) const override {
+    using Product = typename Family::GramTiles;
+    GramCombineArguments total = arguments;
+    total.tiles = GramTiles{Product::kRows, Product::kColumns}.count(arguments.n), total.warps = 1;
+    return launch(gram_combine_kernel<Product, Family::kTf32, Forward::total>,
+                  gram_combine_launch(gram_total_pieces(arguments.n), false, stream), total);
   }
 
   template <typename Product>
@@ -174,8 +183,8 @@ class ProductsOf final : public Products {
             static_cast<int>(ceil_div(columns, CorrelationTiles::kColumns)), 1};
   }
 
-  int64_t correlation_blocks(const CorrelationGrid& grid) const override {
-    return grid.tiles() * (grid.splits > 1 ? kCombineSlices : 1);
+  int64_t correlation_blocks(const CorrelationGrid& grid, Forward forward) const override {
+    return grid.tiles() * (forward == Forward::total || grid.splits > 1 ? kCombineSlices : 1);
   }
 
   cudaError_t correlation(const Matrix& y, const CorrelationCall& call, const Gpu& gpu,
@@ -184,17 +193,28 @@ class ProductsOf final : public Products {
     if (const cudaError_t error = CorrelationTiles::make_a(&arguments.own, y)) return error;
     if (const cudaError_t error = CorrelationTiles::make_b(&arguments.other, y)) return error;
     arguments.own_view = call.own_view, arguments.partial = call.partial, arguments.grid = call.grid;
-    arguments.share = call.share, arguments.outputs = call.outputs, arguments.sums = call.sums;
+    arguments.n = y.rows, arguments.share = call.share;
+    arguments.outputs = call.outputs, arguments.sums = call.sums;
     const cudaError_t error = run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments,
                                   CorrelationTiles{}, call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>,
                                   call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
     if (error != cudaSuccess || call.partial == nullptr) return error;
+    return call.outputs.whole != nullptr ? correlation_combine<Forward::partial>(call, gpu, stream)
+                                         : correlation_combine<Forward::whole>(call, gpu, stream);
+  }
+
+  template <Forward FORWARD>
+  cudaError_t correlation_combine(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const {
     constexpr int kShared =
         kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
     const CorrelationCombineArguments combine{call.partial, call.grid, call.outputs, call.sums};
-    return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32>,
-                  {correlation_blocks(call.grid), CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream},
-                  combine);
+    const int64_t blocks = correlation_blocks(call.grid, FORWARD);
+    return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32, FORWARD>,
+                  {blocks, CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
+  }
+
+  cudaError_t correlation_total(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const override {
+    return correlation_combine<Forward::total>(call, gpu, stream);
   }
 
   int correlation_gradient_features() const override {
@@ -215,8 +235,8 @@ class ProductsOf final : public Products {
       arguments.feature_tiles =
           static_cast<int>(ceil_div(call.width, Product::kRows * kPair<Product>)) * kPair<Product>;
       arguments.sample_tiles = static_cast<int>(ceil_div(y.rows, Product::kColumns));
-      arguments.view = call.view, arguments.n = y.rows, arguments.d = y.columns;
-      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.correction = call.correction;
+      arguments.view = call.view, arguments.samples = call.samples, arguments.d = y.columns;
+      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.freedom = call.freedom;
       return run(correlation_gradient_kernel<Product>, arguments, product,
                  int64_t{arguments.feature_tiles} * arguments.sample_tiles, kPair<Product>, call.dependent,
                  gradient_shared_bytes<Product>(), gpu, stream);
@@ -227,6 +247,17 @@ class ProductsOf final : public Products {
  private:
   static constexpr int kCombineSlices =
       Fragment<CorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
+
+  template <typename Product>
+  static int64_t pieces_of(Product, int64_t n) {
+    return int64_t{GramTiles{Product::kRows, Product::kColumns}.count(n)} * (Fragment<Product>::kValues / 4) *
+           (Product::kWorkers / 32);
+  }
+
+  // warps: all of them, each with a piece or a part of one.
+  static Launch gram_combine_launch(int64_t warps, bool dependent, cudaStream_t stream) {
+    return {ceil_div(warps, kCombineWarps), 32 * kCombineWarps, kCombineSharedBytes, 1, dependent, stream};
+  }
 };
 
 }  // namespace bt::cuda

@@ -21,7 +21,7 @@ class Products {
   virtual ~Products() = default;
 
   // For batches of up to kFusedSamples: standardize and the partial tiles of K at once, by `blocks` blocks.
-  virtual cudaError_t standardize_gram(const Embeddings&, double eps, bool unbiased, const StandardizeOutputs&,
+  virtual cudaError_t standardize_gram(const Embeddings&, double eps, const Batch&, const StandardizeOutputs&,
                                        float* partial, int64_t blocks, const Gpu&, cudaStream_t) const = 0;
 
   // K of n samples.
@@ -29,7 +29,11 @@ class Products {
   virtual cudaError_t gram_tiles(const Matrix& y, float* partial, Splits, const Gpu&, cudaStream_t) const = 0;
   // fused: of standardize_gram's tiles. One double per block of kCombineWarps warps is left in sums.parts.
   virtual int64_t gram_pieces(int64_t n, bool fused) const = 0;
+  // Forward::partial where there are sums between the halves to write, else Forward::whole.
   virtual cudaError_t gram_combine(const GramCombineArguments&, bool fused, const Gpu&, cudaStream_t) const = 0;
+  // Forward::total; the first kernel of its op.
+  virtual int64_t gram_total_pieces(int64_t n) const = 0;
+  virtual cudaError_t gram_total(const GramCombineArguments&, const Gpu&, cudaStream_t) const = 0;
 
   // The gradient in one kernel, if a cluster of that GPU holds n samples.
   virtual bool gram_gradient_fits(int64_t n, const Gpu&) const = 0;
@@ -49,7 +53,8 @@ class Products {
   // height x columns of C.
   virtual TileShape correlation_shape(const Gpu&) const = 0;
   virtual CorrelationGrid correlation_grid(int64_t height, int64_t columns) const = 0;  // one split
-  virtual int64_t correlation_blocks(const CorrelationGrid&) const = 0;                 // that leave a part of the sum
+  // That leave a part of the sum.
+  virtual int64_t correlation_blocks(const CorrelationGrid&, Forward) const = 0;
   struct CorrelationCall {
     int own_view;
     float* partial;
@@ -59,7 +64,10 @@ class Products {
     TermSums sums;
     bool dependent;
   };
+  // Forward::partial where outputs.whole is there, else Forward::whole.
   virtual cudaError_t correlation(const Matrix& y, const CorrelationCall&, const Gpu&, cudaStream_t) const = 0;
+  // Forward::total, of outputs.whole.
+  virtual cudaError_t correlation_total(const CorrelationCall&, const Gpu&, cudaStream_t) const = 0;
 
   struct CorrelationGradientCall {
     Upstream upstream;
@@ -67,8 +75,9 @@ class Products {
     bool by_columns;  // own features are c's columns, not its rows
     const float *c_diagonal, *rstd, *squares;
     void* dz;
-    int shares, width, first_column, view, correction;
-    float lambd, scale;
+    int shares, width, first_column, view;
+    int64_t samples;
+    float lambd, scale, freedom;
     bool dependent;
   };
   virtual int correlation_gradient_features() const = 0;  // of which panels are multiples

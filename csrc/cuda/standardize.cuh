@@ -4,8 +4,10 @@
 //     rstd       1 / sqrt(m2 / (N or N - 1) + eps)
 //     y          (z - mean) rstd, rounded once to the operand type of the matrix products
 //     C_ii       sum_n y_a y_b / N, of y before that rounding
-//     sums       sum_i (1 - C_ii)^2, sum_i C_ii^2, sum_ni y_a^2, sum_ni y_b^2, the last three of y as rounded, as it
-//                enters the products that they are compared with
+//     sums       sum_i (1 - C_ii)^2, sum_i C_ii^2, sum_ni y_a^2 / N, sum_ni y_b^2 / N, the last three of y as rounded,
+//                as it enters the products that they are compared with
+//
+// Mean and rstd may be given instead; then the rows may be a part of the batch, and C_ii and sums are their part.
 //
 // z waits in shared memory, as it came, and y takes its place before it leaves in 16-byte pieces. Numbers of a thread
 // (z, y, its sums over its rows) are float32 in registers; moments of warps and all that is merged from them, and all
@@ -29,6 +31,10 @@
 
 namespace bt::cuda {
 
+// Where mean and rstd come from: rows that stay in shared memory, a block's share of them being one chunk; rows that
+// are read a second time for y; or the caller.
+enum class Moments { resident, chunked, given };
+
 template <typename T>
 struct StandardizeView {
   const T* z;
@@ -40,7 +46,9 @@ struct StandardizeArguments {
   StandardizeView<T> views[2];
   int64_t n, d, share;
   int chunk;
+  int64_t samples;
   double eps, freedom;
+  Statistics statistics;  // Moments::given
   float *c_diagonal, *rstd;
   T* y;
   int64_t ld;
@@ -50,25 +58,26 @@ struct StandardizeArguments {
 };
 
 template <typename T>
-StandardizeArguments<T> standardize_arguments(const Embeddings& z, double eps, bool unbiased,
-                                              const StandardizeOutputs& outputs, int64_t share, int chunk) {
+StandardizeArguments<T> standardize_arguments(const Embeddings& z, double eps, const Batch& batch,
+                                              const Statistics& statistics, const StandardizeOutputs& outputs,
+                                              int64_t share, int chunk) {
   return {{{static_cast<const T*>(z.z_a), z.stride_an, z.stride_ad},
            {static_cast<const T*>(z.z_b), z.stride_bn, z.stride_bd}},
-          z.n, z.d, share, chunk, eps, static_cast<double>(unbiased ? z.n - 1 : z.n), outputs.c_diagonal, outputs.rstd,
+          z.n, z.d, share, chunk, batch.samples, eps, batch.freedom, statistics, outputs.c_diagonal, outputs.rstd,
           static_cast<T*>(outputs.y), row_stride(z.d), outputs.sums, ceil_div(z.d, kBlockColumns<T>), outputs.counter};
 }
 
-// RESIDENT: a block's share of the rows is one chunk, and z is read once.
-template <typename T, bool TF32, bool RESIDENT>
-__global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
+template <typename T, bool TF32, Moments MOMENTS>
+__global__ void __launch_bounds__(kStandardizeThreads, MOMENTS == Moments::chunked ? 2 : 4)
     standardize_kernel(const __grid_constant__ StandardizeArguments<T> arguments) {
+  constexpr bool kResident = MOMENTS == Moments::resident;
   start_next_grid();
   wait_for_previous_grid();
   if (blockIdx.x == 0 && threadIdx.x == 0) *arguments.counter = 0;
 
   constexpr int kColumns = kBlockColumns<T>;
   const int chunk = arguments.chunk, rank = cluster_rank();
-  const BatchRows batch{arguments.n, arguments.share, cluster_size(), arguments.freedom};
+  const BatchRows batch{arguments.n, arguments.share, cluster_size(), arguments.samples, arguments.freedom};
   const int64_t column_block = blockIdx.x / batch.cluster, first_column = column_block * kColumns;
   const int64_t there = arguments.d - first_column;
   const int columns = there < kColumns ? static_cast<int>(there) : kColumns;
@@ -78,7 +87,7 @@ __global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
   unsigned char* const tiles[2] = {memory, memory + chunk * kBoxBytes};
   auto& shared = *reinterpret_cast<StandardizeShared<kColumns>*>(memory + 2 * chunk * kBoxBytes);
 
-  const auto rows_from = [&](int begin) { return RESIDENT || rows - begin < chunk ? rows - begin : chunk; };
+  const auto rows_from = [&](int begin) { return kResident || rows - begin < chunk ? rows - begin : chunk; };
   const auto load = [&](int begin) {
     sync_warp();  // the warp has read what was there
 #pragma unroll 1
@@ -101,33 +110,38 @@ __global__ void __launch_bounds__(kStandardizeThreads, RESIDENT ? 4 : 2)
   const auto for_each_chunk = [&](auto&& f) {
     int begin = 0;
     do f(begin);
-    while (!RESIDENT && (begin += chunk) < rows);
+    while (!kResident && (begin += chunk) < rows);
   };
 
-  for_each_chunk([&](int begin) {
-    load(begin);
-    add_moments<T>(tiles, rows_from(begin), rows_of_warp(begin, warp_id()), shared.warps.moments[warp_id()]);
-  });
-  sync_block();
-  combine_warps(shared, rows);
-  cluster_sync();
-  combine_blocks(shared, batch, arguments.eps, columns, rank == 0 ? arguments.rstd + first_column : nullptr,
-                 arguments.d);
+  float* rstd = rank == 0 ? arguments.rstd + first_column : nullptr;
+  if constexpr (MOMENTS == Moments::given) {
+    take_statistics(shared, arguments.statistics.mean + first_column, arguments.statistics.rstd + first_column, columns,
+                    rstd, arguments.d);
+  } else {
+    for_each_chunk([&](int begin) {
+      load(begin);
+      add_moments<T>(tiles, rows_from(begin), rows_of_warp(begin, warp_id()), shared.warps.moments[warp_id()]);
+    });
+    sync_block();
+    combine_warps(shared, rows);
+    cluster_sync();
+    combine_blocks(shared, batch, arguments.eps, columns, rstd, arguments.d);
+  }
   sync_block();
 
   const Standardization<T> standardization[2] = {standardization_of<T>(shared, 0), standardization_of<T>(shared, 1)};
   ProductSums<T> sums{};
   for_each_chunk([&](int begin) {
-    if (!RESIDENT) load(begin);
+    if (!kResident) load(begin);
     standardize_rows<T, TF32>(tiles, rows_from(begin), standardization, sums);
     sync_warp();
-    if (!RESIDENT) store(begin);
+    if (!kResident) store(begin);
   });
   share_sums<T>(shared, sums);
   sync_block();
   combine_sums(shared);
   cluster_arrive();
-  if (RESIDENT) store(0);  // before the barrier it would have to wait for the memory
+  if (kResident) store(0);  // before the barrier it would have to wait for the memory
   cluster_wait();
   if (rank == 0) {
     write_sums(shared, batch, columns, arguments.c_diagonal + first_column, arguments.sums + column_block,

@@ -1,6 +1,6 @@
 // standardize, what the warps and the blocks of a cluster tell each other about the columns of a column block: moments
-// for the mean and rstd, then the sums of products for C_ii and the traces. Everything is added in the order of warps
-// and ranks.
+// for the mean and rstd, unless those are given, then the sums of products for C_ii and the traces. Everything is added
+// in the order of warps and ranks.
 #pragma once
 
 #include "cuda/instructions/cluster.cuh"
@@ -66,8 +66,20 @@ __device__ __forceinline__ void combine_warps(StandardizeShared<COLUMNS>& shared
 struct BatchRows {
   int64_t n, share;  // of a block of the cluster
   int cluster;
-  double freedom;  // what the variance divides by
+  int64_t samples;  // N: n, or more where the rows are a part of the batch
+  double freedom;   // what the variance divides by
 };
+
+// What y is made with: mean and r for a column, 0 and 0 for one that does not exist. rstd: where r goes, or null.
+template <int COLUMNS>
+__device__ __forceinline__ void set_statistics(StandardizeShared<COLUMNS>& shared, unsigned column, double mean,
+                                               float r, float* rstd) {
+  const float centre = static_cast<float>(mean);
+  shared.centre[column] = centre;
+  shared.rstd[column] = r;
+  shared.rest[column] = static_cast<float>((mean - centre) * r);
+  if (rstd != nullptr) *rstd = r;
+}
 
 // After cluster_sync(): mean and rstd over the whole batch. Of the columns only the first `columns` exist; those beyond
 // get y = 0 whatever eps is. rstd: (2, D) at the first column, or null.
@@ -82,12 +94,20 @@ __device__ __forceinline__ void combine_blocks(StandardizeShared<COLUMNS>& share
                        load_cluster(&shared.moments.m2[column], rank)};
   });
   const bool exists = within < static_cast<unsigned>(columns);
-  const float centre = static_cast<float>(moments.mean);
   const float r = exists ? static_cast<float>(1.0 / square_root(moments.m2 / batch.freedom + eps)) : 0.0f;
-  shared.centre[column] = centre;
-  shared.rstd[column] = r;
-  shared.rest[column] = static_cast<float>((moments.mean - centre) * r);
-  if (exists && rstd != nullptr) rstd[view * d + within] = r;
+  set_statistics(shared, column, moments.mean, r, exists && rstd != nullptr ? rstd + view * d + within : nullptr);
+}
+
+// In its place where they are given. mean, given_rstd: (2, D) at the first column.
+template <int COLUMNS>
+__device__ __forceinline__ void take_statistics(StandardizeShared<COLUMNS>& shared, const double* mean,
+                                                const double* given_rstd, int columns, float* rstd, int64_t d) {
+  const unsigned column = threadIdx.x, view = column / COLUMNS, within = column % COLUMNS;
+  if (column >= 2 * COLUMNS) return;
+  const bool exists = within < static_cast<unsigned>(columns);
+  const int64_t place = view * d + within;
+  set_statistics(shared, column, exists ? mean[place] : 0, exists ? static_cast<float>(given_rstd[place]) : 0.0f,
+                 exists && rstd != nullptr ? rstd + place : nullptr);
 }
 
 // After sync_block(), for the columns of a lane.
@@ -145,11 +165,12 @@ __device__ __forceinline__ void combine_sums(StandardizeShared<COLUMNS>& shared)
 }
 
 // After the cluster's barrier, by one block: C_ii (from the first column on) and the block of columns' four sums,
-// `stride` apart: (1 - C_ii)^2, c_rounded_ii^2, y_a^2, y_b^2.
+// `stride` apart: (1 - C_ii)^2, c_rounded_ii^2, y_a^2 / N, y_b^2 / N.
 template <int COLUMNS>
 __device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& shared, const BatchRows& batch,
                                            int columns, float* c_diagonal, double* sums, int64_t stride) {
   const int lane = lane_id(), cluster = batch.cluster;
+  const double samples = static_cast<double>(batch.samples);
   if (warp_id() == 0) {
     double on_diagonal = 0, squares = 0;
 #pragma unroll 1
@@ -161,7 +182,7 @@ __device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& sha
         rounded += load_cluster(&shared.c_rounded[column], rank);
       }
       if (column >= columns) continue;
-      c /= static_cast<double>(batch.n), rounded /= static_cast<double>(batch.n);
+      c /= samples, rounded /= samples;
       c_diagonal[column] = static_cast<float>(c);
       on_diagonal += (1 - c) * (1 - c);
       squares += rounded * rounded;
@@ -174,7 +195,7 @@ __device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& sha
   } else if (warp_id() == 1 && lane < 2) {
     double trace = 0;
     for (int rank = 0; rank < cluster; ++rank) trace += load_cluster(&shared.traces[lane], rank);
-    sums[(2 + lane) * stride] = trace;
+    sums[(2 + lane) * stride] = trace / samples;
   }
 }
 

@@ -47,6 +47,7 @@ void add_tiles(py::dict& tiles) {
 
 void add_tiles_and_splits(py::module_& m) {
   m.def("triangle_size", &triangle_size, py::arg("side"));
+  m.def("packed_offset", &packed_offset, py::arg("row"), py::arg("column"), py::arg("side"));
   m.def("triangle_tile", [](int index) { return as_tuple(triangle_tile(index)); }, py::arg("index"));
   m.def(
       "grouped_tile",
@@ -100,14 +101,18 @@ void add_standardize(py::module_& m) {
   m.attr("ROUND_ROWS") = kRoundRows;
   m.attr("GOOD_SHARE") = kGoodShare;
   m.attr("RESERVED_BYTES") = kReservedBytes;
-  m.def(
-      "standardize_plan",
-      [](int64_t n, int64_t d, int itemsize, int multiprocessors, int shared_bytes, int max_cluster) {
-        const StandardizePlan plan = standardize_plan(n, d, itemsize, multiprocessors, shared_bytes, max_cluster);
-        return py::make_tuple(plan.cluster, plan.share, plan.chunk);
-      },
-      py::arg("n"), py::arg("d"), py::arg("itemsize"), py::arg("multiprocessors"), py::arg("shared_bytes"),
-      py::arg("max_cluster"));
+  const auto def_plan = [&](const char* name, auto plan_of) {
+    m.def(
+        name,
+        [plan_of](int64_t n, int64_t d, int itemsize, int multiprocessors, int shared_bytes, int max_cluster) {
+          const StandardizePlan plan = plan_of(n, d, itemsize, multiprocessors, shared_bytes, max_cluster);
+          return py::make_tuple(plan.cluster, plan.share, plan.chunk);
+        },
+        py::arg("n"), py::arg("d"), py::arg("itemsize"), py::arg("multiprocessors"), py::arg("shared_bytes"),
+        py::arg("max_cluster"));
+  };
+  def_plan("standardize_plan", &standardize_plan);
+  def_plan("standardize_given_plan", &standardize_given_plan);
   m.def("standardize_shared_bytes", &standardize_shared_bytes, py::arg("chunk"), py::arg("itemsize"));
   m.def("standardize_rows_in", &standardize_rows_in, py::arg("shared_bytes"), py::arg("itemsize"));
   m.def("rows_of_block", &rows_of_block, py::arg("n"), py::arg("share"), py::arg("rank"));
@@ -131,14 +136,14 @@ void add_arithmetic(py::module_& m) {
       py::arg("c_ii"), py::arg("weights"));
   m.def(
       "gram_feature",
-      [](float sum, float c_ii, float rstd, float shift, Weights weights, float eps, int64_t n, int64_t freedom) {
+      [](float sum, float c_ii, float rstd, float shift, Weights weights, float eps, int64_t n, float freedom) {
         return as_tuple(gram_feature(sum, c_ii, rstd, shift, {weights.first, weights.second}, eps, n, freedom));
       },
       py::arg("sum"), py::arg("c_ii"), py::arg("rstd"), py::arg("shift"), py::arg("weights"), py::arg("eps"),
       py::arg("n"), py::arg("freedom"));
   m.def(
       "correlation_feature",
-      [](float squares, float c_ii, float rstd, Weights weights, int64_t n, int64_t freedom) {
+      [](float squares, float c_ii, float rstd, Weights weights, int64_t n, float freedom) {
         return as_tuple(correlation_feature(squares, c_ii, rstd, {weights.first, weights.second}, n, freedom));
       },
       py::arg("squares"), py::arg("c_ii"), py::arg("rstd"), py::arg("weights"), py::arg("n"), py::arg("freedom"));

@@ -3,7 +3,9 @@
 A tile that a family in csrc/cuda gains or loses is a line here: test_every_kernel_is_known compares.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,8 @@ PRODUCTS = (
 )  # fmt: skip
 # With a template argument for tf32.
 ROUND_THEMSELVES = ("standardize_gram", "gram_combine", "correlation_tiles", "correlation_combine")
+WHOLE, PARTIAL, TOTAL = FORWARD = range(3)  # Forward, a template argument of these
+COMBINE = ("gram_combine", "correlation_combine")
 
 
 def multiply(operands: str, source: str) -> str:
@@ -103,6 +107,7 @@ class Kernel:
     variant: str  # what tells it from the source's others of that name, for people
     blocks: int  # on a multiprocessor, at the least
     tile: Tile | None = None
+    forward: int = WHOLE
 
     @property
     def instance(self) -> str:
@@ -127,14 +132,23 @@ class Kernel:
 def of_family(source: str, arch: str) -> list[Kernel]:
     operands, kernels = FAMILIES[source]
     found = []
-    for name, tile in ((name, tile) for name, tiles in kernels.items() for tile in tiles):
+    for name, tile, forward in of_tiles(kernels):
         arguments = [tile.product(operands, source)]
         arguments += [multiply(operands, source)] * (name == "standardize_gram")
         arguments += [flag(operands == "tf32")] * (name in ROUND_THEMSELVES)
-        variant = f"{tile.a}-{tile.b}" + f"-{tile.columns}" * tile.hopper
+        arguments += [f"(Forward){forward}"] * (name in COMBINE)
+        variant = f"{tile.a}-{tile.b}" + f"-{tile.columns}" * tile.hopper + ("", "-partial", "-total")[forward]
         blocks = tile.blocks if name in PRODUCTS else 1
-        found.append(Kernel(source, arch, name, operands, tuple(arguments), variant, blocks, tile))
+        found.append(Kernel(source, arch, name, operands, tuple(arguments), variant, blocks, tile, forward))
     return found
+
+
+def of_tiles(kernels: dict[str, list[Tile]]) -> Iterator[tuple[str, Tile, int]]:
+    for name, tiles in kernels.items():
+        for tile, forward in product(tiles, FORWARD if name in COMBINE else (WHOLE,)):
+            # What begins with sums needs no tile of a product: the Gram form's takes the narrow one for all N.
+            if (name, forward) != ("gram_combine", TOTAL) or tile == kernels["gram_tiles"][0]:
+                yield name, tile, forward
 
 
 def standardize(source: str, arch: str) -> list[Kernel]:
@@ -144,12 +158,12 @@ def standardize(source: str, arch: str) -> list[Kernel]:
             arch,
             "standardize",
             operands,
-            (element, flag(operands == "tf32"), flag(resident)),
-            operands + ("-resident" if resident else "-chunks"),
-            blocks=4 if resident else 2,
+            (element, flag(operands == "tf32"), f"(Moments){index}"),
+            f"{operands}-{moments}",
+            blocks=2 if moments == "chunks" else 4,
         )
         for operands, element in ELEMENTS.items()
-        for resident in (True, False)
+        for index, moments in enumerate(("resident", "chunks", "given"))
     ]
 
 
@@ -161,11 +175,20 @@ def gram_apply(source: str, arch: str) -> list[Kernel]:
     ]
 
 
+def correlation_diagonal(source: str, arch: str) -> list[Kernel]:
+    """Of float32 sums, whatever the operands."""
+    return [Kernel(source, arch, "correlation_diagonal", "ieee", ("256",), "float", blocks=1)]
+
+
 def flag(value: bool) -> str:
     return str(value).lower()
 
 
-OF_SOURCE = {"standardize.cu": standardize, "gram_apply.cu": gram_apply} | dict.fromkeys(FAMILIES, of_family)
+OF_SOURCE = {
+    "standardize.cu": standardize,
+    "gram_apply.cu": gram_apply,
+    "correlation.cu": correlation_diagonal,
+} | dict.fromkeys(FAMILIES, of_family)
 
 
 def architectures(source: str) -> tuple[str, ...]:

@@ -42,6 +42,12 @@ class Call(NamedTuple):
     n: int
     d: int
     views: int = 3  # bits: which gradients are needed
+    halves: bool = False  # of the forward
+
+    @property
+    def ops(self) -> list[str]:
+        parts = ("partial", "total") if self.halves else ("forward",)
+        return [f"{self.formulation}_{part}" for part in (*parts, "backward")]
 
 
 class Launch(NamedTuple):
@@ -66,9 +72,14 @@ class Recorder:
     def __init__(self, library: Path, instances: dict[str, str]) -> None:
         self.library, self.instances = ctypes.CDLL(str(library), os.RTLD_LAZY), instances
         int64, pointer = ctypes.c_int64, ctypes.POINTER(GpuStruct)
-        self.library.record.argtypes = [ctypes.c_int, ctypes.c_int, int64, int64, ctypes.c_int, pointer, LAUNCHED]
+        sizes = [ctypes.c_int, int64, int64, ctypes.c_int, ctypes.c_int]
+        self.library.record.argtypes = [ctypes.c_char_p, *sizes, pointer, LAUNCHED]
 
-    def launches(self, gpu: Gpu, call: Call) -> list[Launch]:
+    def launches(self, gpu: Gpu, call: Call) -> list[list[Launch]]:
+        """For each of the call's ops."""
+        return [self.launches_of_op(gpu, call, op) for op in call.ops]
+
+    def launches_of_op(self, gpu: Gpu, call: Call, op: str) -> list[Launch]:
         found = []
 
         @LAUNCHED
@@ -77,11 +88,9 @@ class Recorder:
             found.append(Launch(instance, blocks, threads, shared_bytes, cluster, bool(dependent)))
 
         here = GpuStruct(gpu.capability, gpu.multiprocessors, gpu.shared_bytes, gpu.max_cluster)
-        correlation = int(call.formulation == "correlation")
-        operands = OPERANDS.index(call.operands)
-        sizes = call.n, call.d, call.views
-        error = self.library.record(correlation, operands, *sizes, ctypes.byref(here), launched)
-        assert error == 0, f"{call} on {gpu}: CUDA's error {error}"
+        sizes = OPERANDS.index(call.operands), call.n, call.d, call.views, call.halves
+        error = self.library.record(op.encode(), *sizes, ctypes.byref(here), launched)
+        assert error == 0, f"{op} of {call} on {gpu}: CUDA's error {error}"
         return found
 
     def resident_blocks(self, gpu: Gpu, registers: int, threads: int, static: int, dynamic: int) -> int:

@@ -89,6 +89,10 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
   return cudaSuccess;
 }
 
+// A header of nvcc's has a function of that name for the device.
+cudaError_t set_memory(void*, int, size_t, cudaStream_t) __asm__("cudaMemsetAsync");
+cudaError_t set_memory(void*, int, size_t, cudaStream_t) { return cudaSuccess; }
+
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void**) {
   const Function& known = functions().at(function);
   int cluster = 1, dependent = 0;
@@ -104,35 +108,51 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
   return cudaSuccess;
 }
 
-// Forward and backward. views: 1: dz_a, 2: dz_b, 3: both. Returns the first error.
-__attribute__((visibility("default"))) int record(int correlation, int operands, int64_t n, int64_t d, int views,
-                                                  const Gpu* gpu, Launched callback) {
+// One op of bt_kernels/backends/cuda/ops.py. n: rows at hand, of as many samples, in correlation_partial of 16 times
+// as many; views: 1: dz_a, 2: dz_b, 3: both. correlation_backward has C if it is for halves or N >= D. Returns the first
+// error.
+__attribute__((visibility("default"))) int record(const char* op, int operands, int64_t n, int64_t d, int views,
+                                                  int halves, const Gpu* gpu, Launched callback) {
   launched = callback;
   MadeUp memory;
+  const std::string name = op;
   const auto kind = static_cast<Operands>(operands);
-  const int64_t itemsize = operand_bytes(kind);
+  const int64_t itemsize = operand_bytes(kind), squares = (d + kSquaresShare - 1) / kSquaresShare * d;
   const auto numbers = [&](int64_t count) { return memory.take_array<float>(count); };
+  const auto doubles = [&](int64_t count) { return memory.take_array<double>(count); };
   const Embeddings z{memory.take(n * d * itemsize), memory.take(n * d * itemsize), n, d, d, 1, d, 1};
-  const Options options{0.005, 1.0, 1e-5, true};
+  const Options options{0.005, 1.0, 1e-5};
+  const Batch all{n, static_cast<double>(n - 1)}, part{16 * n, static_cast<double>(16 * n - 1)};
   const Terms terms{numbers(1), numbers(1), numbers(1)};
   const Upstream upstream{numbers(1), nullptr, nullptr};
   const Standardized y{numbers(d), numbers(2 * d), memory.take(2 * n * row_stride(d) * itemsize)};
   void* dz_a = views & 1 ? memory.take(n * d * itemsize) : nullptr;
   void* dz_b = views & 2 ? memory.take(n * d * itemsize) : nullptr;
-  if (correlation) {
+  if (name.rfind("correlation", 0) == 0) {
     CorrelationSaved saved{y, nullptr, nullptr, nullptr};
-    if (n >= d) {
-      const int64_t squares = (d + kSquaresShare - 1) / kSquaresShare * d;
+    if (halves || n >= d) {
       saved = {y, memory.take(d * row_stride(d) * itemsize), numbers(squares), numbers(squares)};
     }
-    const cudaError_t error = correlation_forward(kind, z, options, terms, saved, memory, *gpu, nullptr);
-    if (error != cudaSuccess) return error;
-    return correlation_backward(kind, upstream, n, d, options, saved, dz_a, dz_b, memory, *gpu, nullptr);
+    if (name == "correlation_forward") {
+      return correlation_forward(kind, z, all, options, terms, saved, memory, *gpu, nullptr);
+    }
+    if (name == "correlation_backward") {
+      return correlation_backward(kind, upstream, n, d, halves ? part : all, options, saved, dz_a, dz_b, memory, *gpu,
+                                  nullptr);
+    }
+    float* c = numbers(d * d);
+    if (name == "correlation_total") return correlation_total(kind, c, d, options, terms, saved, memory, *gpu, nullptr);
+    const Statistics given{doubles(2 * d), doubles(2 * d)};
+    return correlation_partial(kind, z, part, given, c, y, memory, *gpu, nullptr);
   }
   const GramSaved saved{y, numbers(2), memory.take(2 * n * row_stride(n) * itemsize)};
-  const cudaError_t error = gram_forward(kind, z, options, terms, saved, memory, *gpu, nullptr);
-  if (error != cudaSuccess) return error;
-  return gram_backward(kind, upstream, n, d, options, saved, dz_a, dz_b, memory, *gpu, nullptr);
+  if (name == "gram_forward") return gram_forward(kind, z, all, options, terms, saved, memory, *gpu, nullptr);
+  if (name == "gram_backward") {
+    return gram_backward(kind, upstream, n, d, all, options, saved, dz_a, dz_b, memory, *gpu, nullptr);
+  }
+  const GramSums sums{numbers(n * (n + 1)), doubles(4)};
+  if (name == "gram_total") return gram_total(kind, sums, n, options, terms, saved, memory, *gpu, nullptr);
+  return gram_partial(kind, z, all, options, {}, sums, y, memory, *gpu, nullptr);
 }
 
 // Blocks that a multiprocessor holds, by NVIDIA's own count; 0 if not even one, negative if the GPU is not known.

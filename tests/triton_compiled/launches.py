@@ -14,7 +14,7 @@ from torch import Tensor
 from triton.runtime.jit import JITFunction
 
 from bt_kernels.backends.stages import OutputGradients
-from bt_kernels.backends.triton import correlation, gram
+from bt_kernels.backends.triton import correlation, gram, heuristics
 from bt_kernels.backends.triton.heuristics import Gpu
 from bt_kernels.backends.triton.launch import operands
 from bt_kernels.backends.triton.standardize import standardize
@@ -111,17 +111,35 @@ def launch_standardize(n: int, d: int, dtype: torch.dtype) -> None:
 
 def launch_gram(n: int, d: int, dtype: torch.dtype, needs: tuple[bool, bool] = (True, True)) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
-    *_, c_diagonal, rstd, shifts, y, k = gram.forward(z, z, *OPTIONS, True, any(needs))
-    gradients = OutputGradients(torch.empty((), device="meta"), None, None)
-    gram.backward(gradients, z, c_diagonal, rstd, shifts, y, k, *OPTIONS, True, needs)
+    _, _, _, *residuals = gram.forward(z, z, *OPTIONS, True, any(needs))
+    gram.backward(gradients(), z, *residuals, *OPTIONS, 1, needs)
 
 
 def launch_correlation(n: int, d: int, dtype: torch.dtype) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
-    lambd, scale, _ = OPTIONS
-    _, _, _, c_diagonal, rstd, *products = correlation.forward(z, z, *OPTIONS, True, True)
-    gradients = OutputGradients(torch.empty((), device="meta"), None, None)
-    correlation.backward(gradients, z, c_diagonal, rstd, *products, lambd, scale, True, (True, True))
+    _, _, _, *residuals = correlation.forward(z, z, *OPTIONS, True, True)
+    correlation.backward(gradients(), z, *residuals, *OPTIONS[:2], None, 1, (True, True))
+
+
+def launch_gram_in_halves(n: int, d: int, dtype: torch.dtype, needs_backward: bool = True) -> None:
+    """The first half with the rows' own statistics; launch_correlation_in_halves has given ones."""
+    z = torch.empty(n, d, dtype=dtype, device="meta")
+    triangles, sums, *of_features = gram.partial(z, z, OPTIONS[2], True, None, None, needs_backward)
+    *_, shifts, k = gram.total(triangles, sums, n, dtype, *OPTIONS[:2], needs_backward)
+    if needs_backward:
+        gram.backward(gradients(), z, *of_features, shifts, k, *OPTIONS, 1, (True, True))
+
+
+def launch_correlation_in_halves(rows: int, d: int, dtype: torch.dtype) -> None:
+    z = torch.empty(rows, d, dtype=dtype, device="meta")
+    mean, rstd = (torch.empty(2, d, dtype=torch.float64, device="meta") for _ in range(2))
+    c, *of_rows = correlation.partial(z, z, mean, rstd, 16 * rows, True)
+    _, _, _, *of_c = correlation.total(c, 16 * rows, dtype, *OPTIONS[:2], True)
+    correlation.backward(gradients(), z, *of_rows, *of_c, *OPTIONS[:2], 16 * rows, 1, (True, True))
+
+
+def gradients() -> OutputGradients:
+    return OutputGradients(torch.empty((), device="meta"), None, None)
 
 
 def launches() -> list[Launch]:
@@ -138,7 +156,14 @@ def launches() -> list[Launch]:
                 for n in of_correlation:
                     launch_correlation(n, 256, KINDS[kind])  # the batch is split
                 launch_correlation(8192, 8192, KINDS[kind])  # not split
-    # What no table depends on needs one architecture: N < D, ragged sizes, each view alone, float16.
+        if kind != "16-bit" and arch != 80:
+            continue  # one type for each architecture and one architecture for each type: there are many
+        with recording(GPUS[arch], arch, kind, found):
+            for n in (heuristics.FUSED_MAX_N, 2 * heuristics.FUSED_MAX_N):
+                launch_gram_in_halves(n, 8192, KINDS[kind])
+            launch_correlation_in_halves(1024, 256, KINDS[kind])  # the rows are split
+            launch_correlation_in_halves(256, 8192, KINDS[kind])  # not split
+    # What no table depends on needs one architecture: N < D, ragged sizes, one row, each view alone, float16.
     # Beside the products tf32 is float32.
     for kind in ("16-bit", "ieee"):
         with recording(GPUS[80], 80, kind, found):
@@ -147,6 +172,9 @@ def launches() -> list[Launch]:
             launch_gram(1001, 8200, KINDS[kind], (False, True))
             launch_correlation(256, 8192, KINDS[kind])
             launch_correlation(1001, 250, KINDS[kind])
+    with recording(GPUS[80], 80, "16-bit", found):
+        launch_gram_in_halves(250, 1, torch.bfloat16, needs_backward=False)
+        launch_correlation_in_halves(1, 250, torch.bfloat16)
     with recording(GPUS[90], 90, "16-bit", found):
         launch_gram(256, 8192, torch.float16)
         launch_gram(1024, 8192, torch.float16)

@@ -13,7 +13,16 @@ import os
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.stages import Availability, OutputGradients, Residuals, Terms
+from bt_kernels.backends.stages import (
+    Availability,
+    Batch,
+    CorrelationPartial,
+    GramPartial,
+    OutputGradients,
+    Residuals,
+    Statistics,
+    Terms,
+)
 from bt_kernels.options import LossOptions
 
 OLDEST = (3, 6)
@@ -77,16 +86,35 @@ def gram_forward(
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
 
 
+def gram_partial(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
+) -> GramPartial:
+    triangles, sums, *residuals = torch.ops.bt_kernels_triton.gram_partial(
+        z_a, z_b, options.eps, options.unbiased, *(statistics or (None, None)), needs_backward
+    )
+    return GramPartial(triangles, sums, tuple(residuals) if needs_backward else ())
+
+
+def gram_total(
+    triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals]:
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.gram_total(
+        triangles, sums, n, dtype, options.lambd, options.scale, needs_backward
+    )
+    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
+
+
 def gram_backward(
     gradients: OutputGradients,
     z_a: Tensor,
     z_b: Tensor,
     residuals: Residuals,
     options: LossOptions,
+    batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels_triton.gram_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, options.unbiased, *needs
+        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
 
@@ -100,15 +128,32 @@ def correlation_forward(
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
 
 
+def correlation_partial(
+    z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
+) -> CorrelationPartial:
+    c, *residuals = torch.ops.bt_kernels_triton.correlation_partial(z_a, z_b, *statistics, samples, needs_backward)
+    return CorrelationPartial(c, tuple(residuals) if needs_backward else ())
+
+
+def correlation_total(
+    c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+) -> tuple[Terms, Residuals]:
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.correlation_total(
+        c, n, dtype, options.lambd, options.scale, needs_backward
+    )
+    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
+
+
 def correlation_backward(
     gradients: OutputGradients,
     z_a: Tensor,
     z_b: Tensor,
     residuals: Residuals,
     options: LossOptions,
+    batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels_triton.correlation_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, options.unbiased, *needs
+        *gradients, z_a, *residuals, options.lambd, options.scale, *batch, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

@@ -1,4 +1,7 @@
-"""Launches the correlation form: reduce (correlation_tiles, correlation_combine, finish) and gradient."""
+"""Launches the correlation form: reduce (correlation_tiles, correlation_combine, finish) and gradient.
+
+In halves: partial ends with C in float32, total begins with correlation_total.
+"""
 
 import torch
 import triton
@@ -9,9 +12,11 @@ from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton.kernels.correlation_combine import correlation_combine_kernel
 from bt_kernels.backends.triton.kernels.correlation_gradient import correlation_gradient_kernel
 from bt_kernels.backends.triton.kernels.correlation_tiles import correlation_tiles_kernel
+from bt_kernels.backends.triton.kernels.correlation_total import correlation_total_kernel
 from bt_kernels.backends.triton.kernels.finish import finish_kernel
 from bt_kernels.backends.triton.launch import (
     Operands,
+    freedom,
     on_device_of,
     operands,
     options,
@@ -19,34 +24,107 @@ from bt_kernels.backends.triton.launch import (
     properties,
     scalars,
 )
-from bt_kernels.backends.triton.standardize import standardize
+from bt_kernels.backends.triton.standardize import standardize, standardize_as_given
 
 
 def forward(
     z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
 ) -> tuple[Tensor, ...]:
-    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, y, c, row_squares, column_squares.
+    """loss, on_diagonal, off_diagonal, rstd, y, c_diagonal, c, row_squares, column_squares.
 
     y is (0,) without needs_backward, and the last three are then and for N < D: the backward computes C again.
     """
     n, d = z_a.shape
     kind = operands(z_a.dtype)
     keep = needs_backward and n >= d
-    tile = product_tile(kind, n, z_a.device)
     with on_device_of(z_a):
         y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
-        side_m, side_n = triton.cdiv(d, tile.m), triton.cdiv(d, tile.n)
-        squares = y.new_empty(side_m * side_n, dtype=torch.float64)
-        row_squares = y.new_empty(side_n, d, dtype=torch.float32) if keep else None
-        column_squares = y.new_empty(side_m, d, dtype=torch.float32) if keep else None
-        c = y.new_empty(d, padded(d)) if keep else None
-        multiply(y, d, kind, squares=squares, row_squares=row_squares, column_squares=column_squares, c=c)
-        terms = scalars(y, 3)
-        finish_kernel[(1,)](
-            sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, **options(4)
+        squares, kept = reductions(n, d, kind, keep, y)
+        multiply(y, d, n, kind, squares=squares, **kept)
+        terms = finish(n, sums, squares, lambd, scale)
+    return *terms, rstd, y if needs_backward else y.new_empty(0), c_diagonal, *present(kept, y)
+
+
+def partial(
+    z_a: Tensor,  # (any number of rows, D)
+    z_b: Tensor,
+    mean: Tensor,  # (2, D) float64
+    rstd: Tensor,  # (2, D) float64
+    samples: int,  # of the whole batch
+    needs_backward: bool,
+) -> tuple[Tensor, ...]:
+    """c (D, D) float32, rstd, y; y is (0,) if not needed."""
+    d = z_a.shape[1]
+    kind = operands(z_a.dtype)
+    with on_device_of(z_a):
+        y, rstd, c_diagonal, _ = standardize_as_given(z_a, z_b, mean, rstd, samples, kind)
+        whole = y.new_empty(d, d, dtype=torch.float32)
+        multiply(y, d, samples, kind, whole=whole, c_diagonal=c_diagonal)
+    return whole, rstd, y if needs_backward else y.new_empty(0)
+
+
+def total(
+    whole: Tensor,  # (D, D) float32
+    n: int,
+    dtype: torch.dtype,
+    lambd: float,
+    scale: float,
+    needs_backward: bool,
+) -> tuple[Tensor, ...]:
+    """loss, on_diagonal, off_diagonal, c_diagonal, c, row_squares, column_squares.
+
+    The last three are (0,) without needs_backward.
+    """
+    d = whole.shape[0]
+    kind = operands(dtype)
+    tile = product_tile(kind, n, whole.device)
+    like = whole.new_empty(0, dtype=dtype)
+    with on_device_of(whole):
+        squares, kept = reductions(n, d, kind, needs_backward, like)
+        c_diagonal, distances = whole.new_empty(d), torch.empty_like(squares)
+        correlation_total_kernel[squares.shape](
+            whole,
+            c_diagonal,
+            distances,
+            squares,
+            **kept,
+            ldc=padded(d),
+            D=d,
+            TF32=kind.tf32,
+            BLOCK_M=tile.m,
+            BLOCK_N=tile.n,
+            GROUP=heuristics.GROUP,
+            **options(heuristics.combine_warps(tile)),
         )
-    kept = [y.new_empty(0) if x is None else x for x in (c, row_squares, column_squares)]
-    return *terms, c_diagonal, rstd, y if needs_backward else y.new_empty(0), *kept
+        terms = finish(n, distances[None], squares, lambd, scale)
+    return *terms, c_diagonal, *present(kept, like)
+
+
+def reductions(
+    n: int, d: int, kind: Operands, keep: bool, like: Tensor
+) -> tuple[Tensor, dict[str, Tensor | None]]:
+    """squares (tiles,), and what the backward keeps by the names of the kernels' parameters: empty, or None."""
+    tile = product_tile(kind, n, like.device)
+    side_m, side_n = triton.cdiv(d, tile.m), triton.cdiv(d, tile.n)
+    kept = {
+        "c": like.new_empty(d, padded(d)) if keep else None,
+        "row_squares": like.new_empty(side_n, d, dtype=torch.float32) if keep else None,
+        "column_squares": like.new_empty(side_m, d, dtype=torch.float32) if keep else None,
+    }
+    return like.new_empty(side_m * side_n, dtype=torch.float64), kept
+
+
+def present(kept: dict[str, Tensor | None], like: Tensor) -> list[Tensor]:
+    return [like.new_empty(0) if x is None else x for x in kept.values()]
+
+
+def finish(n: int, sums: Tensor, squares: Tensor, lambd: float, scale: float) -> list[Tensor]:
+    """loss, on_diagonal, off_diagonal."""
+    terms = scalars(sums, 3)
+    finish_kernel[(1,)](
+        sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, **options(4)
+    )
+    return terms
 
 
 def product_tile(kind: Operands, n: int, device: torch.device) -> heuristics.Tile:
@@ -56,6 +134,7 @@ def product_tile(kind: Operands, n: int, device: torch.device) -> heuristics.Til
 def multiply(
     y: Tensor,  # (2, N, ld)
     d: int,
+    samples: int,  # of the whole batch
     kind: Operands,
     *,
     view: int = 0,
@@ -65,6 +144,8 @@ def multiply(
     row_squares: Tensor | None = None,
     column_squares: Tensor | None = None,
     c: Tensor | None = None,
+    whole: Tensor | None = None,
+    c_diagonal: Tensor | None = None,
 ) -> None:
     """Rows first_row .. first_row + height of C (view 0) or C^T (view 1), into whichever outputs are given."""
     _, n, ld = y.shape
@@ -78,16 +159,24 @@ def multiply(
     share = triton.cdiv(steps, splits) * tile.k
     splits = triton.cdiv(n, share)
     partial = y.new_empty(splits, tiles, tile.m, tile.n, dtype=torch.float32) if splits > 1 else None
-    outputs = squares, row_squares, column_squares, c, padded(d), first_row, height
+    outputs = {
+        "squares": squares,
+        "row_squares": row_squares,
+        "column_squares": column_squares,
+        "c": c,
+        "whole": whole,
+        "c_diagonal": c_diagonal,
+    }
+    where = {"ldc": padded(d), "first_row": first_row, "height": height, "samples": samples, "D": d}
     shape = {"TF32": kind.tf32, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "GROUP": heuristics.GROUP}
     correlation_tiles_kernel[(splits * tiles,)](
         y,
         ld,
         partial,
-        *outputs,
-        share,
-        n,
-        d,
+        **(outputs if splits == 1 else dict.fromkeys(outputs)),
+        **where,
+        share=share,
+        N=n,
         OWN=view,
         PRECISION=kind.precision,
         BLOCK_K=tile.k,
@@ -97,24 +186,26 @@ def multiply(
     )
     if splits > 1:
         warps = heuristics.combine_warps(tile)
-        correlation_combine_kernel[(tiles,)](partial, splits, *outputs, n, d, **shape, **options(warps))
+        correlation_combine_kernel[(tiles,)](partial, splits, **outputs, **where, **shape, **options(warps))
 
 
 def backward(
     gradients: OutputGradients,
-    z: Tensor,  # (N, D): for its shape and dtype
-    c_diagonal: Tensor,  # (D,)
+    z: Tensor,  # (rows, D): for its shape and dtype
     rstd: Tensor,  # (2, D)
-    y: Tensor,  # (2, N, ld)
-    c: Tensor,  # (D, ldc), (0,) for N < D; so the next two
+    y: Tensor,  # (2, rows, ld)
+    c_diagonal: Tensor,  # (D,)
+    c: Tensor,  # (D, ldc), or (0,): C is computed again, from these rows; so the next two
     row_squares: Tensor,  # (tiles, D)
     column_squares: Tensor,  # (tiles, D)
     lambd: float,
     scale: float,
-    unbiased: bool,
+    samples: int | None,
+    correction: int | None,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     n, d = z.shape
+    samples = n if samples is None else samples
     kind = operands(z.dtype)
     out = tuple(torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
     for view, dz in enumerate(out):
@@ -131,14 +222,15 @@ def backward(
             "c_diagonal": c_diagonal,
             "dz": dz,
             "N": n,
+            "samples": samples,
             "D": d,
             "lambd": lambd,
             "scale": scale,
-            "correction": int(unbiased),
+            "freedom": freedom(samples, correction),
             "VIEW": view,
         }
         with on_device_of(z):
-            if n < d:
+            if c.numel() == 0:
                 gradient_by_panels(epilogue, kind)
             elif view == 0:
                 gradient(c, (c.stride(0), 1), row_squares, 0, epilogue, kind)
@@ -157,7 +249,7 @@ def gradient_by_panels(epilogue: dict, kind: Operands) -> None:
     for first in range(0, d, panel):
         height = min(panel, d - first)
         here = squares[: column_tiles * height].view(column_tiles, height)
-        multiply(y, d, kind, view=view, first_row=first, height=height, row_squares=here, c=c)
+        multiply(y, d, n, kind, view=view, first_row=first, height=height, row_squares=here, c=c)
         gradient(c, (c.stride(0), 1), here, first, epilogue, kind)
 
 

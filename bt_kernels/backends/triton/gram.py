@@ -1,4 +1,9 @@
-"""Launches the Gram form: reduce (gram_tiles, gram_combine, finish) and gradient (gram_gradient, or by panels)."""
+"""Launches the Gram form: reduce (gram_tiles, gram_combine, finish) and gradient (gram_gradient, or by panels).
+
+In halves, gram_combine runs in both: partial ends and total begins with it.
+"""
+
+from typing import NamedTuple
 
 import torch
 import triton
@@ -15,6 +20,7 @@ from bt_kernels.backends.triton.kernels.gram_product import gram_product_kernel
 from bt_kernels.backends.triton.kernels.gram_tiles import gram_tiles_kernel
 from bt_kernels.backends.triton.launch import (
     Operands,
+    freedom,
     on_device_of,
     operands,
     options,
@@ -22,7 +28,7 @@ from bt_kernels.backends.triton.launch import (
     properties,
     scalars,
 )
-from bt_kernels.backends.triton.standardize import standardize
+from bt_kernels.backends.triton.standardize import standardize, standardize_as_given
 
 
 def gram_splits(n: int, ld: int, tile: Tile, itemsize: int, gpu: Gpu) -> tuple[int, int]:
@@ -39,39 +45,82 @@ def gram_splits(n: int, ld: int, tile: Tile, itemsize: int, gpu: Gpu) -> tuple[i
 def forward(
     z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
 ) -> tuple[Tensor, ...]:
-    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, shifts, y, k; the last two are (0,) if not needed."""
+    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, y, shifts, k; y and k are (0,) if not needed."""
     kind = operands(z_a.dtype)
+    n = z_a.shape[0]
     with on_device_of(z_a):
         y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
-        k, inner = multiply(y, sums, needs_backward, kind)
-        terms = scalars(y, 3)
-        shifts = y.new_empty(2, dtype=torch.float32)
-        finish_kernel[(1,)](
-            sums, sums.shape[1], inner, inner.numel(), *terms, shifts, y.shape[1], lambd, scale, **options(4)
-        )
+        inner, k = reduce(n, kind, sums, needs_backward, z_a.dtype, partial=multiply(y, kind))
+        *terms, shifts = finish(n, sums, inner, lambd, scale)
     if not needs_backward:
-        y, k = y.new_empty(0), y.new_empty(0)
-    return *terms, c_diagonal, rstd, shifts, y, k
+        y = y.new_empty(0)
+    return *terms, c_diagonal, rstd, y, shifts, k
 
 
-def multiply(
-    y: Tensor,  # (2, N, ld)
-    sums: Tensor,  # (4, programs) of standardize
-    needs_k: bool,
-    kind: Operands,
-) -> tuple[Tensor | None, Tensor]:
-    """K (2, N, ldk) if it is needed, and shares of <K_a, K_b>."""
+def partial(
+    z_a: Tensor,  # (N, any number of features)
+    z_b: Tensor,
+    eps: float,
+    unbiased: bool,
+    mean: Tensor | None,  # (2, D) float64; None: of these rows
+    rstd: Tensor | None,  # (2, D) float64
+    needs_backward: bool,
+) -> tuple[Tensor, ...]:
+    """triangles, totals, c_diagonal, rstd, y; y is (0,) if not needed."""
+    kind = operands(z_a.dtype)
+    n = z_a.shape[0]
+    with on_device_of(z_a):
+        if mean is None:
+            y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
+        else:
+            y, rstd, c_diagonal, sums = standardize_as_given(z_a, z_b, mean, rstd, n, kind)
+        triangles = y.new_empty(2, n * (n + 1) // 2, dtype=torch.float32)
+        totals = y.new_empty(4, dtype=torch.float64)
+        combine(n, kind, sums, partial=multiply(y, kind), triangles=triangles, totals=totals)
+    return triangles, totals, c_diagonal, rstd, y if needs_backward else y.new_empty(0)
+
+
+def total(
+    triangles: Tensor,  # (2, N (N + 1) / 2) float32
+    sums: Tensor,  # (4,) float64
+    n: int,
+    dtype: torch.dtype,
+    lambd: float,
+    scale: float,
+    needs_backward: bool,
+) -> tuple[Tensor, ...]:
+    """loss, on_diagonal, off_diagonal, shifts, k; k is (0,) if not needed."""
+    with on_device_of(triangles):
+        sums = sums[:, None]
+        inner, k = reduce(n, operands(dtype), sums, needs_backward, dtype, triangles=triangles)
+        return *finish(n, sums, inner, lambd, scale), k
+
+
+class Tiles(NamedTuple):
+    """Those of one view's K on or above its diagonal."""
+
+    tile: Tile
+    side: int
+    count: int
+
+
+def tiles_of(n: int, kind: Operands, gpu: Gpu) -> Tiles:
+    tile = heuristics.pick(heuristics.GRAM_TILES, kind.kind, n, kind.itemsize, gpu)
+    side = triton.cdiv(n, tile.m)
+    return Tiles(tile, side, side * (side + 1) // 2)
+
+
+def multiply(y: Tensor, kind: Operands) -> Tensor:  # (2, N, ld) -> (splits, 2, tiles, BLOCK, BLOCK)
+    """K_a and K_b, their tiles over shares of the features."""
     _, n, ld = y.shape
     gpu = properties(y.device)
-    tile = heuristics.pick(heuristics.GRAM_TILES, kind.kind, n, kind.itemsize, gpu)
+    tile, side, count = tiles_of(n, kind, gpu)
     splits, share = gram_splits(n, ld, tile, kind.itemsize, gpu)
-    side = triton.cdiv(n, tile.m)
-    tiles = side * (side + 1) // 2
-    partial = y.new_empty(splits, 2, tiles, tile.m, tile.n, dtype=torch.float32)
-    gram_tiles_kernel[(splits * 2 * tiles,)](
+    tiles = y.new_empty(splits, 2, count, tile.m, tile.n, dtype=torch.float32)
+    gram_tiles_kernel[(splits * 2 * count,)](
         y,
         ld,
-        partial,
+        tiles,
         n,
         side,
         share,
@@ -80,26 +129,64 @@ def multiply(
         BLOCK_K=tile.k,
         **options(tile.warps, tile.stages),
     )
-    ldk = padded(n)
-    k = y.new_empty(2, n, ldk) if needs_k else None
-    strips = tile.m // heuristics.COMBINE_ROWS
-    inner = y.new_empty(tiles * strips, dtype=torch.float64)
-    gram_combine_kernel[(tiles, strips)](
+    return tiles
+
+
+def reduce(
+    n: int,
+    kind: Operands,
+    sums: Tensor,
+    needs_k: bool,
+    dtype: torch.dtype,
+    **source: Tensor,  # partial or triangles
+) -> tuple[Tensor, Tensor]:
+    """Shares of <K_a, K_b>, and K (2, N, ldk) if it is needed, else (0,)."""
+    tile, _, count = tiles_of(n, kind, properties(sums.device))
+    inner = sums.new_empty(count * (tile.m // heuristics.COMBINE_ROWS))
+    k = sums.new_empty(2, n, padded(n), dtype=dtype) if needs_k else None
+    combine(n, kind, sums, inner=inner, k=k, **source)
+    return inner, sums.new_empty(0, dtype=dtype) if k is None else k
+
+
+def combine(
+    n: int,
+    kind: Operands,
+    sums: Tensor,  # (4, programs) of standardize
+    *,
+    partial: Tensor | None = None,
+    triangles: Tensor | None = None,
+    totals: Tensor | None = None,
+    inner: Tensor | None = None,
+    k: Tensor | None = None,
+) -> None:
+    """From partial or, without it, from triangles into the others that are given."""
+    tile, side, count = tiles_of(n, kind, properties(sums.device))
+    gram_combine_kernel[(count, tile.m // heuristics.COMBINE_ROWS)](
         partial,
+        0 if partial is None else partial.shape[0],
         sums,
         sums.shape[1],
+        triangles,
+        totals,
         inner,
         k,
-        ldk,
+        padded(n),
         n,
         side,
-        splits,
         TF32=kind.tf32,
         BLOCK=tile.m,
         ROWS=heuristics.COMBINE_ROWS,
         **options(4),
     )
-    return k, inner
+
+
+def finish(n: int, sums: Tensor, inner: Tensor, lambd: float, scale: float) -> tuple[Tensor, ...]:
+    """loss, on_diagonal, off_diagonal, shifts."""
+    terms, shifts = scalars(sums, 3), sums.new_empty(2, dtype=torch.float32)
+    finish_kernel[(1,)](
+        sums, sums.shape[1], inner, inner.numel(), *terms, shifts, n, lambd, scale, **options(4)
+    )
+    return *terms, shifts
 
 
 def backward(
@@ -107,13 +194,13 @@ def backward(
     z: Tensor,  # (N, D): for its shape and dtype
     c_diagonal: Tensor,  # (D,)
     rstd: Tensor,  # (2, D)
-    shifts: Tensor,  # (2,)
     y: Tensor,  # (2, N, ld)
+    shifts: Tensor,  # (2,)
     k: Tensor,  # (2, N, ldk)
     lambd: float,
     scale: float,
     eps: float,
-    unbiased: bool,
+    correction: int | None,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     if not any(needs):
@@ -137,7 +224,7 @@ def backward(
         "lambd": lambd,
         "scale": scale,
         "eps": eps,
-        "correction": int(unbiased),
+        "freedom": freedom(n, correction),
         "FIRST_VIEW": 0 if needs[0] else 1,
         "VIEWS": sum(needs),
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,11 @@ def operands(dtype: torch.dtype) -> Operands:
 def options(warps: int, stages: int = 3) -> dict:
     """Of the compiler. Products and sums are fused as PyTorch's own kernels have it, whatever Triton's default."""
     return {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
+
+
+def freedom(samples: int, correction: int | None) -> float:
+    """What the variance was divided by; infinite where y was not standardized here."""
+    return math.inf if correction is None else float(samples - correction)
 
 
 def padded(size: int, multiple: int = ROW_MULTIPLE) -> int:

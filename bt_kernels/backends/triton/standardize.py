@@ -19,6 +19,31 @@ class Standardized(NamedTuple):
 
 
 def standardize(z_a: Tensor, z_b: Tensor, eps: float, unbiased: bool, operands: Operands) -> Standardized:
+    return launch(z_a, z_b, None, None, z_a.shape[0], eps, int(unbiased), operands)
+
+
+def standardize_as_given(
+    z_a: Tensor,
+    z_b: Tensor,
+    mean: Tensor,  # (2, D) float64
+    rstd: Tensor,  # (2, D) float64
+    samples: int,  # of the whole batch
+    operands: Operands,
+) -> Standardized:
+    """The same with statistics from elsewhere. c_diagonal and sums are what these rows are of them."""
+    return launch(z_a, z_b, mean.contiguous(), rstd.contiguous(), samples, 0.0, 0, operands)
+
+
+def launch(
+    z_a: Tensor,
+    z_b: Tensor,
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    samples: int,
+    eps: float,
+    correction: int,
+    operands: Operands,
+) -> Standardized:
     n, d = z_a.shape
     ld = padded(d)
     block = standardize_block(n)
@@ -34,15 +59,18 @@ def standardize(z_a: Tensor, z_b: Tensor, eps: float, unbiased: bool, operands: 
         z_b,
         *z_a.stride(),
         *z_b.stride(),
+        mean,
+        rstd,
         out.y,
         ld,
         out.rstd,
         out.c_diagonal,
         out.sums,
         n,
+        samples,
         d,
         eps,
-        int(unbiased),
+        correction,
         TF32=operands.tf32,
         BLOCK_N=block.n,
         BLOCK_D=block.d,

@@ -60,6 +60,11 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Par
   return cudaLaunchKernelExC(&config, function, pointers);
 }
 
+// In the stream, before what is launched next; that must not be dependent.
+inline cudaError_t set_zero(void* memory, size_t bytes, cudaStream_t stream) {
+  return cudaMemsetAsync(memory, 0, bytes, stream);
+}
+
 // Whether the GPU has room for one of the launch's clusters: parts of a GPU (MIG, green contexts) and small ones may
 // have no group of multiprocessors that is large enough for more than kPortableCluster blocks.
 template <typename... Parameters>

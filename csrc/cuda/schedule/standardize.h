@@ -46,6 +46,12 @@ BT_HOST_DEVICE constexpr int64_t standardize_rows_in(int shared_bytes, int items
   return (shared_bytes - standardize_statistics_bytes(itemsize)) / (2 * kBoxBytes) / kRoundRows * kRoundRows;
 }
 
+// Rows at a time of a block that shares a multiprocessor with another one.
+BT_HOST_DEVICE constexpr int standardize_chunk(int shared_bytes, int itemsize) {
+  const int64_t half = standardize_rows_in(shared_bytes / 2 - kReservedBytes, itemsize);
+  return static_cast<int>(half > kGoodShare ? kGoodShare : half < kRoundRows ? kRoundRows : half);
+}
+
 BT_HOST_DEVICE StandardizePlan standardize_plan(int64_t n, int64_t d, int itemsize, int multiprocessors,
                                                 int shared_bytes, int max_cluster) {
   const int64_t column_blocks = ceil_div(d, column_block(itemsize));
@@ -60,10 +66,17 @@ BT_HOST_DEVICE StandardizePlan standardize_plan(int64_t n, int64_t d, int itemsi
   }
   const int64_t share = ceil_div(n, cluster);
   if (share <= most) return {cluster, share, static_cast<int>(ceil_div(share, kRoundRows) * kRoundRows)};
-  // Two blocks to a multiprocessor.
-  const int64_t half = standardize_rows_in(shared_bytes / 2 - kReservedBytes, itemsize);
-  const int64_t chunk = half > kGoodShare ? kGoodShare : half < kRoundRows ? kRoundRows : half;
-  return {cluster, share, static_cast<int>(chunk)};
+  return {cluster, share, standardize_chunk(shared_bytes, itemsize)};
+}
+
+// The same where the statistics are given: a row leaves as soon as it has come, so there is nothing to hold.
+BT_HOST_DEVICE StandardizePlan standardize_given_plan(int64_t n, int64_t d, int itemsize, int multiprocessors,
+                                                      int shared_bytes, int max_cluster) {
+  const int most = max_cluster < kUsualCluster ? max_cluster : kUsualCluster;
+  StandardizePlan plan = standardize_plan(n, d, itemsize, multiprocessors, shared_bytes, most);
+  const int chunk = standardize_chunk(shared_bytes, itemsize);
+  if (plan.chunk > chunk) plan.chunk = chunk;
+  return plan;
 }
 
 // Rows that the cluster's block `rank` has.

@@ -1,4 +1,5 @@
-// Which tile of a matrix a block computes: triangles for K, groups of rows for everything else.
+// Which tile of a matrix a block computes: triangles for K, groups of rows for everything else; and where a number of a
+// packed triangle is.
 #pragma once
 
 #include <cmath>
@@ -12,6 +13,11 @@ struct TileIndex {
 };
 
 BT_HOST_DEVICE constexpr int64_t triangle_size(int64_t side) { return side * (side + 1) / 2; }
+
+// Where (row, column), row <= column, of a symmetric matrix is in its upper triangle, kept row by row.
+BT_HOST_DEVICE constexpr int64_t packed_offset(int64_t row, int64_t column, int64_t side) {
+  return row * (2 * side - 1 - row) / 2 + column;
+}
 
 // The index-th tile on or above the diagonal of side x side tiles, column by column: (0,0), (0,1), (1,1), (0,2), ...
 // The root gives the column but for its rounding, which the two loops mend.

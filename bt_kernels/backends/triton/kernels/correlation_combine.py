@@ -19,9 +19,11 @@ def correlation_combine_kernel(
     column_squares,  # (tiles of rows, D) float32 or None
     c,  # (height, ldc) operands or None
     ldc,
+    whole,  # (D, D) float32 or None
+    c_diagonal,  # (D,) float32 or None
     first_row,
     height,
-    N,
+    samples,
     D,
     TF32: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -30,11 +32,15 @@ def correlation_combine_kernel(
 ):
     tile = tl.program_id(0)
     tiles = tl.num_programs(0)
-    i, j = grouped_tile(tile, tl.cdiv(height, BLOCK_M), tl.cdiv(D, BLOCK_N), GROUP)
+    area = BLOCK_M * BLOCK_N
     within = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+    part = partial + tile.to(tl.int64) * area
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for split in range(0, splits):
-        total += tl.load(partial + (split * tiles + tile).to(tl.int64) * BLOCK_M * BLOCK_N + within)
+    for _ in range(0, splits):
+        total += tl.load(part + within)
+        part += tiles.to(tl.int64) * area
+    # Not before the loop, whose sums and loads take all registers there are.
+    i, j = grouped_tile(tile, tl.cdiv(height, BLOCK_M), tl.cdiv(D, BLOCK_N), GROUP)
     correlation_epilogue(
         total,
         i,
@@ -46,8 +52,10 @@ def correlation_combine_kernel(
         column_squares,
         c,
         ldc,
+        whole,
+        c_diagonal,
         height,
-        N,
+        samples,
         D,
         TF32,
         BLOCK_M,

@@ -6,13 +6,15 @@
 
 for view a; for view b with C's columns in place of its rows. q is known before the product, from the forward's norms,
 so the product's epilogue finishes the gradient. The diagonal weighs in float32: C_off alone is rounded to the operands'
-type. Grid: tiles of (N, width).
+type. N rows are at hand, of samples that C was made of: q is of them all.
+
+Grid: tiles of (N, width).
 """
 
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.numeric import term_weights
+from bt_kernels.backends.triton.kernels.numeric import taken_out, term_weights
 from bt_kernels.backends.triton.kernels.tiles import grouped_tile
 
 
@@ -34,10 +36,11 @@ def correlation_gradient_kernel(
     first_column,
     dz,  # (N, D)
     N,
+    samples,
     D,
     lambd,
     scale,
-    correction,
+    freedom,  # M; infinite where y was not standardized here
     VIEW: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr,  # samples
@@ -49,7 +52,7 @@ def correlation_gradient_kernel(
     i, j = grouped_tile(tl.program_id(0), tl.cdiv(N, BLOCK_M), tl.cdiv(width, BLOCK_N), GROUP)
     rows = i * BLOCK_M + tl.arange(0, BLOCK_M)
     within = j * BLOCK_N + tl.arange(0, BLOCK_N)
-    view = N.to(tl.int64) * ld
+    view = tl.cast(N, tl.int64) * ld
     other = y + (1 - VIEW) * view
     inner = tl.arange(0, BLOCK_K)
     # Offsets from the tile's first row: 64 bits in the base alone, for they take twice the registers.
@@ -84,6 +87,6 @@ def correlation_gradient_kernel(
     offsets = below[:, None] * ld + columns[None, :]
     y_own = tl.load(y + VIEW * view + first_row * ld + offsets, mask, 0.0).to(tl.float32)
     y_other = tl.load(other + first_row * ld + offsets, mask, 0.0).to(tl.float32)
-    dy = (2.0 * w_off / N) * accumulator + y_other * (diagonal / N)[None, :]
-    result = r[None, :] * (dy - y_own * (q / (N - correction))[None, :])
+    dy = (2.0 * w_off / samples) * accumulator + y_other * (diagonal / samples)[None, :]
+    result = r[None, :] * (dy - y_own * taken_out(q, freedom)[None, :])
     tl.store(dz + first_row * D + below[:, None] * D + columns[None, :], result.to(dz.dtype.element_ty), mask)

@@ -24,10 +24,13 @@ def correlation_tiles_kernel(
     column_squares,  # (tiles of rows, D) float32 or None
     c,  # (height, ldc) operands or None
     ldc,
+    whole,  # (D, D) float32 or None
+    c_diagonal,  # (D,) float32 or None
     first_row,
     height,
     share,  # samples of a split, a multiple of BLOCK_K
     N,
+    samples,  # of the whole batch, of which N are at hand
     D,
     OWN: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -49,21 +52,22 @@ def correlation_tiles_kernel(
     columns = j * BLOCK_N + tl.arange(0, BLOCK_N)
     in_rows = (rows < ld)[:, None]
     in_columns = (columns < ld)[None, :]
-    view = N.to(tl.int64) * ld
-    samples = split * share + tl.arange(0, BLOCK_K)
-    end = tl.minimum(split * share + share, N)
-    left = y + OWN * view + rows[:, None] + samples.to(tl.int64)[None, :] * ld
-    right = y + (1 - OWN) * view + columns[None, :] + samples.to(tl.int64)[:, None] * ld
+    view = tl.cast(N, tl.int64) * ld
+    start = split * share
+    end = tl.minimum(start + share, N)
+    inner = start + tl.arange(0, BLOCK_K)
+    left = y + OWN * view + rows[:, None] + inner.to(tl.int64)[None, :] * ld
+    right = y + (1 - OWN) * view + columns[None, :] + inner.to(tl.int64)[:, None] * ld
     accumulator = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for _ in range(split * share, end, BLOCK_K):
+    for _ in range(start, end, BLOCK_K):
         if EVEN_N:
             a = tl.load(left, in_rows, 0.0)
             b = tl.load(right, in_columns, 0.0)
         else:
-            a = tl.load(left, in_rows & (samples < end)[None, :], 0.0)
-            b = tl.load(right, in_columns & (samples < end)[:, None], 0.0)
+            a = tl.load(left, in_rows & (inner < end)[None, :], 0.0)
+            b = tl.load(right, in_columns & (inner < end)[:, None], 0.0)
         accumulator = tl.dot(a, b, accumulator, input_precision=PRECISION)
-        samples += BLOCK_K
+        inner += BLOCK_K
         left += BLOCK_K * ld
         right += BLOCK_K * ld
     if partial is None:
@@ -78,8 +82,10 @@ def correlation_tiles_kernel(
             column_squares,
             c,
             ldc,
+            whole,
+            c_diagonal,
             height,
-            N,
+            samples,
             D,
             TF32,
             BLOCK_M,

@@ -1,4 +1,4 @@
-"""The last step of both forwards: the loss, its two terms and the shifts from the programs' partial sums.
+"""The last step of both forwards, whole or in halves: the loss, its two terms and the shifts from partial sums.
 
     on_diagonal   sum_i (1 - C_ii)^2
     off_diagonal  gram: max(<K_a, K_b> / N^2 - sum_i C_ii^2, 0); correlation: sum_{i != j} C_ij^2, as it is
@@ -15,7 +15,7 @@ from bt_kernels.backends.triton.kernels.numeric import SUM_BLOCK, sum_in_order
 
 @triton.jit
 def finish_kernel(
-    sums,  # (4, columns) float64 of standardize
+    sums,  # (4, columns) float64 as of standardize; correlation: the first row
     columns,
     squares,  # (count,) float64: gram: shares of <K_a, K_b>; correlation: of the sum of C_ij^2, i != j
     count,
@@ -33,8 +33,8 @@ def finish_kernel(
         off = off / N / N - sum_in_order(sums + columns, columns, SUM_BLOCK)
         # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. NaN stays.
         off = tl.where(off < 0.0, 0.0, off)
-        tl.store(shifts, (sum_in_order(sums + 2 * columns, columns, SUM_BLOCK) / N).to(tl.float32))
-        tl.store(shifts + 1, (sum_in_order(sums + 3 * columns, columns, SUM_BLOCK) / N).to(tl.float32))
+        tl.store(shifts, sum_in_order(sums + 2 * columns, columns, SUM_BLOCK).to(tl.float32))
+        tl.store(shifts + 1, sum_in_order(sums + 3 * columns, columns, SUM_BLOCK).to(tl.float32))
     tl.store(loss, (scale * (on + lambd * off)).to(tl.float32))
     tl.store(on_diagonal, on.to(tl.float32))
     tl.store(off_diagonal, off.to(tl.float32))

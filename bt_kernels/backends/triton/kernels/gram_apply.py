@@ -9,7 +9,7 @@ as in gram_gradient. Grid: views * tiles of the panel; the two views of a tile r
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.numeric import diagonal_weight, power_of_two_below, term_weights
+from bt_kernels.backends.triton.kernels.numeric import diagonal_weight, power_of_two_below, taken_out, term_weights
 
 
 @triton.jit
@@ -34,7 +34,7 @@ def gram_apply_kernel(
     lambd,
     scale,
     eps,
-    correction,
+    freedom,  # M; infinite where y was not standardized here
     FIRST_VIEW: tl.constexpr,
     VIEWS: tl.constexpr,
     BLOCK_N: tl.constexpr,  # samples
@@ -64,14 +64,14 @@ def gram_apply_kernel(
     shift = tl.load(shifts + other)
     beta = alpha * power_of_two_below(shift)
     q = beta * sums + d * N * c
-    taken_out = q / (N - correction) - alpha * shift * eps * r * r
+    from_y = taken_out(q, freedom) - alpha * shift * eps * r * r
 
     wide_rows = rows.to(tl.int64)[:, None]
     t = tl.load(product + slot.to(tl.int64) * N * width + wide_rows * width + within[None, :], mask, 0.0)
     offsets = wide_rows * ld + columns[None, :]
     y_own = tl.load(y + view.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
     y_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
-    dz = r[None, :] * (beta * t + y_other * d[None, :] - y_own * taken_out[None, :])
+    dz = r[None, :] * (beta * t + y_other * d[None, :] - y_own * from_y[None, :])
     out = wide_rows * D + columns[None, :]
     if VIEWS == 2:
         if view == 0:

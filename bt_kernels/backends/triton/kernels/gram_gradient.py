@@ -15,7 +15,13 @@ read the same y.
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.numeric import diagonal_weight, index, power_of_two_below, term_weights
+from bt_kernels.backends.triton.kernels.numeric import (
+    diagonal_weight,
+    index,
+    power_of_two_below,
+    taken_out,
+    term_weights,
+)
 
 
 @triton.jit
@@ -37,7 +43,7 @@ def gram_gradient_kernel(
     lambd,
     scale,
     eps,
-    correction,
+    freedom,  # M; infinite where y was not standardized here
     PRECISION: tl.constexpr,
     FIRST_VIEW: tl.constexpr,
     VIEWS: tl.constexpr,
@@ -80,10 +86,10 @@ def gram_gradient_kernel(
     shift = tl.load(shifts + other)
     beta = alpha * power_of_two_below(shift)
     q = beta * tl.sum(product * y_own, 0) + d * N * c
-    taken_out = q / (N - correction) - alpha * shift * eps * r * r
+    from_y = taken_out(q, freedom) - alpha * shift * eps * r * r
     # Not before the column sums: with both views of y in registers across them, some would spill.
     y_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
-    dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * taken_out[None, :])
+    dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * from_y[None, :])
     out = index(rows, WIDE)[:, None] * D + columns[None, :]
     if VIEWS == 2:
         if view == 0:

@@ -51,6 +51,13 @@ def diagonal_weight(c, w_on, w_off):
 
 
 @triton.jit
+def taken_out(q, freedom):
+    """Of y, per feature, by the standardization: q / M. M is infinite where y was not standardized here: nothing
+    then, whatever q is."""
+    return tl.where(freedom < float("inf"), q / freedom, 0.0)
+
+
+@triton.jit
 def index(x, WIDE: tl.constexpr):
     """x as the factor of an offset: 64 bits only where they are needed, for they take twice the registers."""
     return x.to(tl.int64) if WIDE else x

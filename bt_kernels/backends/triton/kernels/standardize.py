@@ -4,8 +4,10 @@
     rstd              1 / sqrt(M2 / (N - correction) + eps)
     y                 (z - mean) * rstd, rounded once to the operand type of the matrix products
     C_ii              sum_n y_a y_b / N, of y before that rounding
-    sums              sum_i (1 - C_ii)^2, sum_i C_ii^2, sum_ni y_a^2, sum_ni y_b^2, the last three of y as rounded,
-                      as it enters the products that they are compared with
+    sums              sum_i (1 - C_ii)^2, sum_i C_ii^2, sum_ni y_a^2 / N, sum_ni y_b^2 / N, the last three of y as
+                      rounded, as it enters the products that they are compared with
+
+Where mean and rstd are given instead, the rows may be a part of the batch: then so are C_ii and the sums.
 
 Grid: one program per BLOCK_D features, all N rows of both views. Up to N = BLOCK_N the embeddings are read once and
 stay in registers; beyond it they are read a second time, which the caches serve for the most part.
@@ -74,6 +76,14 @@ def reciprocal_deviation(m2, freedom, eps):
 
 
 @triton.jit
+def given_statistics(mean, rstd, columns, in_columns):
+    """Mean (high + low) and rstd of these columns."""
+    whole = tl.load(mean + columns, in_columns, 0.0)
+    high = whole.to(tl.float32)
+    return high, (whole - high).to(tl.float32), tl.load(rstd + columns, in_columns, 0.0).to(tl.float32)
+
+
+@triton.jit
 def standardize_kernel(
     z_a,  # (N, D) any strides
     z_b,  # (N, D)
@@ -81,12 +91,15 @@ def standardize_kernel(
     stride_ad,
     stride_bn,
     stride_bd,
+    given_mean,  # (2, D) float64, or None: the mean of these rows
+    given_rstd,  # (2, D) float64, or None
     y,  # (2, N, ld) operand type; columns D..ld are set to zero
     ld,
     rstd,  # (2, D) float32
     c_diagonal,  # (D,) float32
     sums,  # (4, programs) float64, per program
     N,
+    samples,  # of the whole batch, which divides C_ii
     D,
     eps,
     correction,  # 1: unbiased variance
@@ -98,21 +111,30 @@ def standardize_kernel(
     program = tl.program_id(0)
     columns = program * BLOCK_D + tl.arange(0, BLOCK_D)
     in_columns = columns < D
-    view = N.to(tl.int64) * ld
+    view = tl.cast(N, tl.int64) * ld
     DTYPE: tl.constexpr = y.dtype.element_ty
-    freedom = (N - correction).to(tl.float64)
     if SINGLE:
         rows = tl.arange(0, BLOCK_N)
         mask = (rows < N)[:, None] & in_columns[None, :]
         x_a = rows_of(z_a, stride_an, stride_ad, rows, columns, mask)
         x_b = rows_of(z_b, stride_bn, stride_bd, rows, columns, mask)
-        high_a, low_a, m2_a = moments_of_chunk(x_a, mask, N.to(tl.float32))
-        high_b, low_b, m2_b = moments_of_chunk(x_b, mask, N.to(tl.float32))
+    if given_mean is not None:
+        high_a, low_a, rstd_a = given_statistics(given_mean, given_rstd, columns, in_columns)
+        high_b, low_b, rstd_b = given_statistics(given_mean + D, given_rstd + D, columns, in_columns)
     else:
-        high_a, low_a, m2_a = moments_of_chunks(z_a, stride_an, stride_ad, columns, in_columns, N, BLOCK_N, BLOCK_D)
-        high_b, low_b, m2_b = moments_of_chunks(z_b, stride_bn, stride_bd, columns, in_columns, N, BLOCK_N, BLOCK_D)
-    rstd_a = reciprocal_deviation(m2_a, freedom, eps)
-    rstd_b = reciprocal_deviation(m2_b, freedom, eps)
+        if SINGLE:
+            high_a, low_a, m2_a = moments_of_chunk(x_a, mask, N.to(tl.float32))
+            high_b, low_b, m2_b = moments_of_chunk(x_b, mask, N.to(tl.float32))
+        else:
+            high_a, low_a, m2_a = moments_of_chunks(
+                z_a, stride_an, stride_ad, columns, in_columns, N, BLOCK_N, BLOCK_D
+            )
+            high_b, low_b, m2_b = moments_of_chunks(
+                z_b, stride_bn, stride_bd, columns, in_columns, N, BLOCK_N, BLOCK_D
+            )
+        freedom = (N - correction).to(tl.float64)
+        rstd_a = reciprocal_deviation(m2_a, freedom, eps)
+        rstd_b = reciprocal_deviation(m2_b, freedom, eps)
     tl.store(rstd + columns, rstd_a, in_columns)
     tl.store(rstd + D + columns, rstd_b, in_columns)
 
@@ -141,12 +163,12 @@ def standardize_kernel(
         trace_a += tl.sum(tl.sum(y_a * y_a, 0), 0)
         trace_b += tl.sum(tl.sum(y_b * y_b, 0), 0)
 
-    c = c / N
-    c_rounded = c_rounded / N
+    c = c / samples
+    c_rounded = c_rounded / samples
     tl.store(c_diagonal + columns, c, in_columns)
     programs = tl.num_programs(0)
     distance = tl.where(in_columns, 1.0 - c, 0.0)
     tl.store(sums + program, tl.sum((distance * distance).to(tl.float64), 0))
     tl.store(sums + programs + program, tl.sum((c_rounded * c_rounded).to(tl.float64), 0))
-    tl.store(sums + 2 * programs + program, trace_a.to(tl.float64))
-    tl.store(sums + 3 * programs + program, trace_b.to(tl.float64))
+    tl.store(sums + 2 * programs + program, trace_a.to(tl.float64) / samples)
+    tl.store(sums + 3 * programs + program, trace_b.to(tl.float64) / samples)

@@ -19,6 +19,13 @@ def triangle_tile(index, side):
 
 
 @triton.jit
+def packed_offset(rows, columns, N):
+    """Where (row, column) of a symmetric matrix is in its upper triangle, row by row with the diagonal."""
+    upper = tl.minimum(rows, columns).to(tl.int64)
+    return upper * (2 * N - 1 - upper) // 2 + tl.maximum(rows, columns)
+
+
+@triton.jit
 def grouped_tile(index, rows, columns, GROUP: tl.constexpr):
     """Row and column of the index-th of rows x columns tiles, GROUP rows at a time.
 

@@ -32,6 +32,11 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Par
   return cudaErrorLaunchFailure;
 }
 
+inline cudaError_t set_zero(void* memory, size_t bytes, cudaStream_t) {
+  std::memset(memory, 0, bytes);
+  return cudaSuccess;
+}
+
 template <typename... Parameters>
 bool cluster_fits(void (*)(Parameters...), const Launch&) {
   return true;
