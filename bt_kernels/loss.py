@@ -1,12 +1,16 @@
 """The public face: barlow_twins_loss and BarlowTwinsLoss. Checks the input, resolves the options, returns the loss."""
 
+from __future__ import annotations
+
 from dataclasses import fields
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from bt_kernels.backends.registry import choose_backend
+from bt_kernels.backends.registry import BACKENDS, choose_backend
+from bt_kernels.distributed.options import DistributedOptions
 from bt_kernels.formulation import choose_formulation
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
@@ -22,7 +26,7 @@ class LossTerms(NamedTuple):
     off_diagonal: Tensor  # () redundancy-reduction term before lambd, sum_{i != j} C_ij^2
 
 
-def check_embeddings(z_a: Tensor, z_b: Tensor) -> None:
+def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
     """Raises TypeError or ValueError unless z_a and z_b are two views' embeddings that the loss is defined for."""
     for name, z in (("z_a", z_a), ("z_b", z_b)):
         if not isinstance(z, Tensor):
@@ -41,20 +45,27 @@ def check_embeddings(z_a: Tensor, z_b: Tensor) -> None:
     if z_a.device != z_b.device:
         raise ValueError(f"z_a and z_b must be on the same device, got {z_a.device} and {z_b.device}")
     n, d = z_a.shape
-    if n < 2:
+    if n < least_samples:
         raise ValueError(f"the batch statistics need N >= 2 samples, got shape (N, D) = {(n, d)}")
     if d < 1:
         raise ValueError(f"the embeddings need D >= 1 features, got shape (N, D) = {(n, d)}")
 
 
-def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions) -> LossTerms:
+def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: DistributedOptions) -> LossTerms:
     """The loss and its two terms for validated options; see barlow_twins_loss."""
+    if distributed.process_group is not None:
+        from bt_kernels.distributed.loss import global_batch_terms  # imports torch._dynamo, which takes a second
+
+        terms = global_batch_terms(
+            z_a, z_b, options, distributed, lambda: check_embeddings(z_a, z_b, least_samples=0)
+        )
+        return LossTerms(*terms)
     check_embeddings(z_a, z_b)
     formulation = choose_formulation(options.formulation, *z_a.shape)
-    backend = choose_backend(options.backend, z_a.device, z_a.dtype)
+    stages = BACKENDS[choose_backend(options.backend, z_a.device, z_a.dtype)]
     # Asked here, because autograd turns grad mode off inside Function.forward.
     needs_backward = torch.is_grad_enabled() and (z_a.requires_grad or z_b.requires_grad)
-    return LossTerms(*BarlowTwinsFunction.apply(z_a, z_b, options, formulation, backend, needs_backward))
+    return LossTerms(*BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward))
 
 
 def barlow_twins_loss(
@@ -68,6 +79,9 @@ def barlow_twins_loss(
     formulation: str = "auto",
     backend: str = "auto",
     return_terms: bool = False,
+    process_group: dist.ProcessGroup | str | None = None,
+    gradient: str = "whole",
+    statistics: str = "global",
 ) -> Tensor | LossTerms:
     """Barlow Twins loss of two views' embeddings (Zbontar et al., ICML 2021, eq. 1 and 2).
 
@@ -88,17 +102,37 @@ def barlow_twins_loss(
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that
             works here.
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
+        process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world", which
+            is the default group at the time of the call. None: this process alone, whatever else is running.
+        gradient, statistics: see below; without a process_group they change nothing.
+
+    Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that of the
+    joined batch and the same on every rank. Each rank's backward is part of a collective: all ranks take part in it. With
+    g_r the gradient that arrives at the loss of rank r, and z_r its rows, the rows' gradient is
+
+        gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        what W equal losses, added up, have
+        gradient="divided"    dz_r = (sum_s g_s / W) dloss/dz_r
+
+    After DistributedDataParallel's or FSDP's averaging, parameters have with "whole" the gradient of one process with the
+    joined batch, and with "divided" 1/W of it, as the authors' code and solo-learn give it.
+
+        statistics="global"   y is standardized over the joined batch, as the authors' SyncBatchNorm has it
+        statistics="local"    over each rank's own rows, n_r >= 2, and C is the mean of the ranks' C_r = y_a^T y_b / n_r,
+                              as lightly and solo-learn have it
 
     Returns:
         The loss, a scalar: float64 for float64 embeddings, else float32. NaN or Inf in the embeddings gives NaN.
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
-        ValueError: shapes, devices or option values that the loss is not defined for.
-        RuntimeError: a backend was asked for by name and cannot run here; the message says why.
+        ValueError: shapes, devices or option values that the loss is not defined for, or that differ between ranks.
+        RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or there is a
+            process_group, and no torch.distributed or not this process in it.
+        With a process_group, an error on one rank, or shapes and options that differ between ranks, is the same error on
+        every rank, before anything is sent.
     """
     options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)
-    terms = compute_terms(z_a, z_b, options)
+    terms = compute_terms(z_a, z_b, options, DistributedOptions(process_group, gradient, statistics))
     return terms if return_terms else terms.loss
 
 
@@ -114,15 +148,20 @@ class BarlowTwinsLoss(nn.Module):
         formulation: str = "auto",
         backend: str = "auto",
         return_terms: bool = False,
+        process_group: dist.ProcessGroup | str | None = None,
+        gradient: str = "whole",
+        statistics: str = "global",
     ) -> None:
         super().__init__()
         self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)
+        self.distributed = DistributedOptions(process_group, gradient, statistics)
         self.return_terms = return_terms
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)
-        terms = compute_terms(z_a, z_b, self.options)
+        terms = compute_terms(z_a, z_b, self.options, self.distributed)
         return terms if self.return_terms else terms.loss
 
     def extra_repr(self) -> str:
         changed = [f for f in fields(LossOptions) if getattr(self.options, f.name) != f.default or f.name == "lambd"]
-        return ", ".join(f"{f.name}={getattr(self.options, f.name)!r}" for f in changed)
+        shown = [f"{f.name}={getattr(self.options, f.name)!r}" for f in changed]
+        return ", ".join(shown + self.distributed.changed())

@@ -1,0 +1,52 @@
+"""The correlation form over ranks: every rank keeps its samples, the D x D matrix is added up.
+
+    statistics    of the whole batch, two small all-reduces
+    partial       the backend: C of these samples
+    all-reduce    C, with C_ii on its diagonal
+    total         the backend, on every rank: the terms, and C as the backward takes it
+    backward      the backend: dz of these samples, which needs no other rank, since q follows from C
+"""
+
+import torch
+from torch import Tensor
+
+from bt_kernels.backends.stages import Backend, Batch, OutputGradients, Residuals, Terms, accumulation_dtype
+from bt_kernels.distributed.exchange import Layout, add_up
+from bt_kernels.distributed.statistics import as_they_are, global_statistics
+from bt_kernels.options import LossOptions
+
+
+def forward(
+    z_a: Tensor,  # (n, D)
+    z_b: Tensor,  # (n, D)
+    layout: Layout,
+    backend: Backend,
+    options: LossOptions,
+    standardized: bool,
+    needs_backward: bool,
+) -> tuple[Terms, Residuals | None]:
+    statistics = as_they_are(z_a) if standardized else global_statistics(z_a, z_b, layout, options)
+    if layout.own_rows:
+        c, residuals = backend.correlation_partial(z_a, z_b, statistics, layout.n, needs_backward)
+    else:
+        c = torch.zeros(layout.d, layout.d, dtype=accumulation_dtype(z_a.dtype), device=z_a.device)
+        residuals = ()
+    add_up(c, layout.ranks)
+    terms, of_c = backend.correlation_total(c, layout.n, z_a.dtype, options, needs_backward)
+    return terms, (*residuals, *of_c) if needs_backward else None
+
+
+def backward(
+    gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
+    residuals: Residuals,
+    layout: Layout,
+    backend: Backend,
+    options: LossOptions,
+    batch: Batch,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    if layout.own_rows:
+        return backend.correlation_backward(gradients, z_a, z_b, residuals, options, batch, needs)
+    return tuple(torch.empty_like(z) if need else None for z, need in zip((z_a, z_b), needs, strict=True))

@@ -1,0 +1,50 @@
+"""How the loss is spread over processes: one frozen dataclass, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+GRADIENTS = ("whole", "divided")
+STATISTICS = ("global", "local")
+
+
+@dataclass(frozen=True)
+class DistributedOptions:
+    """See barlow_twins_loss. Raises TypeError for a value of the wrong type, ValueError for one that is unknown."""
+
+    process_group: dist.ProcessGroup | str | None = None
+    gradient: str = "whole"
+    statistics: str = "global"
+
+    def __post_init__(self) -> None:
+        for name, known in (("gradient", GRADIENTS), ("statistics", STATISTICS)):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a str, got {type(value).__name__}: {value!r}")
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        group = self.process_group
+        if isinstance(group, str) and group != "world":
+            raise ValueError(f'process_group must be "world", a torch.distributed.ProcessGroup or None; got {group!r}')
+        if group is not None and not isinstance(group, str):
+            if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
+                raise TypeError(
+                    'process_group must be "world", a torch.distributed.ProcessGroup or None, got '
+                    f"{type(group).__name__}" + (": this process is not in it" if group == -100 else "")
+                )
+
+    def changed(self) -> list[str]:
+        """What differs from the defaults, as it is shown."""
+        group = self.process_group
+        shown = []
+        if group is not None:
+            shown.append(f"process_group={group!r}" if group == "world" else f"process_group={group.size()} ranks")
+        for name in ("gradient", "statistics"):
+            if getattr(self, name) != getattr(DistributedOptions, name):
+                shown.append(f"{name}={getattr(self, name)!r}")
+        return shown
+
+    def __deepcopy__(self, memo: dict) -> DistributedOptions:
+        return self  # a process group is this process's membership: there is no copy of it
