@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bt_kernels import BarlowTwinsLoss
 from bt_kernels.trainer.augment import TwoViews
 from bt_kernels.trainer.checkpoint import save_checkpoint
-from bt_kernels.trainer.config import Config, resolve_device
+from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data import ShuffledBatches
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.interrupt import InterruptRequest
 from bt_kernels.trainer.model import build_network
 from bt_kernels.trainer.optimizer import build_optimizer, build_scheduler
+from bt_kernels.trainer.processes import Processes
 from bt_kernels.trainer.progress import Progress, StepMetrics
 from bt_kernels.trainer.run_folder import RunFolder
 
@@ -28,23 +31,34 @@ class Pretraining:
     Args:
         config: The run's options.
         images: Unlabelled training images, (N, 1, S, S) in [0, 1], on the CPU.
+        processes: Those that every batch is spread over. All of them draw the whole batch's views, and each
+            keeps its own rows of them, so the views are those of one process.
 
     Raises:
-        TrainerError: the batch is larger than the data set.
+        TrainerError: the batch is larger than the data set, or too small for so many processes.
     """
 
-    def __init__(self, config: Config, images: Tensor) -> None:
+    def __init__(self, config: Config, images: Tensor, processes: Processes) -> None:
         if config.batch_size > len(images):
             raise TrainerError(
                 f"--batch-size {config.batch_size} is more than the {len(images)} training images"
             )
+        if config.batch_size < 2 * processes.size:
+            # With one image, batch norm on the CPU would see nothing but its two views.
+            raise TrainerError(
+                f"--batch-size {config.batch_size} is less than 2 images for each of {processes.size} processes, "
+                "which batch norm needs"
+            )
         self.config = config
-        self.device = resolve_device(config.device)
+        self.processes = processes
+        self.device = processes.take_device(config.device)
         self.images = images.to(self.device)
         self.batches = ShuffledBatches(len(images), config.batch_size, config.seed)
         self.total_steps = config.epochs * self.batches.steps_per_epoch
         self.network = build_network(config).to(self.device)
-        self.criterion = BarlowTwinsLoss(lambd=config.lambd, return_terms=True)
+        self.replica: nn.Module = self.network  # what a step calls
+        group = "world" if processes.size > 1 else None
+        self.criterion = BarlowTwinsLoss(lambd=config.lambd, return_terms=True, process_group=group)
         self.optimizer = build_optimizer(self.network, config)
         self.scheduler = build_scheduler(self.optimizer, self.total_steps, config.warmup_fraction)
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -52,16 +66,27 @@ class Pretraining:
         self.step = 0
         self.seconds = 0.0
 
+    @contextmanager
+    def replicated(self) -> Iterator[None]:
+        """While it lasts, steps are those of all processes together; all of them have to enter."""
+        self.replica = self.processes.replicate(self.network)
+        try:
+            yield
+        finally:
+            # Left to be destroyed after its process group, DistributedDataParallel can deadlock.
+            self.replica = self.network
+
     def train_step(self) -> StepMetrics:
-        """Do one step.
+        """Do one step; of several processes, inside ``replicated``.
 
         Raises:
             TrainerError: the loss is not finite; the weights are those before the step.
         """
         start = time.perf_counter()
         view_a, view_b = self.two_views(self.images[self.batches[self.step].to(self.device)])
+        own = self.processes.own_rows(len(view_a))
         # Both views in one batch: half as many passes over the weights, which bound a small batch's time.
-        z_a, z_b = self.network(torch.cat([view_a, view_b])).chunk(2)
+        z_a, z_b = self.replica(torch.cat([view_a[own], view_b[own]])).chunk(2)
         loss, on_diagonal, off_diagonal = self.criterion(z_a, z_b)
         values = torch.stack([loss, on_diagonal, off_diagonal]).tolist()
         if not math.isfinite(values[0]):
@@ -122,14 +147,23 @@ def train(state: Pretraining, folder: RunFolder) -> bool:
     Raises:
         TrainerError: the loss is not finite, or a checkpoint cannot be written.
     """
-    config = state.config
+    config, processes = state.config, state.processes
     steps_between_checkpoints = config.checkpoint_every * state.batches.steps_per_epoch
-    progress = Progress(folder.metrics, state.step, state.total_steps, config.epochs, config.batch_size)
+    progress = processes.on_first(
+        lambda: Progress(folder.metrics, state.step, state.total_steps, config.epochs, config.batch_size)
+    )
     state.network.train()
-    with InterruptRequest() as interrupt, progress:
-        while state.step < state.total_steps and not interrupt.requested:
-            progress.log(state.train_step())
+    interrupted = False
+    with InterruptRequest() as interrupt, progress or nullcontext(), state.replicated():
+        while state.step < state.total_steps and not interrupted:
+            metrics = state.train_step()
+            if progress is not None:
+                progress.log(metrics)
+            # Asked once a step: all ranks have to stop, and to save, at the same one.
+            interrupted = processes.any(interrupt.requested)
             last = state.step == state.total_steps
-            if last or interrupt.requested or state.step % steps_between_checkpoints == 0:
-                save_checkpoint(folder.checkpoint, config.as_dict(), state.state_dict())
+            if last or interrupted or state.step % steps_between_checkpoints == 0:
+                processes.on_first(
+                    lambda: save_checkpoint(folder.checkpoint, config.as_dict(), state.state_dict())
+                )
     return state.step == state.total_steps

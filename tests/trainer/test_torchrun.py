@@ -1,0 +1,137 @@
+"""The trainer as ``torchrun`` starts it, on two ranks, and what those ranks share between them."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bt_kernels import BarlowTwinsLoss
+from bt_kernels.trainer.augment import TwoViews
+from bt_kernels.trainer.checkpoint import load_checkpoint
+from bt_kernels.trainer.cli import main
+from bt_kernels.trainer.data import ShuffledBatches, load_split
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.model import build_network
+from bt_kernels.trainer.optimizer import build_optimizer, build_scheduler
+from bt_kernels.trainer.pretrain import Pretraining, train
+from bt_kernels.trainer.processes import Processes
+from bt_kernels.trainer.progress import read_metrics
+from bt_kernels.trainer.run_folder import RunFolder
+
+RANK = str(Path(__file__).with_name("rank.py"))
+TIMEOUT = 120
+
+
+def torchrun(*command):
+    """Run the command on two ranks; return the finished process of torchrun."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = subprocess.Popen(
+        [*launcher, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # which torchrun passes on to the ranks, unlike SIGKILL
+        out, err = process.communicate()
+        pytest.fail(f"not finished after {TIMEOUT} s:\n{err}")
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def losses_on_two_ranks(config):
+    """The loss of every step, computed in this process: batch norm sees one rank's rows, the loss all of them."""
+    images = load_split(config.image_size, config.seed).train_images
+    batches = ShuffledBatches(len(images), config.batch_size, config.seed)
+    steps = config.epochs * batches.steps_per_epoch
+    two_views = TwoViews(torch.Generator().manual_seed(config.seed))
+    network = build_network(config).train()
+    optimizer = build_optimizer(network, config)
+    scheduler = build_scheduler(optimizer, steps, config.warmup_fraction)
+    losses = []
+    for step in range(steps):
+        halves = zip(*(view.chunk(2) for view in two_views(images[batches[step]])), strict=True)
+        embeddings = [network(torch.cat(views)).chunk(2) for views in halves]
+        loss = BarlowTwinsLoss(lambd=config.lambd)(*map(torch.cat, zip(*embeddings, strict=True)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_run_on_two_ranks_is_one_run_that_stops_everywhere_and_goes_on(tiny, arguments, tmp_path):
+    tiny = dataclasses.replace(tiny, label_draws=1)
+    finished = torchrun(RANK, *arguments(tiny))
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("Interrupted after step 2 of 4, checkpoint saved") == 1
+    assert finished.stderr.count("2 processes") == 2  # once before the interruption and once after it
+    assert finished.stdout.count("Run folder") == 1
+    assert "Warning" not in finished.stderr
+
+    folder, interrupted = RunFolder(tmp_path / "run"), tmp_path / "run-interrupted.pt"
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder.root]
+    assert folder.summary.exists() and json.loads(folder.config.read_text()) == tiny.as_dict()
+    losses = [metrics.loss for metrics in read_metrics(folder.metrics)]
+    assert losses == pytest.approx(losses_on_two_ranks(tiny), rel=1e-4)
+
+    alone = Pretraining(tiny, load_split(tiny.image_size, tiny.seed).train_images, Processes())
+    alone.load_state_dict(load_checkpoint(interrupted)["training"])
+    assert alone.step == 2 and train(alone, folder)
+    assert [metrics.step for metrics in read_metrics(folder.metrics)] == [1, 2, 3, 4]
+
+
+def test_bad_option_is_one_sentence(tmp_path):
+    refused = torchrun("-m", "bt_kernels.trainer", "--run-dir", str(tmp_path / "run"), "--epochs", "-1")
+    assert refused.returncode == 1
+    assert refused.stderr.count("error: --epochs must be at least 1, got -1\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("rows", "size"), [(64, 1), (64, 2), (7, 3), (8, 4), (10, 4)])
+def test_ranks_share_out_a_batch_in_order_and_evenly(rows, size):
+    batch = list(range(rows))
+    shares = [batch[Processes(rank, size).own_rows(rows)] for rank in range(size)]
+    assert sum(shares, []) == batch
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_batch_of_fewer_than_two_images_a_rank_is_refused(tiny):
+    images = torch.zeros(1297, 1, 8, 8)
+    with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 processes"):
+        Pretraining(dataclasses.replace(tiny, batch_size=7), images, Processes(3, 4, 3, 4))
+
+
+def test_every_process_takes_the_gpu_of_its_own_number(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    second = Processes(rank=3, size=4, local_rank=1, local_size=2)
+    assert second.take_device("auto") == second.take_device("cuda") == torch.device("cuda:1")
+    assert taken == [1, 1]
+    assert second.take_device("cpu") == torch.device("cpu")
+    with pytest.raises(TrainerError, match="--device cuda:0 is one GPU for 4 processes"):
+        second.take_device("cuda:0")
+    with pytest.raises(TrainerError, match="3 processes need a GPU each and this PyTorch sees 2"):
+        Processes(rank=2, size=3, local_rank=2, local_size=3).take_device("auto")
+    assert Processes().take_device("cuda:0") == torch.device("cuda:0")
+
+
+def test_one_process_does_what_it_is_asked_and_joins_nobody(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    alone = Processes.join()
+    assert alone == Processes() and alone.first
+    assert alone.any(True) and not alone.any(False)
+    assert alone.share(lambda: 7) == alone.on_first(lambda: 7) == 7
+    assert main(["--epochs", "0"]) == 1
+    alone.leave()
