@@ -26,12 +26,17 @@ FIELDS = (
 )
 
 
-def write(path: Path, result: dict) -> None:
-    """Writes RESULT.json, whole or not at all, and RESULT.csv."""
+def write_json(path: Path, result: dict) -> None:
+    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps(result, indent=1, allow_nan=True) + "\n")
     partial.replace(path)
+
+
+def write(path: Path, result: dict) -> None:
+    """Writes RESULT.json and RESULT.csv."""
+    write_json(path, result)
     with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
