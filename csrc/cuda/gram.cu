@@ -27,8 +27,7 @@ cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, d
   if (fused > 0) {
     combine.partial = static_cast<float*>(scratch.take(fused * kFusedTileBytes));
     combine.splits = static_cast<int>(fused), combine.tiles = 1;
-    const cudaError_t error =
-        kernels.standardize_gram(z, eps, batch, outputs, combine.partial, fused, gpu, stream);
+    const cudaError_t error = kernels.standardize_gram(z, eps, batch, outputs, combine.partial, fused, gpu, stream);
     if (error != cudaSuccess) return error;
   } else {
     if (const cudaError_t error = standardize(operands, z, eps, batch, statistics, outputs, gpu, stream)) return error;
