@@ -89,7 +89,8 @@ def barlow_twins_loss(
 
         loss = scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2)
 
-    The defaults are those of the authors' code. No D x D matrix is formed when N < D.
+    The defaults are those of the authors' code. No D x D matrix is formed when N < D; over ranks, where the embeddings on
+    the wire count too, not from D of about N to 1.6 N on, the more ranks the sooner.
 
     Args:
         z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast they
@@ -118,7 +119,7 @@ def barlow_twins_loss(
 
         statistics="global"   y is standardized over the joined batch, as the authors' SyncBatchNorm has it
         statistics="local"    over each rank's own rows, n_r >= 2, and C is the mean of the ranks' C_r = y_a^T y_b / n_r,
-                              as lightly and solo-learn have it
+                              as lightly and solo-learn have it; y is float32 then, on the wire too, for 16-bit z
 
     Returns:
         The loss, a scalar: float64 for float64 embeddings, else float32. NaN or Inf in the embeddings gives NaN.
@@ -128,11 +129,19 @@ def barlow_twins_loss(
         ValueError: shapes, devices or option values that the loss is not defined for, or that differ between ranks.
         RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or there is a
             process_group, and no torch.distributed or not this process in it.
-        With a process_group, an error on one rank, or shapes and options that differ between ranks, is the same error on
-        every rank, before anything is sent.
+        With a process_group, what is wrong with one rank's arguments, or differs between ranks, is the same error on
+        every rank, before anything is sent. A rank that fails later leaves the others to their group's time-out.
     """
-    options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)
-    terms = compute_terms(z_a, z_b, options, DistributedOptions(process_group, gradient, statistics))
+    try:
+        options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)
+        distributed = DistributedOptions(process_group, gradient, statistics)
+    except (TypeError, ValueError) as error:
+        if process_group is None:
+            raise
+        from bt_kernels.distributed.loss import raise_on_every_rank
+
+        raise_on_every_rank(process_group, error)
+    terms = compute_terms(z_a, z_b, options, distributed)
     return terms if return_terms else terms.loss
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accuracy import Formula, Result
+from accuracy import Formula, Result, evaluate
 from inputs import DTYPES, views
 from target import few
 from torch import Tensor
@@ -120,12 +120,30 @@ def test_embeddings_that_came_standardized(in_shares, yardstick, formulation, wi
     expected.check(Result(result.terms, tuple(dz.to(widest))))
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_a_mean_far_from_zero(in_shares, yardstick_of, formulation, offset):
-    z_a, z_b = (z + offset for z in views(24, 17))
+@pytest.mark.parametrize("given", [False, True])
+def test_a_mean_of_1e4(in_shares, terms, yardstick_of, formulation, given):
+    """No digits are lost to it beyond those that one process loses: the standard forgives what a rounded mean would."""
+    z_a, z_b = (z + 1e4 for z in views(24, 17))
     expected = yardstick_of(z_a, z_b)
-    statistics = None if formulation == "gram" else statistics_of(z_a, z_b, expected.formula)
-    expected.check(in_shares(z_a, z_b, (5,), expected.formula, LossOptions(), statistics, Batch(24, 0)))
+    statistics = statistics_of(z_a, z_b, expected.formula) if given or formulation == "correlation" else None
+    result = in_shares(z_a, z_b, (5,), expected.formula, LossOptions(), statistics, Batch(24, 0))
+    expected.check(result)
+    whole = evaluate(terms, z_a, z_b, expected.formula)
+    tiny = 4 * torch.finfo(torch.float32).eps
+    for ours, theirs, true in zip(result.gradients, whole.gradients, expected.truth.gradients, strict=True):
+        error, allowed = (torch.linalg.vector_norm(x.double() - true) for x in (ours, theirs))
+        assert error <= 2 * allowed + tiny * torch.linalg.vector_norm(true)
+
+
+@pytest.mark.cpu_only
+def test_nothing_random_in_the_order_of_sums(in_shares, formulation):
+    z_a, z_b = views(24, 40)
+    statistics = None if formulation == "gram" else statistics_of(z_a, z_b, Formula())
+    torch.use_deterministic_algorithms(True)
+    try:
+        in_shares(z_a, z_b, (5,), Formula(), LossOptions(), statistics, Batch(24, 0))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_nan_in_one_share(in_shares, formulation):

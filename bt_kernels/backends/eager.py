@@ -154,12 +154,6 @@ def gram_forward(
     return terms, (c_diagonal, statistics, shifts, k_a, k_b) if needs_backward else None
 
 
-def triangle(n: int, device: torch.device) -> Tensor:  # (N (N + 1) / 2,)
-    """Where the numbers on and above the diagonal of an (N, N) matrix are in memory, row by row."""
-    rows, columns = torch.triu_indices(n, n, device=device)
-    return rows * n + columns
-
-
 def gram_partial(
     z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
 ) -> GramPartial:
@@ -168,19 +162,20 @@ def gram_partial(
     else:
         y_a, y_b, own_statistics = standardize_as_given(z_a, z_b, statistics)
     c_diagonal, k_a, k_b, shifts = gram_matrices(y_a, y_b)
-    index = triangle(z_a.shape[0], z_a.device)
+    rows, columns = torch.triu_indices(*k_a.shape, device=k_a.device)
     sums = torch.stack([sum_of_squares(1 - c_diagonal), sum_of_squares(c_diagonal), *shifts])
     residuals = (c_diagonal, own_statistics) if needs_backward else ()
-    return GramPartial(torch.stack([k.take(index) for k in (k_a, k_b)]), sums, residuals)
+    return GramPartial(torch.stack([k[rows, columns] for k in (k_a, k_b)]), sums, residuals)
 
 
 def gram_total(
     triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals]:
-    index = triangle(n, triangles.device)
-    k_a, k_b = (x.new_zeros(n, n).put_(index, x) for x in triangles)
-    for k in (k_a, k_b):
-        k += k.triu(1).T
+    rows, columns = torch.triu_indices(n, n, device=triangles.device)
+    k_a, k_b = triangles.new_empty(2, n, n)
+    for k, upper in zip((k_a, k_b), triangles, strict=True):
+        k[rows, columns] = upper
+        k[columns, rows] = upper
     on_diagonal, diagonal_squares, shifts = sums[0], sums[1], sums[2:]
     off_diagonal = gram_off_diagonal(k_a, k_b, shifts, diagonal_squares)
     terms = finish_terms(on_diagonal.to(triangles.dtype), off_diagonal, options)

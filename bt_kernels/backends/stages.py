@@ -43,7 +43,8 @@ class Batch(NamedTuple):
     correction: int | None = 0
 
 
-# What a forward hands its own backward, through autograd's saved tensors. For N < D nothing in it may be D x D.
+# What a forward hands its own backward, through autograd's saved tensors. For N < D nothing in it may be D x D,
+# unless C came from correlation_total.
 Residuals = tuple[Tensor, ...]
 Terms = tuple[Tensor, Tensor, Tensor]  # loss, on_diagonal, off_diagonal: scalars in the accumulation dtype
 

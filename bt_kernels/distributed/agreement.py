@@ -1,6 +1,6 @@
 """Before anything is sent: what every rank brings, whether it fits together, and who cannot take part.
 
-One exchange of a few hundred bytes a rank, through the CPU. Ranks that went on with different ideas of the shapes would
+One exchange of a few hundred bytes a rank, through the CPU where there is a way. Ranks that went on with different ideas of the shapes would
 wait for each other for ever; here every rank sees the same table and raises the same error.
 """
 
@@ -41,14 +41,14 @@ def letters(text: str) -> int:
     return int.from_bytes(text.encode()[:8], "little")
 
 
-def text(word: int) -> str:
+def word_text(word: int) -> str:
     return word.to_bytes(8, "little").rstrip(b"\0").decode()
 
 
 FIELDS = (
     Field("the number of features D", int),
     Field("the embeddings' dtype", DTYPES.__getitem__),
-    Field("the embeddings' device type", text),
+    Field("the embeddings' device type", word_text),
     Field("whether z_a needs a gradient", bool),
     Field("whether z_b needs a gradient", bool),
     Field("lambd", real),
@@ -86,14 +86,18 @@ def describe(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: Distri
 
 def report(error: Exception) -> list[int]:
     """The row of a rank that cannot take part."""
-    kind = next(index for index, kind in enumerate(ERRORS) if isinstance(error, kind))
-    message = str(error).encode()[: 8 * MESSAGE_WORDS].ljust(8 * MESSAGE_WORDS, b"\0")
+    kind = next((index for index, kind in enumerate(ERRORS) if isinstance(error, kind)), None)
+    text = str(error)
+    if kind is None:
+        kind, text = ERRORS.index(RuntimeError), f"{type(error).__name__}: {text}"
+    message = text.encode()[: 8 * MESSAGE_WORDS].ljust(8 * MESSAGE_WORDS, b"\0")
     return [0, 1 + kind, *[0] * len(FIELDS), *struct.unpack(f"<{MESSAGE_WORDS}q", message)]
 
 
 def exchange(row: list[int], ranks: Ranks) -> list[list[int]]:
-    table = [torch.empty(WORDS, dtype=torch.int64) for _ in range(ranks.size)]
-    dist.all_gather(table, torch.tensor(row, dtype=torch.int64), group=control_group(ranks))
+    group, device = control_group(ranks)
+    table = [torch.empty(WORDS, dtype=torch.int64, device=device) for _ in range(ranks.size)]
+    dist.all_gather(table, torch.tensor(row, dtype=torch.int64, device=device), group=group)
     return [received.tolist() for received in table]
 
 
@@ -131,7 +135,7 @@ def agree(
     try:
         check()
         row = describe(z_a, z_b, options, distributed)
-    except ERRORS as error:
+    except Exception as error:  # whatever it is, the others wait for this rank
         cause, row = error, report(error)
     table = exchange(row, ranks)
     try:

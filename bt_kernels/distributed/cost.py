@@ -38,12 +38,15 @@ def gram_bytes(
     rows: tuple[int, ...], d: int, rank: int, itemsize: int, needs: tuple[bool, bool] = (True, True)
 ) -> float:
     """What that rank sends in the Gram form. needs: which views need a gradient."""
-    n, world = sum(rows), len(rows)
-    features, wide = features_of(d, world, rank), max(4, itemsize)
-    there = 2 * rows[rank] * (d - features) * itemsize
-    back = sum(needs) * (n - rows[rank]) * features * itemsize
+    n, world, wide = sum(rows), len(rows), max(4, itemsize)
+    embeddings = embedding_bytes(n, rows[rank], d, features_of(d, world, rank), itemsize, sum(needs))
     floats = n * (n + 1) + 8
-    return there + back + all_reduce_bytes(floats * wide, world) + upstream_bytes(world, wide, needs)
+    return embeddings + all_reduce_bytes(floats * wide, world) + upstream_bytes(world, wide, needs)
+
+
+def embedding_bytes(n: int, own_rows: int, d: int, own_features: int, itemsize: int, gradients: int) -> int:
+    """What a rank sends in the all-to-alls: its rows to the others, and gradients of its features back."""
+    return (2 * own_rows * (d - own_features) + gradients * (n - own_rows) * own_features) * itemsize
 
 
 def correlation_bytes(
@@ -67,7 +70,10 @@ def choose_distributed_formulation(
     n, world = sum(rows), len(rows)
     if requested != "auto" or world == 1:
         return choose_formulation(requested, n, d)
-    busiest = max(range(world), key=lambda rank: gram_bytes(rows, d, rank, itemsize))
+    busiest = max(
+        range(world),
+        key=lambda rank: embedding_bytes(n, rows[rank], d, features_of(d, world, rank), itemsize, 2),
+    )
     per_byte = FLOPS_PER_BYTE.get(device_type, FLOPS_PER_BYTE_ELSEWHERE)
     gram = gram_bytes(rows, d, busiest, itemsize) + flops("gram", n, d) / world / per_byte
     correlation = correlation_bytes(rows, d, itemsize) + flops("correlation", n, d) / world / per_byte

@@ -1,11 +1,13 @@
 """The processes of a loss: their group, this process's rank, and where what the CPU has to know is exchanged."""
 
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+import torch
 import torch.distributed as dist
 
-# The gloo group beside each group that cannot exchange CPU tensors itself.
-_control_groups: dict[dist.ProcessGroup, dist.ProcessGroup] = {}
+# The gloo group beside a group that cannot exchange CPU tensors itself, for as long as there is that group.
+_control_groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 
 
 class Ranks(NamedTuple):
@@ -30,16 +32,25 @@ def ranks_of(process_group: dist.ProcessGroup | str) -> Ranks:
     return Ranks(group, rank, dist.get_world_size(group))
 
 
-def control_group(ranks: Ranks) -> dist.ProcessGroup:
-    """A group of the same ranks for CPU tensors.
+class ControlGroup(NamedTuple):
+    """Where a few numbers are exchanged that the CPU has to have, since they decide which collectives follow."""
 
-    What it carries decides which collectives follow, so the CPU has to have it. Through a GPU that would wait for all
-    that the GPU has still to do; through gloo it goes on beside it.
+    group: dist.ProcessGroup
+    device: torch.device  # of the tensors that it takes
+
+
+def control_group(ranks: Ranks) -> ControlGroup:
+    """Through the CPU where that can be had: through a GPU, it would wait for all that the GPU has still to do.
+
+    A group that knows CPU tensors carries them. Beside a group of all processes that does not, such as that of
+    init_process_group("nccl"), there is made one that does. Not so beside a part of them: torch names such a group by how
+    many others a process is in, and processes that are in different numbers would wait for each other.
     """
-    backends = dist.get_backend_config(ranks.group)  # "cpu:gloo,cuda:nccl"
-    if any(entry.partition(":")[0] == "cpu" for entry in str(backends).split(",")):
-        return ranks.group
+    devices = [entry.partition(":")[0] for entry in str(dist.get_backend_config(ranks.group)).split(",")]
+    if "cpu" in devices:
+        return ControlGroup(ranks.group, torch.device("cpu"))
+    if ranks.size < dist.get_world_size():
+        return ControlGroup(ranks.group, torch.device(devices[0]))
     if ranks.group not in _control_groups:
-        members = dist.get_process_group_ranks(ranks.group)
-        _control_groups[ranks.group] = dist.new_group(members, backend="gloo", use_local_synchronization=True)
-    return _control_groups[ranks.group]
+        _control_groups[ranks.group] = dist.new_group(backend="gloo")
+    return ControlGroup(_control_groups[ranks.group], torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -79,8 +80,27 @@ class GlobalBatch:
 
 
 def standardize_locally(z: Tensor, options: LossOptions, weight: float) -> Tensor:  # (n, D) -> (n, D)
-    """Over this rank's rows alone, as an ordinary part of the graph; in z's dtype, in which it will travel."""
-    return (standardize(z, options.eps, options.unbiased).y * weight).to(z.dtype)
+    """Over this rank's rows alone, as an ordinary part of the graph.
+
+    Float32 for 16-bit embeddings, and on the wire too: the loss needs 1 - C_ii, and the standardization's backward the
+    difference of large numbers, neither of which would outlive a rounding to 16 bits in between.
+    """
+    return standardize(z, options.eps, options.unbiased).y * weight
+
+
+def travelling_dtype(z: Tensor, distributed: DistributedOptions) -> torch.dtype:
+    return accumulation_dtype(z.dtype) if distributed.statistics == "local" else z.dtype
+
+
+def raise_on_every_rank(process_group: object, error: Exception) -> NoReturn:
+    """Raises an error of this rank's arguments on the others as well, which are about to wait for it."""
+    group = DistributedOptions(process_group).process_group
+
+    def fail() -> None:
+        raise error
+
+    agree(ranks_of(group), torch.empty(0, 0), torch.empty(0, 0), LossOptions(), DistributedOptions(group), fail)
+    raise error
 
 
 # Dynamo can neither trace the exchange whose outcome decides the shapes that follow, nor should it try to.
@@ -97,12 +117,12 @@ def global_batch_terms(
 
     def check_all() -> None:
         check()
-        choose_backend(options.backend, z_a.device, z_a.dtype)
+        choose_backend(options.backend, z_a.device, travelling_dtype(z_a, distributed))
 
     rows = agree(ranks, z_a, z_b, options, distributed, check_all)
-    d = z_a.shape[1]
-    backend = BACKENDS[choose_backend(options.backend, z_a.device, z_a.dtype)]
-    formulation = choose_distributed_formulation(options.formulation, rows, d, z_a.dtype.itemsize, z_a.device.type)
+    d, dtype = z_a.shape[1], travelling_dtype(z_a, distributed)
+    backend = BACKENDS[choose_backend(options.backend, z_a.device, dtype)]
+    formulation = choose_distributed_formulation(options.formulation, rows, d, dtype.itemsize, z_a.device.type)
     needs_backward = torch.is_grad_enabled() and (z_a.requires_grad or z_b.requires_grad)
     local = distributed.statistics == "local" and ranks.size > 1
     if local:

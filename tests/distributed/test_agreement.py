@@ -1,11 +1,20 @@
 """Ranks that do not fit together all raise the same sentence, at once; nothing waits for a time-out."""
 
+from unittest import mock
+
 import pytest
 import torch
+import torch.distributed as dist
+from inputs import views
 from on_rank import error_of
 
 from bt_kernels import barlow_twins_loss
+from bt_kernels.backends import cpu
+from bt_kernels.backends.stages import Availability
+from bt_kernels.distributed.agreement import FIELDS, describe
+from bt_kernels.distributed.group import control_group, ranks_of
 from bt_kernels.distributed.options import DistributedOptions
+from bt_kernels.options import LossOptions
 
 FLOAT32 = torch.float32
 # What differs on rank 1 of 3: shape, dtype and options; the error that all three raise.
@@ -70,6 +79,89 @@ def test_too_few_samples(run, rows, options, message):
     assert_all_raise(run(3, error_on_rank, per_rank=per_rank), "ValueError", message)
 
 
+def call_without_grad(group, odd) -> torch.Tensor:
+    with torch.set_grad_enabled(not odd):
+        return call(group, (4, 5), FLOAT32, {})
+
+
+def error_without_grad(group, odd) -> tuple[str, str]:
+    return error_of(call_without_grad, group, odd)
+
+
+def test_no_grad_on_one_rank(run):
+    results = run(2, error_without_grad, per_rank=[(False,), (True,)])
+    assert_all_raise(results, "ValueError", "whether z_a needs a gradient: True on rank 0, False on rank 1")
+
+
+@pytest.mark.parametrize(
+    "odd, kind, message",
+    [
+        ({"lambd": -1.0}, "ValueError", "on rank 1: lambd must be >= 0, got -1.0"),
+        ({"gradient": "half"}, "ValueError", "on rank 1: gradient must be one of whole, divided; got 'half'"),
+        ({"unbiased": 1}, "TypeError", "on rank 1: unbiased must be True or False, got 1"),
+    ],
+    ids=str,
+)
+def test_an_option_that_is_wrong_on_one_rank(run, odd, kind, message):
+    per_rank = [((4, 5), FLOAT32, options) for options in ({}, odd)]
+    assert_all_raise(
+        [(kind, "on rank 1: " + text.removeprefix("on rank 1: ")) for kind, text in run(2, error_on_rank, per_rank=per_rank)],
+        kind,
+        message,
+    )
+
+
+def error_of_a_driver(group, broken) -> tuple[str, str]:
+    """Of a kind that nobody foresaw."""
+    with mock.patch.object(cpu, "availability", side_effect=OSError("no driver") if broken else None) as availability:
+        availability.return_value = Availability(True, "")
+        return error_on_rank(group, (4, 5), FLOAT32, {})
+
+
+def test_an_error_of_any_kind_is_everyones(run):
+    results = run(2, error_of_a_driver, per_rank=[(False,), (True,)])
+    assert_all_raise(results, "RuntimeError", "on rank 1: OSError: no driver")
+
+
+def test_the_device_type_is_part_of_it():
+    z = torch.ones(4, 5, device="meta")
+    row = describe(z, z, LossOptions(), DistributedOptions())
+    column = 2 + [field.name for field in FIELDS].index("the embeddings' device type")
+    assert FIELDS[column - 2].show(row[column]) == "meta"
+
+
+def error_beside_another_default_device(group) -> float:
+    z_a, z_b = views(4, 5)
+    with torch.device("meta"):
+        loss = barlow_twins_loss(z_a, z_b, process_group=group, backend="cpu")
+    return loss.item()
+
+
+def test_the_default_device_does_not_matter(run):
+    first, second = run(2, error_beside_another_default_device)
+    assert first == second
+
+
+def groups_that_take_no_tensors_of_the_cpu(group) -> tuple[str, list[bool]]:
+    """As NCCL's do not: one of all processes, one of some."""
+    of_all, of_some = (dist.new_group(members, backend="cuda:gloo") for members in ([0, 1, 2, 3], [0, 2]))
+    ranks = ranks_of(of_all)
+    beside = control_group(ranks)
+    facts = [
+        beside.device.type == "cpu" and dist.get_backend_config(beside.group) == "cpu:gloo,cuda:gloo",
+        beside == control_group(ranks),
+        control_group(ranks_of(group)) == (group, torch.device("cpu")),
+        ranks.rank % 2 == 1 or control_group(ranks_of(of_some)) == (of_some, torch.device("cuda")),
+    ]
+    return error_on_rank(of_all, (4, 5 + ranks.rank), FLOAT32, {})[1], facts
+
+
+def test_shapes_go_through_the_cpu(run):
+    for message, facts in run(4, groups_that_take_no_tensors_of_the_cpu):
+        assert "number of features D: 5 on rank 0, 6 on rank 1" in message
+        assert all(facts), facts
+
+
 def test_the_first_error_is_the_one_that_is_raised(run):
     odd = [((4, 5), torch.int32, {}), ((4, 5, 1), FLOAT32, {})]
     assert_all_raise(run(2, error_on_rank, per_rank=odd), "TypeError", "on rank 0: z_a must be float64")
@@ -88,8 +180,6 @@ def test_the_next_call_is_undisturbed(run):
 
 def call_with_another_group(group) -> tuple[str, str] | None:
     """Rank 0 alone is in the group."""
-    import torch.distributed as dist
-
     alone = dist.new_group([0])
     return error_of(call, alone, (4, 5), FLOAT32, {}) if dist.get_rank() else None
 

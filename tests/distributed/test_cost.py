@@ -46,6 +46,12 @@ def test_near_the_border_the_embeddings_on_the_wire_count():
     assert choose_distributed_formulation("auto", rows, d, 4, "cuda") == "correlation"
 
 
+def test_the_busiest_rank_decides():
+    """The rank that has most of the rows sends most of the embeddings."""
+    assert choose_distributed_formulation("auto", (500, 500, 500, 500), 3157, 4, "cuda") == "gram"
+    assert choose_distributed_formulation("auto", (8, 1976, 8, 8), 3157, 4, "cuda") == "correlation"
+
+
 def test_one_rank_chooses_as_one_process_does():
     for n, d in ((500, 505), (505, 500), (8, 100)):
         assert choose_distributed_formulation("auto", (n,), d, 4, "cpu") == choose_formulation("auto", n, d)

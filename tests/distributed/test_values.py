@@ -1,10 +1,16 @@
 """W ranks with rows of their own against one process in float64 that has them all: terms and gradients."""
 
+from functools import partial
+
 import pytest
 import torch
-from accuracy import Formula, Result, Yardstick
+from accuracy import Formula, Result
+from accuracy import evaluate as one_process
 from inputs import DTYPES, views
 from on_rank import loss_and_gradients
+
+from bt_kernels import barlow_twins_loss
+from bt_kernels.reference import reference_loss
 
 # Rows of each rank, and D: equal and ragged, one row, none at all, fewer features than ranks, D not a multiple of W; N
 # below and above D.
@@ -21,7 +27,7 @@ CASES = [
 ]
 
 
-def joined(results, formula: Formula, world: int) -> Result:
+def joined(results, world: int) -> Result:
     """One process's result from the ranks': terms that are the same bits everywhere, gradients over W."""
     for terms, _ in results:
         assert all(map(torch.equal, terms, results[0][0]))
@@ -36,10 +42,8 @@ def split(z_a, z_b, rows):
 
 def evaluate(run, rows, z_a, z_b, formula: Formula, **how) -> Result:
     options = {**formula.options(), **how}
-    results = run(
-        len(rows), loss_and_gradients, options, formula.upstream, per_rank=split(z_a, z_b, rows)
-    )
-    return joined(results, formula, len(rows))
+    results = run(len(rows), loss_and_gradients, options, formula.upstream, per_rank=split(z_a, z_b, rows))
+    return joined(results, len(rows))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -48,6 +52,20 @@ def test_meets_the_standard(run, yardstick, backend, formulation, rows, d, dtype
     expected = yardstick(sum(rows), d, dtype)
     how = {"backend": backend, "formulation": formulation}
     expected.check(evaluate(run, rows, expected.z_a, expected.z_b, expected.formula, **how))
+
+
+def test_a_mean_of_1e6(run, backend, formulation):
+    """The global statistics lose no digits to it, beyond what one process loses."""
+    z_a, z_b = (z + 1e6 for z in views(24, 10))
+    formula, how = Formula(), {"backend": backend, "formulation": formulation}
+    truth = one_process(reference_loss, z_a.double(), z_b.double(), formula)
+    alone = one_process(partial(barlow_twins_loss, return_terms=True, **how), z_a, z_b, formula)
+    result = evaluate(run, (9, 15), z_a, z_b, formula, **how)
+    tiny = 4 * torch.finfo(torch.float32).eps
+    for view in range(2):
+        true = truth.gradients[view]
+        error, allowed = (torch.linalg.vector_norm(x.gradients[view].double() - true) for x in (result, alone))
+        assert error <= 2 * allowed + tiny * torch.linalg.vector_norm(true)
 
 
 @pytest.mark.parametrize("upstream", [(1.0, 0.0, 0.0), (0.3, -1.1, 0.02)], ids=str)

@@ -59,9 +59,11 @@ def test_bytes(run, formulation, rows, d, dtype, needs):
             assert count == pytest.approx(correlation_bytes(rows, d, dtype.itemsize, needs), rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("rows, d", [((8, 8), 64), ((40, 40), 16)], ids=str)
-def test_local_statistics_are_not_sent(run, formulation, rows, d):
-    z_a, z_b = views(sum(rows), d)
+def test_local_statistics_are_not_sent(run, formulation, rows, d, dtype):
+    """The embeddings are standardized already, and float32."""
+    z_a, z_b = views(sum(rows), d, dtype)
     per_rank = list(zip(z_a.split(list(rows)), z_b.split(list(rows)), strict=True))
     options = {"formulation": formulation, "statistics": "local"}
     sent = run(len(rows), sent_by_rank, (True, True), options, per_rank=per_rank)

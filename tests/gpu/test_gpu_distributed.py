@@ -79,5 +79,5 @@ def test_shapes_go_through_the_cpu(ranks):
     loss = barlow_twins_loss(z_a, z_b, process_group=nccl)
     assert torch.equal(loss, barlow_twins_loss(z_a, z_b))
     beside = control_group(ranks_of(nccl))
-    assert dist.get_backend(beside) == "gloo" and control_group(ranks_of(nccl)) is beside
-    assert control_group(ranks) is ranks.group
+    assert dist.get_backend(beside.group) == "gloo" and control_group(ranks_of(nccl)) == beside
+    assert control_group(ranks) == (ranks.group, torch.device("cpu"))
