@@ -89,8 +89,8 @@ def barlow_twins_loss(
 
         loss = scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2)
 
-    The defaults are those of the authors' code. No D x D matrix is formed when N < D; over ranks, where the embeddings on
-    the wire count too, not from D of about N to 1.6 N on, the more ranks the sooner.
+    The defaults are those of the authors' code. No D x D matrix is formed when N < D; over ranks, where the embeddings
+    on the wire count too, not from D of about N to 1.6 N on, the more ranks the sooner.
 
     Args:
         z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast they
@@ -103,22 +103,22 @@ def barlow_twins_loss(
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that
             works here.
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
-        process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world", which
-            is the default group at the time of the call. None: this process alone, whatever else is running.
+        process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world", the
+            default group at the time of the call. None: this process alone, whatever else is running.
         gradient, statistics: see below; without a process_group they change nothing.
 
-    Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that of the
-    joined batch and the same on every rank. Each rank's backward is part of a collective: all ranks take part in it. With
-    g_r the gradient that arrives at the loss of rank r, and z_r its rows, the rows' gradient is
+    Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that of
+    the joined batch and the same on every rank. The backward is collective too: all ranks take part in it. With g_r the
+    gradient that arrives at the loss of rank r, and z_r its rows, the rows' gradient is
 
         gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        what W equal losses, added up, have
         gradient="divided"    dz_r = (sum_s g_s / W) dloss/dz_r
 
-    After DistributedDataParallel's or FSDP's averaging, parameters have with "whole" the gradient of one process with the
-    joined batch, and with "divided" 1/W of it, as the authors' code and solo-learn give it.
+    After DistributedDataParallel's or FSDP's averaging, parameters have with "whole" the gradient of one process with
+    the joined batch, and with "divided" 1/W of it, as the authors' code and solo-learn give it.
 
         statistics="global"   y is standardized over the joined batch, as the authors' SyncBatchNorm has it
-        statistics="local"    over each rank's own rows, n_r >= 2, and C is the mean of the ranks' C_r = y_a^T y_b / n_r,
+        statistics="local"    over each rank's own rows, n_r >= 2, and C is the mean of the ranks' y_a^T y_b / n_r,
                               as lightly and solo-learn have it; y is float32 then, on the wire too, for 16-bit z
 
     Returns:

@@ -1,7 +1,7 @@
 """Before anything is sent: what every rank brings, whether it fits together, and who cannot take part.
 
-One exchange of a few hundred bytes a rank, through the CPU where there is a way. Ranks that went on with different ideas of the shapes would
-wait for each other for ever; here every rank sees the same table and raises the same error.
+One exchange of a few hundred bytes a rank, through the CPU where there is a way. Ranks that went on with different
+ideas of the shapes would wait for each other for ever; here every rank sees the same table and raises the same error.
 """
 
 import struct

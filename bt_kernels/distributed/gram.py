@@ -10,7 +10,15 @@
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.stages import Backend, Batch, GramPartial, OutputGradients, Residuals, Terms, accumulation_dtype
+from bt_kernels.backends.stages import (
+    Backend,
+    Batch,
+    GramPartial,
+    OutputGradients,
+    Residuals,
+    Terms,
+    accumulation_dtype,
+)
 from bt_kernels.distributed.exchange import Layout, add_up, start_to_features, start_to_rows
 from bt_kernels.distributed.statistics import as_they_are
 from bt_kernels.distributed.sums import decode, encode

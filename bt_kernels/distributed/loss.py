@@ -100,7 +100,7 @@ def raise_on_every_rank(process_group: object, error: Exception) -> NoReturn:
         raise error
 
     agree(ranks_of(group), torch.empty(0, 0), torch.empty(0, 0), LossOptions(), DistributedOptions(group), fail)
-    raise error
+    raise AssertionError("agree raises what one rank reports")
 
 
 # Dynamo can neither trace the exchange whose outcome decides the shapes that follow, nor should it try to.
