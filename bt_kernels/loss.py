@@ -108,8 +108,8 @@ def barlow_twins_loss(
         gradient, statistics: see below; without a process_group they change nothing.
 
     Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that of
-    the joined batch and the same on every rank. The backward is collective too: all ranks take part in it. With g_r the
-    gradient that arrives at the loss of rank r, and z_r its rows, the rows' gradient is
+    the joined batch and the same on every rank. Forward, under no_grad too, and backward are collective: all ranks take
+    part in both. With g_r the gradient that arrives at the loss of rank r, and z_r its rows, the rows' gradient is
 
         gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        what W equal losses, added up, have
         gradient="divided"    dz_r = (sum_s g_s / W) dloss/dz_r

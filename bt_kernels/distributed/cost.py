@@ -13,7 +13,7 @@ can go below. For the backward both add three floats. The authors' way sends C t
 the gradient its accuracy, and SyncBatchNorm's statistics.
 
 FLOPs a rank: 6 N^2 D / W and 6 N D^2 / W. Both terms have the smaller of N and D in their favour; the embeddings on the
-wire move the border a little towards the correlation form.
+wire move the border towards the correlation form, to N = 0.6 D for two GPUs and hardly at all for many.
 """
 
 from bt_kernels.formulation import choose_formulation, flops
