@@ -62,7 +62,8 @@ def test_every_kernel_of_the_cuda_backend_is_known():
     sources = (ROOT / "csrc" / "cuda").rglob("*.cuh")
     kernels = {name for path in sources for name in re.findall(r"(\w+)_kernel\(const __grid_c", path.read_text())}
     known = [expected_work(Cell(n, 512, "bfloat16", "cuda"), 0) for n in (256, 1024)]
-    assert kernels == set(known[0]) | set(known[1])
+    over_ranks = {"correlation_diagonal"}  # no step of one process, which is what is profiled, has it
+    assert kernels - over_ranks == set(known[0]) | set(known[1]) and over_ranks < kernels
 
 
 def test_tiles_are_those_of_the_sources():
