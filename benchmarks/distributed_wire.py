@@ -24,16 +24,16 @@ def all_gather_bytes(size: int, world: int) -> int:
     return (world - 1) * size
 
 
-def of_all_reduce(tensor: Tensor, *_, **__) -> float:
-    return all_reduce_bytes(tensor.nbytes, dist.get_world_size())
+def of_all_reduce(tensor: Tensor, *_, group=None, **__) -> float:
+    return all_reduce_bytes(tensor.nbytes, dist.get_world_size(group))
 
 
-def of_all_to_all(_, tensor: Tensor, received_sizes: list[int], sent_sizes: list[int], **__) -> float:
-    return (sum(sent_sizes) - sent_sizes[dist.get_rank()]) * tensor.itemsize
+def of_all_to_all(_, tensor: Tensor, received_sizes, sent_sizes: list[int], group=None, **__) -> float:
+    return (sum(sent_sizes) - sent_sizes[dist.get_rank(group)]) * tensor.itemsize
 
 
-def of_all_gather(_, tensor: Tensor, *__, **___) -> float:
-    return all_gather_bytes(tensor.nbytes, dist.get_world_size())
+def of_all_gather(_, tensor: Tensor, *__, group=None, **___) -> float:
+    return all_gather_bytes(tensor.nbytes, dist.get_world_size(group))
 
 
 # By torch.distributed's names for them, all that the candidates use; nn.SyncBatchNorm's gather has had several.
@@ -48,7 +48,7 @@ COUNTED: dict[str, tuple[str, Callable[..., float]]] = {
 
 @contextlib.contextmanager
 def counted() -> Iterator[Sent]:
-    """The bytes that this rank sends meanwhile, all ranks of the process group taking part in everything."""
+    """The bytes that this rank sends meanwhile."""
     sent: Sent = {}
 
     def counting(name: str) -> Callable:

@@ -6,7 +6,8 @@
     cost.py         bytes on the wire and FLOPs of both formulations
     gram.py         each rank gets all samples of its features; one all-reduce of both triangles of K
     correlation.py  each rank keeps its samples; an all-reduce of C
-    exchange.py, statistics.py, sums.py   what the two are made of
+    global_batch.py what both go by
+    exchange.py, statistics.py, sums.py   what they are made of
 
 gram.py and correlation.py put collectives between a backend's own stages; they compute nothing themselves.
 """

@@ -10,22 +10,22 @@
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.stages import Backend, Batch, OutputGradients, Residuals, Terms, accumulation_dtype
-from bt_kernels.distributed.exchange import Layout, add_up
+from bt_kernels.backends.stages import Batch, OutputGradients, Residuals, Terms, accumulation_dtype
+from bt_kernels.distributed.exchange import add_up
+from bt_kernels.distributed.global_batch import GlobalBatch
 from bt_kernels.distributed.statistics import as_they_are, global_statistics
 from bt_kernels.options import LossOptions
 
 
 def forward(
+    of: GlobalBatch,
     z_a: Tensor,  # (n, D)
     z_b: Tensor,  # (n, D)
-    layout: Layout,
-    backend: Backend,
     options: LossOptions,
-    standardized: bool,
     needs_backward: bool,
 ) -> tuple[Terms, Residuals | None]:
-    statistics = as_they_are(z_a) if standardized else global_statistics(z_a, z_b, layout, options)
+    layout, backend = of.layout, of.backend
+    statistics = as_they_are(z_a) if of.standardized else global_statistics(z_a, z_b, layout, options)
     if layout.own_rows:
         c, residuals = backend.correlation_partial(z_a, z_b, statistics, layout.n, needs_backward)
     else:
@@ -37,16 +37,16 @@ def forward(
 
 
 def backward(
+    of: GlobalBatch,
     gradients: OutputGradients,
     z_a: Tensor,
     z_b: Tensor,
     residuals: Residuals,
-    layout: Layout,
-    backend: Backend,
     options: LossOptions,
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    if layout.own_rows:
-        return backend.correlation_backward(gradients, z_a, z_b, residuals, options, batch, needs)
+    gradients = of.of_all_ranks(gradients, z_a)
+    if of.layout.own_rows:
+        return of.backend.correlation_backward(gradients, z_a, z_b, residuals, options, of.batch(batch), needs)
     return tuple(torch.empty_like(z) if need else None for z, need in zip((z_a, z_b), needs, strict=True))

@@ -9,11 +9,11 @@ rank sends
                   + 2 * 4 D * 8 (W - 1) / W            means, then variances of both views, float64
 
 counting an all-reduce of B bytes as 2 B (W - 1) / W, what a ring sends and no algorithm without help from the network
-can go below. For the backward both add three floats. The authors' way sends C too, under autocast in 16 bits, which costs
-the gradient its accuracy, and SyncBatchNorm's statistics.
+can go below. For the backward both add three floats. The authors' way sends C too, under autocast in 16 bits, and
+SyncBatchNorm's statistics.
 
 FLOPs a rank: 6 N^2 D / W and 6 N D^2 / W. Both terms have the smaller of N and D in their favour; the embeddings on the
-wire move the border towards the correlation form, to N = 0.6 D for two GPUs and hardly at all for many.
+wire move the border towards the correlation form, to N = 0.64 D for two GPUs and float32, and hardly at all for many.
 """
 
 from bt_kernels.formulation import choose_formulation, flops

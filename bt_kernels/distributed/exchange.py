@@ -62,7 +62,10 @@ def blocks_of(flat: Tensor, z: Tensor, world: int) -> list[tuple[Tensor, Tensor]
     return pairs
 
 
-def exchange(sent: Tensor, sent_sizes: list[int], received_sizes: list[int], ranks: Ranks):
+def exchange(
+    sent: Tensor, sent_sizes: list[int], received_sizes: list[int], ranks: Ranks
+) -> tuple[dist.Work, Tensor]:
+    """Starts sending pieces of those sizes, one to each rank; where theirs will be."""
     received = sent.new_empty(sum(received_sizes))
     work = dist.all_to_all_single(received, sent, received_sizes, sent_sizes, group=ranks.group, async_op=True)
     return work, received

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.stages import (
-    Backend,
     Batch,
     GramPartial,
     OutputGradients,
@@ -19,26 +18,26 @@ from bt_kernels.backends.stages import (
     Terms,
     accumulation_dtype,
 )
-from bt_kernels.distributed.exchange import Layout, add_up, start_to_features, start_to_rows
+from bt_kernels.distributed.exchange import add_up, start_to_features, start_to_rows
+from bt_kernels.distributed.global_batch import GlobalBatch
 from bt_kernels.distributed.statistics import as_they_are
 from bt_kernels.distributed.sums import decode, encode
 from bt_kernels.options import LossOptions
 
 
 def forward(
+    of: GlobalBatch,
     z_a: Tensor,  # (n, D)
     z_b: Tensor,  # (n, D)
-    layout: Layout,
-    backend: Backend,
     options: LossOptions,
-    standardized: bool,
     needs_backward: bool,
 ) -> tuple[Terms, Residuals | None]:
+    layout, backend = of.layout, of.backend
     pending = [start_to_features(z, layout) for z in (z_a, z_b)]
     shard_a, shard_b = (each.wait() for each in pending)  # (N, D_k)
     n, dtype = layout.n, z_a.dtype
     if layout.own_features:
-        statistics = as_they_are(shard_a) if standardized else None
+        statistics = as_they_are(shard_a) if of.standardized else None
         partial = backend.gram_partial(shard_a, shard_b, options, statistics, needs_backward)
     else:
         partial = nothing(shard_a)
@@ -60,17 +59,20 @@ def nothing(shard: Tensor) -> GramPartial:  # (N, 0)
 
 
 def backward(
+    of: GlobalBatch,
     gradients: OutputGradients,
+    z_a: Tensor,
+    z_b: Tensor,
     residuals: Residuals,
-    layout: Layout,
-    backend: Backend,
     options: LossOptions,
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
+    layout, batch = of.layout, of.batch(batch)
+    gradients = of.of_all_ranks(gradients, z_a)
     shard_a, shard_b, *kept = residuals
     if layout.own_features:
-        shares = backend.gram_backward(gradients, shard_a, shard_b, tuple(kept), options, batch, needs)
+        shares = of.backend.gram_backward(gradients, shard_a, shard_b, tuple(kept), options, batch, needs)
     else:
         shares = tuple(shard_a if need else None for need in needs)  # no numbers, and none to send
     pending = [None if share is None else start_to_rows(share, layout) for share in shares]

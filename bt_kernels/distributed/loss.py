@@ -9,74 +9,23 @@ from torch import Tensor
 
 from bt_kernels.backends.eager import standardize
 from bt_kernels.backends.registry import BACKENDS, choose_backend
-from bt_kernels.backends.stages import Backend, Batch, OutputGradients, Residuals, Terms, accumulation_dtype
+from bt_kernels.backends.stages import Backend, Terms, accumulation_dtype
 from bt_kernels.distributed import correlation, gram
 from bt_kernels.distributed.agreement import agree
 from bt_kernels.distributed.cost import choose_distributed_formulation
-from bt_kernels.distributed.exchange import Layout, add_up
+from bt_kernels.distributed.exchange import Layout
+from bt_kernels.distributed.global_batch import GlobalBatch
 from bt_kernels.distributed.group import ranks_of
 from bt_kernels.distributed.options import DistributedOptions
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
 
 
-class GlobalBatch:
-    """A backend's stages with collectives between them: to BarlowTwinsFunction a backend like any other, whose
-    embeddings are this rank's rows, (n, D), and whose terms are those of all ranks' rows."""
+class SpreadBackend(GlobalBatch):
+    """A backend's stages with collectives between them: to BarlowTwinsFunction a backend like any other."""
 
-    def __init__(self, layout: Layout, backend: Backend, gradient: str, standardized: bool) -> None:
-        self.layout, self.backend = layout, backend
-        self.gradient, self.standardized = gradient, standardized
-
-    def gram_forward(
-        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, Residuals | None]:
-        return gram.forward(z_a, z_b, self.layout, self.backend, options, self.standardized, needs_backward)
-
-    def gram_backward(
-        self,
-        gradients: OutputGradients,
-        z_a: Tensor,
-        z_b: Tensor,
-        residuals: Residuals,
-        options: LossOptions,
-        batch: Batch,
-        needs: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Tensor | None]:
-        gradients = self.of_all_ranks(gradients, z_a)
-        return gram.backward(gradients, residuals, self.layout, self.backend, options, self.batch(options), needs)
-
-    def correlation_forward(
-        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, Residuals | None]:
-        return correlation.forward(z_a, z_b, self.layout, self.backend, options, self.standardized, needs_backward)
-
-    def correlation_backward(
-        self,
-        gradients: OutputGradients,
-        z_a: Tensor,
-        z_b: Tensor,
-        residuals: Residuals,
-        options: LossOptions,
-        batch: Batch,
-        needs: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Tensor | None]:
-        gradients = self.of_all_ranks(gradients, z_a)
-        return correlation.backward(
-            gradients, z_a, z_b, residuals, self.layout, self.backend, options, self.batch(options), needs
-        )
-
-    def batch(self, options: LossOptions) -> Batch:
-        return Batch(self.layout.n, None if self.standardized else int(options.unbiased))
-
-    def of_all_ranks(self, gradients: OutputGradients, z: Tensor) -> OutputGradients:
-        """Every rank's loss is a function of every rank's rows: what arrives at all of them counts, added up."""
-        dtype = accumulation_dtype(z.dtype)
-        zero = torch.zeros((), dtype=dtype, device=z.device)
-        total = add_up(torch.stack([zero if g is None else g.to(dtype) for g in gradients]), self.layout.ranks)
-        if self.gradient == "divided":
-            total /= self.layout.ranks.size
-        return OutputGradients(*total.unbind())
+    gram_forward, gram_backward = gram.forward, gram.backward
+    correlation_forward, correlation_backward = correlation.forward, correlation.backward
 
 
 def standardize_locally(z: Tensor, options: LossOptions, weight: float) -> Tensor:  # (n, D) -> (n, D)
@@ -133,5 +82,5 @@ def global_batch_terms(
         options = dataclasses.replace(options, eps=1.0)  # see Batch
     stages: Backend = backend
     if ranks.size > 1:
-        stages = GlobalBatch(Layout(ranks, rows, d), backend, distributed.gradient, local)
+        stages = SpreadBackend(Layout(ranks, rows, d), backend, distributed.gradient, local)
     return BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)

@@ -86,9 +86,10 @@ def run(given: dict[str, object], folder: RunFolder, resume: bool, processes: Pr
         print(describe_start(state, folder), file=sys.stderr)
     if not train(state, folder):
         if processes.first:
+            launcher = f"torchrun --nproc-per-node {processes.local_size}" if processes.size > 1 else "python"
             print(
                 f"Interrupted after step {state.step} of {state.total_steps}, checkpoint saved; go on with:\n"
-                f"  python -m bt_kernels.trainer --resume --run-dir {folder.root}",
+                f"  {launcher} -m bt_kernels.trainer --resume --run-dir {folder.root}",
                 file=sys.stderr,
             )
         return INTERRUPTED

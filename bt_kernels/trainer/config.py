@@ -125,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Pre-train a ResNet with the Barlow Twins loss on scikit-learn's handwritten digits, "
         "without labels, then measure what its features are worth with a few labels per class.",
         epilog="Ctrl-C saves a checkpoint; the same command with --resume goes on from it. "
-        "Started by torchrun -m bt_kernels.trainer, several processes share every batch.",
+        "Started by torchrun --nproc-per-node W -m bt_kernels.trainer, W processes share every batch.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(

@@ -1,7 +1,12 @@
-"""The ranks that all tests of this folder share."""
+"""The ranks that all tests of this folder share. The benchmarks' counter of bytes is imported from the root."""
+
+import sys
+from pathlib import Path
 
 import pytest
 from processes import Processes
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(scope="session")

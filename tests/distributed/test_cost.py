@@ -40,10 +40,13 @@ def test_the_smaller_matrix_wins(world, device):
 
 
 def test_near_the_border_the_embeddings_on_the_wire_count():
-    """The Gram form's matrices are smaller here, by less than what its embeddings cost."""
-    rows, d = (500, 500), 1010
-    assert choose_formulation("auto", sum(rows), d) == "gram"
-    assert choose_distributed_formulation("auto", rows, d, 4, "cuda") == "correlation"
+    """Between N / D = border and 1 the Gram form's matrices are smaller, by less than what its embeddings cost."""
+    d = 4096
+    for world, border in ((2, 0.64), (8, 0.9), (128, 1.0)):
+        for rows, expected in ((border - 0.02, "gram"), (border + 0.02, "correlation")):
+            each = (int(rows * d) // world,) * world
+            assert choose_distributed_formulation("auto", each, d, 4, "cuda") == expected
+    assert choose_formulation("auto", d - 1, d) == "gram"
 
 
 def test_the_busiest_rank_decides():

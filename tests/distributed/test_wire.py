@@ -1,47 +1,26 @@
 """What goes over the wire, counted at torch.distributed's own calls, is what the cost model says."""
 
-import contextlib
-from unittest import mock
-
 import pytest
 import torch
-import torch.distributed as dist
 from inputs import views
 
+from benchmarks.distributed_wire import counted
 from bt_kernels import barlow_twins_loss
-from bt_kernels.distributed.cost import all_reduce_bytes, correlation_bytes, gram_bytes
+from bt_kernels.distributed.agreement import WORDS
+from bt_kernels.distributed.cost import correlation_bytes, gram_bytes
 
 CASES = [((8, 8), 64), ((5, 0, 9), 40), ((3, 4, 5, 6), 37), ((20, 9, 11), 10)]
 NEEDS = [(True, True), (True, False), (False, False)]
 
 
-@contextlib.contextmanager
-def counted(group):
-    """Bytes that this rank sends in the group, per collective. What the CPU agrees on is not in the model: int64."""
-    rank, sent = dist.get_rank(group), {"all_reduce": 0.0, "all_to_all_single": 0.0}
-    all_reduce, all_to_all_single = dist.all_reduce, dist.all_to_all_single
-
-    def count_all_reduce(tensor, *arguments, **named):
-        sent["all_reduce"] += all_reduce_bytes(tensor.nbytes, dist.get_world_size(group))
-        return all_reduce(tensor, *arguments, **named)
-
-    def count_all_to_all(output, tensor, output_sizes, input_sizes, **named):
-        sent["all_to_all_single"] += (sum(input_sizes) - input_sizes[rank]) * tensor.itemsize
-        return all_to_all_single(output, tensor, output_sizes, input_sizes, **named)
-
-    with (
-        mock.patch.object(dist, "all_reduce", count_all_reduce),
-        mock.patch.object(dist, "all_to_all_single", count_all_to_all),
-    ):
-        yield sent
-
-
 def sent_by_rank(group, needs, options, z_a, z_b) -> float:
+    """Without the agreement, which is a gather of its own."""
     z_a, z_b = (z.requires_grad_(need) for z, need in zip((z_a, z_b), needs, strict=True))
-    with counted(group) as sent:
+    with counted() as sent:
         loss = barlow_twins_loss(z_a, z_b, process_group=group, **options)
         if any(needs):
             loss.backward()
+    assert sent.pop("all_gather") == (group.size() - 1) * 8 * WORDS
     return sum(sent.values())
 
 

@@ -12,7 +12,7 @@ from bt_kernels import barlow_twins_loss
 from bt_kernels.backends.registry import BACKENDS
 from bt_kernels.distributed.exchange import Layout
 from bt_kernels.distributed.group import control_group, ranks_of
-from bt_kernels.distributed.loss import GlobalBatch
+from bt_kernels.distributed.loss import SpreadBackend
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
 
@@ -34,7 +34,7 @@ def over_ranks(ranks, backend, formulation):
     """barlow_twins_loss(z_a, z_b, **options) -> terms, by way of the collectives that one rank could do without."""
 
     def terms(z_a, z_b, **options):
-        stages = GlobalBatch(Layout(ranks, (z_a.shape[0],), z_a.shape[1]), BACKENDS[backend], "whole", False)
+        stages = SpreadBackend(Layout(ranks, (z_a.shape[0],), z_a.shape[1]), BACKENDS[backend], "whole", False)
         return BarlowTwinsFunction.apply(z_a, z_b, LossOptions(**options), formulation, stages, True)
 
     return terms

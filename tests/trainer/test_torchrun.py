@@ -74,6 +74,7 @@ def test_run_on_two_ranks_is_one_run_that_stops_everywhere_and_goes_on(tiny, arg
     finished = torchrun(RANK, *arguments(tiny))
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("Interrupted after step 2 of 4, checkpoint saved") == 1
+    assert finished.stderr.count("torchrun --nproc-per-node 2 -m bt_kernels.trainer --resume") == 1
     assert finished.stderr.count("2 processes") == 2  # once before the interruption and once after it
     assert finished.stdout.count("Run folder") == 1
     assert "Warning" not in finished.stderr
