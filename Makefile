@@ -32,14 +32,17 @@ pretrain: $(INSTALLED)
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory -j2 test-cpu test-kernels
 
+COMPILED := tests/cuda_compiled tests/triton_compiled
+
 test-cpu: $(INSTALLED)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(addprefix --ignore=,$(COMPILED)) $(ARGS)
 
 # The CUDA kernels compiled for the CPU; then the Triton kernels in Triton's interpreter, which has to be asked for before
-# Triton is imported.
+# Triton is imported; then what the compilers for GPUs make of both.
 test-kernels: $(INSTALLED)
 	$(PY) -m pytest -q --device emulated $(ARGS)
 	TRITON_INTERPRET=1 $(PY) -m pytest -q --device interpreter $(ARGS)
+	$(PY) -m pytest -q $(COMPILED) $(ARGS)
 
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)
