@@ -3,58 +3,92 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import joblib
 import torch
 
-from bt_kernels.trainer.checkpoint import load_checkpoint
-from bt_kernels.trainer.config import Config, build_parser, resumed_config
-from bt_kernels.trainer.data import load_split
+from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.config.option import shown
+from bt_kernels.trainer.config.presets import build_parser, given_options, resumed_config
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.pretrain import Pretraining, train
-from bt_kernels.trainer.processes import Processes
-from bt_kernels.trainer.run_folder import RunFolder, write_json
+from bt_kernels.trainer.model.network import BarlowTwinsNetwork, build_network
+from bt_kernels.trainer.parallel.processes import Processes
+from bt_kernels.trainer.parallel.replicas import whole
+from bt_kernels.trainer.run.files import write_json
+from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.run.signals import Stop
+from bt_kernels.trainer.training.loop import train
+from bt_kernels.trainer.training.pretraining import Pretraining
+from bt_kernels.trainer.weights.continuation import begin_from
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+PREEMPTED = 75  # sysexits.h: a temporary failure, start the command again
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run whose folder is open: what it goes by, and what it goes on from."""
+
+    config: Config
+    training: dict[str, Any] | None  # of the checkpoint
+    finished: bool = False
+    lock: int | None = None  # kept by the first rank alone
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0 finished, 1 refused or failed, 130 interrupted."""
+    """Run the command.
+
+    Returns:
+        The exit status: 0 finished, 1 refused or failed, 130 interrupted, 75 stopped by SIGTERM or SIGUSR1 with a
+        checkpoint saved.
+    """
     processes = Processes.join()
     try:
         given = processes.share(lambda: vars(build_parser().parse_args(arguments)))
     except SystemExit:  # --help, or what the parser refuses
         processes.leave()
         raise
-    resume = given.pop("resume")
-    folder = RunFolder(Path(given.get("run_dir", Config.run_dir)))
     try:
-        status = run(given, folder, resume, processes)
+        status = run(given, processes)
     except TrainerError as error:
         if processes.first:
             print(f"error: {error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         if processes.first:
-            saved = "go on with --resume" if folder.checkpoint.exists() else "nothing was saved yet"
-            print(f"\nInterrupted; {saved}.", file=sys.stderr)
+            print("\nInterrupted; what was saved before is kept, --resume goes on from it.", file=sys.stderr)
         return INTERRUPTED  # without waiting for the other ranks, which may be anywhere
     processes.leave()
     return status
 
 
-def open_run(given: dict[str, object], folder: RunFolder, resume: bool) -> tuple[Config, dict[str, Any] | None]:
-    """Open the folder of a new or a resumed run; return its configuration and what training goes on from."""
-    if resume:
-        folder.open_existing()
-        checkpoint = load_checkpoint(folder.checkpoint)
-        return resumed_config(checkpoint["config"], given), checkpoint["training"]
-    config = Config(**given)  # type: ignore[arg-type]
-    folder.open_new()
-    return config, None
+def open_run(given: Mapping[str, Any], resume: str | None) -> Opened:
+    """Open the folder of a new or a resumed run.
+
+    Args:
+        given: Options of the command line.
+        resume: "always", "auto" or None.
+    """
+    options = given_options(given)
+    folder = RunFolder(Path(options.get("run_dir", Config.run_dir)))
+    if resume == "auto" and folder.finished:
+        return Opened(Config(**options), None, finished=True)
+    if resume == "always" or resume == "auto" and folder.checkpoints.steps():
+        lock = folder.open_existing()
+        checkpoint = folder.checkpoints.load_latest(warn)
+        return Opened(resumed_config(checkpoint["config"], options), checkpoint["training"], lock=lock)
+    config = Config(**options)
+    return Opened(config, None, lock=folder.open_new())
+
+
+def warn(sentence: str) -> None:
+    """Say what is wrong and does not end the run."""
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def set_threads(processes: Processes) -> None:
@@ -66,47 +100,69 @@ def set_threads(processes: Processes) -> None:
     torch.set_num_threads(max(1, threads))
 
 
-def run(given: dict[str, object], folder: RunFolder, resume: bool, processes: Processes) -> int:
-    """Start or resume a run and take it to its end.
+def run(given: dict[str, Any], processes: Processes) -> int:
+    """Start or resume a run and take it to its end; return the exit status.
 
     Args:
         given: Options given on the command line.
-        folder: The run's folder.
-        resume: Go on from the folder's checkpoint.
-        processes: Those that train; only the first one evaluates.
+        processes: Those that train; only the first one reports.
     """
-    config, training = processes.share(lambda: open_run(given, folder, resume))
+    resume, source = given.pop("resume", None), given.pop("continue_from", None)
+    opened = processes.share(lambda: open_run(given, resume))
+    config, folder = opened.config, RunFolder(Path(opened.config.run_dir))
+    if opened.finished:
+        if processes.first:
+            print(f"{folder.root} holds a finished run; nothing is left to do.", file=sys.stderr)
+        return 0
     set_threads(processes)
-    digits = load_split(config.image_size, config.seed)
-    state = Pretraining(config, digits.train_images, processes)
-    if training is not None:
-        state.load_state_dict(training)
+    state = Pretraining(config, processes)
+    if opened.training is not None:
+        state.load_state_dict(opened.training)
+    elif source is not None:
+        begin_from(source, state)
     processes.on_first(lambda: write_json(folder.config, config.as_dict()))
     if processes.first:
-        print(describe_start(state, folder), file=sys.stderr)
-    if not train(state, folder):
+        print(describe_options(config), describe_start(state, folder), sep="\n", file=sys.stderr)
+    reason = train(state, folder)
+    if reason != Stop.NO:
         if processes.first:
-            launcher = f"torchrun --nproc-per-node {processes.local_size}" if processes.size > 1 else "python"
-            print(
-                f"Interrupted after step {state.step} of {state.total_steps}, checkpoint saved; go on with:\n"
-                f"  {launcher} -m bt_kernels.trainer --resume --run-dir {folder.root}",
-                file=sys.stderr,
-            )
-        return INTERRUPTED
+            print(describe_stop(state, folder, reason), file=sys.stderr)
+        return INTERRUPTED if reason == Stop.INTERRUPTED else PREEMPTED
+    return report(state, folder)
 
+
+def report(state: Pretraining, folder: RunFolder) -> int:
+    """Evaluate a trained network, draw and write what a finished run holds; return the exit status."""
+    config, processes, device, first = state.config, state.processes, state.device, state.processes.first
+    network = whole_network(state)
+    finished = {"steps": state.step, "seconds": state.seconds}
+    data = state.data
     processes.leave()  # before the evaluation, in which batch norm must not wait for the other ranks
-    if not processes.first:
+    if not first:
         return 0
-    from bt_kernels.trainer.report import finish, format_table  # matplotlib is slow to import
+    from bt_kernels.trainer.report.finish import finish  # matplotlib is slow to import
 
     print("Evaluating the frozen features ...", file=sys.stderr)
-    accuracies = finish(state, digits, folder)
-    print(
-        "\nAccuracy (%) of a linear classifier on frozen features, held-out images, mean ± std over draws:\n"
-    )
-    print(format_table(accuracies))
+    print(finish(config, network, data, folder, device=device, **finished))
     print(f"\nRun folder  {folder.root}\nPictures    {folder.pictures}")
     return 0
+
+
+def whole_network(state: Pretraining) -> BarlowTwinsNetwork:
+    """Return the trained network as one process has it; all ranks have to ask."""
+    if state.processes.size == 1:
+        return state.network
+    weights = whole(dict(state.network.state_dict()), keep=state.processes.first)
+    network = build_network(state.config)
+    if state.processes.first:
+        network.load_state_dict(weights)
+    return network.to(state.device)
+
+
+def describe_options(config: Config) -> str:
+    """The resolved configuration, as many options to a line as fit."""
+    options = [f"{name}={shown(getattr(config, name))}" for name in config.as_dict()]
+    return textwrap.fill(" ".join(options), width=115, break_long_words=False, break_on_hyphens=False)
 
 
 def describe_start(state: Pretraining, folder: RunFolder) -> str:
@@ -116,7 +172,19 @@ def describe_start(state: Pretraining, folder: RunFolder) -> str:
         device = state.device.type
         norm = "each its own rows'" if device == "cpu" else "the whole batch's"
         processes = f", {state.processes.size} processes (batch-norm statistics: {norm})"
+    begin = f", going on after step {state.step}" if state.step else ""
     return (
-        f"{state.config.backbone} on {len(state.images)} unlabelled digits, {state.total_steps} steps of "
-        f"{state.config.batch_size} images, device {device}{processes}, run folder {folder.root}"
+        f"{state.config.backbone} on {state.data.description}, {state.total_steps} steps of "
+        f"{state.config.batch_size} images, device {device}{processes}, run folder {folder.root}{begin}"
+    )
+
+
+def describe_stop(state: Pretraining, folder: RunFolder, reason: Stop) -> str:
+    """What was saved, and the command that goes on from it."""
+    size = state.processes.local_size
+    launcher = f"torchrun --nproc-per-node {size}" if state.processes.size > 1 else "python"
+    word = "Interrupted" if reason == Stop.INTERRUPTED else "Told to stop"
+    return (
+        f"{word} after step {state.step} of {state.total_steps}, checkpoint saved; go on with:\n"
+        f"  {launcher} -m bt_kernels.trainer --resume --run-dir {folder.root}"
     )

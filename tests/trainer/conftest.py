@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.config.option import flag
 
 
 @pytest.fixture
@@ -16,6 +17,8 @@ def tiny(tmp_path):
         epochs=2,
         batch_size=600,
         checkpoint_every=1,
+        statistics_every=2,
+        knn_every=1,
         label_draws=2,
     )
 
@@ -25,11 +28,13 @@ def arguments():
     """The command line of a configuration."""
 
     def build(config):
-        return [
-            part
-            for name, value in config.as_dict().items()
-            for part in (f"--{name.replace('_', '-')}", str(value))
-        ]
+        command = []
+        for name, value in config.as_dict().items():
+            if isinstance(value, bool):
+                command.append(flag(name) if value else flag(f"no_{name}"))
+            else:
+                command += [flag(name), ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+        return command
 
     return build
 

@@ -11,29 +11,30 @@ from functools import partial
 
 import torch.distributed as dist
 
-from bt_kernels.trainer import pictures, pretrain
 from bt_kernels.trainer.cli import INTERRUPTED, main
+from bt_kernels.trainer.report import pictures
+from bt_kernels.trainer.training.pretraining import Pretraining
 
 INTERRUPTED_STEP = 2
 
-train_step = pretrain.Pretraining.train_step
+train_step = Pretraining.train_step
 
 
-def interrupted_train_step(state):
+def interrupted_train_step(state, views):
     if state.step + 1 == INTERRUPTED_STEP and state.processes.rank == 1:
         signal.raise_signal(signal.SIGINT)
-    return train_step(state)
+    return train_step(state, views)
 
 
 if __name__ == "__main__":
-    pretrain.Pretraining.train_step = interrupted_train_step
+    Pretraining.train_step = interrupted_train_step
     pictures.embed_2d = lambda features, seed: features[:, :2]  # t-SNE takes seconds
     status = main()
     if status != INTERRUPTED:
         sys.exit(f"exit status {status}")
     folder, rank = sys.argv[sys.argv.index("--run-dir") + 1], int(os.environ["RANK"])
     if rank == 0:
-        shutil.copy(f"{folder}/checkpoint.pt", f"{folder}-interrupted.pt")
+        shutil.copytree(f"{folder}/checkpoints", f"{folder}-interrupted/checkpoints")
     # torchrun's store still has the addresses of the first meeting.
     dist.init_process_group = partial(
         dist.init_process_group, init_method=f"file://{folder}-meeting", rank=rank, world_size=2

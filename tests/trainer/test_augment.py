@@ -1,6 +1,6 @@
 import torch
 
-from bt_kernels.trainer.augment import AugmentationStrength, TwoViews
+from bt_kernels.trainer.augmentation.digits import AugmentationStrength, TwoViews
 
 NONE = AugmentationStrength(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 

@@ -1,22 +1,43 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from bt_kernels.trainer import run_folder
-from bt_kernels.trainer.checkpoint import load_checkpoint, save_checkpoint
 from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run import files
+from bt_kernels.trainer.run.checkpoint import Checkpoints, load_checkpoint
 
 
-def test_round_trip(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"seed": 1}, {"weight": torch.arange(3)})
-    content = load_checkpoint(path)
+@pytest.fixture
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path)
+
+
+def refuse(sentence):
+    pytest.fail(f"warned: {sentence}")
+
+
+def test_round_trip(checkpoints):
+    checkpoints.save(3, {"seed": 1}, {"weight": torch.arange(3)})
+    content = checkpoints.load_latest(refuse)
     assert content["config"] == {"seed": 1}
     assert torch.equal(content["training"]["weight"], torch.arange(3))
 
 
-def test_failed_write_keeps_the_old_checkpoint_and_leaves_no_debris(tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"seed": 1}, {})
+def test_latest_are_kept_and_the_latest_is_loaded(checkpoints):
+    for step in (9, 10, 100, 1000):
+        checkpoints.save(step, {"seed": step}, {})
+    checkpoints.keep(2)
+    assert checkpoints.steps() == [100, 1000]
+    assert checkpoints.load_latest(refuse)["config"] == {"seed": 1000}
+    checkpoints.keep(5)
+    assert checkpoints.steps() == [100, 1000]
+
+
+def test_failed_write_keeps_the_old_checkpoint_and_leaves_no_debris(checkpoints, monkeypatch):
+    checkpoints.save(1, {"seed": 1}, {})
 
     def write_half(content, destination):
         destination.write_bytes(b"half")
@@ -24,35 +45,80 @@ def test_failed_write_keeps_the_old_checkpoint_and_leaves_no_debris(tmp_path, mo
 
     monkeypatch.setattr(torch, "save", write_half)
     with pytest.raises(TrainerError, match="disk full"):
-        save_checkpoint(path, {"seed": 2}, {})
-    assert load_checkpoint(path)["config"] == {"seed": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+        checkpoints.save(1, {"seed": 2}, {})
+    assert checkpoints.load_latest(refuse)["config"] == {"seed": 1}
+    assert [file.name for file in checkpoints.folder.iterdir()] == ["step-00000001.pt"]
 
 
-def test_content_reaches_the_disk_before_the_name(tmp_path, monkeypatch):
+def test_full_disk_is_one_sentence(checkpoints):
+    checkpoints.save(1, {}, {"weight": torch.zeros(10)})
+    program = f"""
+import resource, signal, sys, torch
+from pathlib import Path
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run.checkpoint import Checkpoints
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    Checkpoints(Path({str(checkpoints.folder)!r})).save(2, {{}}, {{"weight": torch.zeros(1_000_000)}})
+except TrainerError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert result.stdout.startswith(f"cannot write {checkpoints.path(2)}: ") and result.stdout.count("\n") == 1
+    assert checkpoints.steps() == [1] and len(list(checkpoints.folder.iterdir())) == 1
+
+
+def test_content_reaches_the_disk_before_the_name(checkpoints, monkeypatch):
     events = []
-    fsync, replace = run_folder.os.fsync, run_folder.os.replace
-    monkeypatch.setattr(run_folder.os, "fsync", lambda file: (events.append("fsync"), fsync(file)))
-    monkeypatch.setattr(run_folder.os, "replace", lambda a, b: (events.append("replace"), replace(a, b)))
-    save_checkpoint(tmp_path / "checkpoint.pt", {}, {})
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda file: (events.append("fsync"), fsync(file)))
+    monkeypatch.setattr(files.os, "replace", lambda a, b: (events.append("replace"), replace(a, b)))
+    checkpoints.save(1, {}, {})
     assert events == ["fsync", "replace", "fsync"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "foreign"])
-def test_damaged_file_is_refused_by_name(tmp_path, damage):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {}, {"weight": torch.zeros(1000)})
-    content = path.read_bytes()
-    if damage == "foreign":
-        torch.save({"model": 1}, path)
-    else:
-        path.write_bytes(
-            {"truncated": content[: len(content) // 2], "garbage": b"x" * 500, "empty": b""}[damage]
-        )
-    with pytest.raises(TrainerError, match=r"checkpoint\.pt is"):
-        load_checkpoint(path)
+@pytest.fixture(params=["truncated", "garbage", "empty", "foreign", "older format", "code"])
+def damage(request):
+    """Damages a checkpoint's file."""
+
+    def do(path):
+        content = path.read_bytes()
+        if request.param == "foreign":
+            torch.save({"model": 1}, path)
+        elif request.param == "older format":
+            torch.save({"format": 1, "config": {}, "training": {}}, path)
+        elif request.param == "code":
+            torch.save({"format": 2, "config": {}, "training": subprocess.Popen}, path)
+        else:
+            damaged = {"truncated": content[: len(content) // 2], "garbage": b"x" * 500, "empty": b""}
+            path.write_bytes(damaged[request.param])
+
+    return do
 
 
-def test_missing_file_is_refused(tmp_path):
+def test_damaged_file_is_refused_by_name(checkpoints, damage):
+    checkpoints.save(1, {}, {"weight": torch.zeros(1000)})
+    damage(checkpoints.path(1))
+    with pytest.raises(TrainerError, match=r"step-00000001\.pt is"):
+        load_checkpoint(checkpoints.path(1))
+    with pytest.raises(TrainerError, match=r"step-00000001\.pt is .*; no checkpoint is left, start a new run"):
+        checkpoints.load_latest(refuse)
+
+
+def test_damaged_file_is_passed_over_with_a_warning_and_does_not_count_again(checkpoints, damage):
+    for step in (1, 2, 3):
+        checkpoints.save(step, {"seed": step}, {"weight": torch.zeros(1000)})
+    damage(checkpoints.path(3))
+    warnings = []
+    assert checkpoints.load_latest(warnings.append)["config"] == {"seed": 2}
+    assert len(warnings) == 1 and "step-00000003.pt is" in warnings[0]
+    assert warnings[0].endswith("; going on from the checkpoint before it")
+    assert checkpoints.steps() == [1, 2]
+    checkpoints.keep(1)
+    assert checkpoints.load_latest(refuse)["config"] == {"seed": 2}
+
+
+def test_missing_file_is_refused(checkpoints):
     with pytest.raises(TrainerError, match="nothing to resume"):
-        load_checkpoint(tmp_path / "checkpoint.pt")
+        checkpoints.load_latest(refuse)

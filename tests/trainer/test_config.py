@@ -1,29 +1,116 @@
 import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
 from bt_kernels.trainer.cli import main
-from bt_kernels.trainer.config import Config, build_parser, flag, resumed_config
+from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.config.option import flag, shown
+from bt_kernels.trainer.config.presets import PRESETS, build_parser, given_options, resumed_config
 from bt_kernels.trainer.errors import TrainerError
+
+# The settings of the authors' repository, spelled out a second time.
+IMAGENET = {
+    "backbone": "resnet50",
+    "stem": "imagenet",
+    "shortcuts": "strided",
+    "image_size": 224,
+    "projector": "8192-8192-8192",
+    "lambd": 0.0051,
+    "batch_size": 2048,
+    "epochs": 1000,
+    "optimizer": "lars",
+    "momentum": 0.9,
+    "lars_coefficient": 0.001,
+    "learning_rate": 0.2,
+    "learning_rate_biases": 0.0048,
+    "scale_learning_rates": True,
+    "warmup": "10",
+    "final_learning_rate": 0.001,
+    "weight_decay": 1e-6,
+    "views": "separately",
+    "gradient_divisor": 32.0,
+    "crop_scale": (0.08, 1.0),
+    "flip_probability": 0.5,
+    "jitter": (0.4, 0.4, 0.2, 0.1),
+    "jitter_probability": 0.8,
+    "greyscale_probability": 0.2,
+    "blur_probability": (1.0, 0.1),
+    "solarize_probability": (0.0, 0.2),
+}
+
+
+def parse(*arguments):
+    return Config(**given_options(vars(build_parser().parse_args(arguments))))
 
 
 def test_help_names_every_option_its_meaning_and_its_default(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.replace("-\n", "-").split()).replace("- ", "-")
     for field in dataclasses.fields(Config):
         assert flag(field.name) in text
-        assert f"(default: {field.default})" in text
+        default = shown(field.default) if isinstance(field.default, tuple) else field.default
+        assert f"(default: {default})" in text
         assert field.metadata["help"]
-    assert "--resume" in text
+    for option in ("--resume", "--preset", "--config", "--continue-from"):
+        assert option in text
 
 
-def test_command_line_gives_typed_values_and_only_those_given():
-    given = vars(build_parser().parse_args(["--epochs", "3", "--learning-rate", "0.5"]))
-    assert given == {"resume": False, "epochs": 3, "learning_rate": 0.5}
+def test_without_options_a_run_is_the_small_preset():
+    assert parse() == parse("--preset", "small") == Config()
+
+
+def test_imagenet_is_the_recipe_of_the_repository():
+    config = parse("--preset", "imagenet", "--data-dir", "images")
+    assert {name: getattr(config, name) for name in IMAGENET} == IMAGENET
+    assert config.warmup_steps(steps_per_epoch=625) == 6250
+
+
+def test_single_options_go_before_the_file_and_the_file_before_the_preset(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("preset: cifar\nepochs: 50\nlearning-rate: 1e-2\njitter: [0.1, 0.1, 0.1, 0]\ncompile: true\n")
+    config = parse("--config", str(file), "--epochs", "3", "--warmup", "0", "--no-compile")
+    assert config.epochs == 3 and not config.compile
+    assert config.learning_rate == 0.01 and config.jitter == (0.1, 0.1, 0.1, 0.0)
+    assert config.batch_size == PRESETS["cifar"]["batch_size"]
+    assert parse("--config", str(file), "--preset", "small").backbone == "resnet50"
+
+
+def test_saved_configuration_is_a_file_of_options(tmp_path):
+    config = parse("--preset", "imagenet", "--data-dir", "images", "--crop-scale", "0.2,0.9")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config.as_dict()))
+    assert parse("--config", str(file)) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epoch: 3", "sets 'epoch', which is no option; epochs?"),
+        ("epochs: many", "epochs in .* must be int, got 'many'"),
+        ("epochs: 2.5", "epochs in .* must be int, got 2.5"),
+        ("compile: 1", "compile in .* must be bool, got 1"),
+        ("jitter: 0.4", "jitter in .* must be a list of numbers"),
+        ("- epochs", "must map options to values"),
+        ("epochs: [", "is not YAML"),
+        ("preset: huge", "preset in .* must be one of small, cifar, imagenet"),
+        ("epochs: 0", "--epochs must be at least 1"),
+    ],
+)
+def test_bad_file_of_options_is_refused(tmp_path, content, message):
+    file = tmp_path / "run.yaml"
+    file.write_text(content)
+    with pytest.raises(TrainerError, match=message):
+        parse("--config", str(file))
+
+
+def test_missing_file_of_options_is_refused(tmp_path):
+    with pytest.raises(TrainerError, match="cannot read .*none.yaml: No such file"):
+        parse("--config", str(tmp_path / "none.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -34,26 +121,66 @@ def test_command_line_gives_typed_values_and_only_those_given():
         ("device", "meta"),
         ("device", "cuda:99"),
         ("seed", -1),
-        ("backbone", "vgg"),
+        ("data", "mnist"),
+        ("data_dir", ""),
+        ("workers", -1),
+        ("epoch_images", -1),
+        ("backbone", ""),
+        ("stem", "large"),
+        ("shortcuts", "none"),
+        ("precision", "float8"),
         ("projector", "512-"),
         ("projector", "0"),
         ("projector", "-5"),
         ("image_size", 4),
+        ("crop_scale", (0.0, 1.0)),
+        ("crop_scale", (0.9, 0.1)),
+        ("crop_scale", (0.5,)),
+        ("jitter", (0.4, 0.4, 0.2)),
+        ("jitter", (0.4, 0.4, 0.2, 0.6)),
+        ("flip_probability", 1.5),
+        ("blur_probability", (1.0,)),
+        ("solarize_probability", (0.0, 2.0)),
+        ("augment_on", "gpu"),
         ("epochs", 0),
         ("epochs", -3),
         ("batch_size", 1),
+        ("accumulate", 0),
+        ("accumulation", "none"),
+        ("views", "both"),
+        ("parallel", "tp"),
+        ("optimizer", "adam"),
         ("lambd", 0.0),
         ("lambd", float("nan")),
+        ("gradient_divisor", 0.0),
+        ("loss_backend", "tpu"),
         ("learning_rate", -1.0),
+        ("learning_rate_biases", float("nan")),
+        ("final_learning_rate", 1.5),
+        ("momentum", 1.0),
         ("weight_decay", float("inf")),
-        ("warmup_fraction", 1.0),
+        ("lars_coefficient", 0.0),
+        ("warmup", "100%"),
+        ("warmup", "-1"),
+        ("warmup", "ten"),
+        ("warmup", "nan"),
+        ("warmup", "30"),
         ("checkpoint_every", 0),
+        ("keep_checkpoints", 0),
+        ("statistics_every", 0),
+        ("knn_every", -1),
         ("label_draws", 0),
     ],
 )
 def test_bad_value_is_refused_by_the_name_of_its_option(name, value):
+    others = {"data": "imagefolder"} if name == "data_dir" else {}
     with pytest.raises(TrainerError, match=flag(name)):
-        Config(**{name: value})
+        Config(**{**others, name: value})
+
+
+@pytest.mark.parametrize("warmup, steps", [("10%", 15), ("0", 0), ("0%", 0), ("2.5", 12), ("29", 145)])
+def test_warmup_counts_epochs_or_a_share_of_the_run(warmup, steps):
+    assert Config(warmup=warmup).warmup_steps(steps_per_epoch=5) == steps
 
 
 def test_bad_value_on_the_command_line_is_one_sentence_and_leaves_nothing(tmp_path, capsys):
@@ -63,16 +190,13 @@ def test_bad_value_on_the_command_line_is_one_sentence_and_leaves_nothing(tmp_pa
     assert not folder.exists()
 
 
-def test_batch_larger_than_the_data_is_refused(tmp_path, capsys):
-    assert main(["--run-dir", str(tmp_path), "--batch-size", "1298", "--backbone", "resnet18"]) == 1
-    assert capsys.readouterr().err == "error: --batch-size 1298 is more than the 1297 training images\n"
-
-
 def test_resumed_options_are_the_saved_ones_with_the_folder_given_now():
     saved = Config(seed=7, run_dir="old").as_dict()
     assert resumed_config(saved, {"run_dir": "new", "seed": 7}) == Config(seed=7, run_dir="new")
     with pytest.raises(TrainerError, match="--seed 8 contradicts the checkpoint, which was made with 7"):
         resumed_config(saved, {"seed": 8})
+    with pytest.raises(TrainerError, match="--jitter 0.1,0.1,0.1,0 contradicts"):
+        resumed_config(saved, {"jitter": (0.1, 0.1, 0.1, 0)})
     del saved["epochs"]
     with pytest.raises(TrainerError, match="epochs"):
         resumed_config(saved, {})

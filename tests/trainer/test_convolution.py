@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bt_kernels.trainer.convolution import MatmulConv2d, PooledShortcut
+from bt_kernels.trainer.model.convolution import MatmulConv2d, PooledShortcut
 
 GEOMETRIES = [  # kernel, stride, padding, height, width, bias
     (1, 1, 0, 4, 4, False),

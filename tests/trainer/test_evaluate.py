@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.evaluate import (
+from bt_kernels.trainer.evaluate.few_labels import (
     LABELS_PER_CLASS,
     centre_and_normalise,
     draw_labelled,
     frozen_features,
     label_efficiency,
 )
-from bt_kernels.trainer.model import build_network
+from bt_kernels.trainer.model.network import build_network
 
 LABELS = np.repeat(np.arange(10), 40)
 TEST_LABELS = np.tile(np.arange(10), 30)

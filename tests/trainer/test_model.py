@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from bt_kernels.trainer.config import BACKBONE_FEATURES, Config
-from bt_kernels.trainer.convolution import PooledShortcut
-from bt_kernels.trainer.model import build_backbone, build_network
-from bt_kernels.trainer.report import export_backbone
+from bt_kernels.trainer.model.convolution import PooledShortcut
+from bt_kernels.trainer.model.network import build_backbone, build_network
+from bt_kernels.trainer.report.finish import export_backbone
 from bt_kernels.trainer.torchvision_import import import_torchvision
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.optimizer import build_optimizer, build_scheduler
+from bt_kernels.trainer.optimization.optimizers import build_optimizer, build_scheduler
 
 
 def learning_rates(total_steps, warmup_fraction):

@@ -1,24 +1,21 @@
+"""Whole runs through the command line, in this process: their files, their end and their going on."""
+
+import dataclasses
 import json
+import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
+from run_state import last_state, metrics_without_time, same
+from safetensors.torch import load_file
 
-from bt_kernels.trainer import pretrain
-from bt_kernels.trainer.checkpoint import load_checkpoint, save_checkpoint
-from bt_kernels.trainer.cli import INTERRUPTED, main
-from bt_kernels.trainer.run_folder import RunFolder
+from bt_kernels.trainer.cli import INTERRUPTED, PREEMPTED, main
+from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.training.pretraining import Pretraining
 
-PICTURES = [
-    "accuracy.png",
-    "augmented_views.png",
-    "cross_correlation.png",
-    "embedding.png",
-    "loss_curves.png",
-]
+PICTURES = {"cross_correlation.png", "embedding.png", "loss_curves.png"}
 
 
 @pytest.fixture
@@ -27,82 +24,70 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def interrupt_after(monkeypatch):
-    """Press Ctrl-C while the given step is being done."""
+def signal_in(monkeypatch):
+    """Send this process a signal while the given step is being done."""
 
-    def install(step):
-        train_step = pretrain.Pretraining.train_step
+    def install(step, number=signal.SIGINT):
+        train_step = Pretraining.train_step
 
-        def interrupted(state):
+        def interrupted(state, views):
             if state.step + 1 == step:
-                signal.raise_signal(signal.SIGINT)
-            return train_step(state)
+                signal.raise_signal(number)
+            return train_step(state, views)
 
-        monkeypatch.setattr(pretrain.Pretraining, "train_step", interrupted)
+        monkeypatch.setattr(Pretraining, "train_step", interrupted)
 
     return install
 
 
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a if key != "seconds")
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-def metrics_without_time(folder):
-    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
 def test_interrupted_run_resumes_to_the_bits_of_the_uninterrupted_one(
-    tiny, folder, arguments, tmp_path, interrupt_after, monkeypatch, capsys
+    tiny, folder, arguments, tmp_path, signal_in, monkeypatch, capsys
 ):
     assert main(arguments(tiny)) == 0
+    assert "backbone=resnet18" in capsys.readouterr().err
     with monkeypatch.context():
-        interrupt_after(3)  # in the middle of the second epoch
+        signal_in(3)  # in the middle of the second epoch
         second = RunFolder(tmp_path / "second")
         command = [*arguments(tiny), "--run-dir", str(second.root)]
         assert main(command) == INTERRUPTED
         assert f"--resume --run-dir {second.root}" in capsys.readouterr().err
-        assert load_checkpoint(second.checkpoint)["training"]["step"] == 3
-        assert not second.summary.exists()
+        assert last_state(second)["step"] == 3
+        assert not second.finished
         monkeypatch.undo()
     assert main(["--resume", "--run-dir", str(second.root)]) == 0
     assert metrics_without_time(second) == metrics_without_time(folder)
     assert len(metrics_without_time(second)) == 4
-    assert same(
-        load_checkpoint(second.checkpoint)["training"], load_checkpoint(folder.checkpoint)["training"]
-    )
+    assert same(last_state(second), last_state(folder))
     accuracies = [json.loads(run.summary.read_text())["accuracy"] for run in (folder, second)]
     assert accuracies[0] == accuracies[1]
     check_folder(folder, tiny)
-    check_finished_run_is_kept(folder, capsys)
+    check_finished_run_is_kept(folder, tiny, arguments, capsys)
 
 
 def check_folder(folder, config):
     assert json.loads(folder.config.read_text()) == config.as_dict()
-    assert sorted(picture.name for picture in folder.pictures.iterdir()) == PICTURES
-    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in folder.pictures.iterdir())
-    assert folder.backbone("resnet18").name == "resnet18.pth"
-    assert "conv1.weight" in torch.load(folder.backbone("resnet18"), weights_only=True)
+    pictures = {picture.name: picture for picture in folder.pictures.iterdir()}
+    assert PICTURES <= set(pictures)
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures.values())
+    weights = torch.load(folder.root / "resnet18.pth", weights_only=True)
+    assert "conv1.weight" in weights and same(weights, load_file(folder.root / "resnet18.safetensors"))
     assert sorted(file.name for file in folder.root.iterdir()) == [
-        "checkpoint.pt", "config.json", "metrics.jsonl", "pictures", "resnet18.pth", "summary.json"
+        "checkpoints", "config.json", "metrics.jsonl", "pictures", "resnet18.pth", "resnet18.safetensors",
+        "summary.json",
     ]  # fmt: skip
+    assert folder.checkpoints.steps() == [2, 4]
     metrics = metrics_without_time(folder)
     assert [line["step"] for line in metrics] == [1, 2, 3, 4]
     assert [line["epoch"] for line in metrics] == [1, 1, 2, 2]
     for line in metrics:
+        measured = line["step"] % config.statistics_every == 0
         assert line["loss"] == pytest.approx(
             line["on_diagonal"] + config.lambd * line["off_diagonal"], rel=1e-5
         )
+        assert line["unreadable_images"] == 0
+        for name in ("mean_correlation", "off_diagonal_rms", "embedding_std", "effective_rank", "knn_accuracy"):
+            assert (line[name] is not None) == measured  # both every second step
     summary = json.loads(folder.summary.read_text())
-    assert set(summary) == {
-        "accuracy", "final", "steps", "images", "seconds", "seed", "device", "threads", "versions"
-    }  # fmt: skip
     assert list(summary["accuracy"]) == ["trained", "untrained", "pixels"]
     for by_labels in summary["accuracy"].values():
         assert list(by_labels) == ["1", "2", "5", "10", "all"]
@@ -111,73 +96,154 @@ def check_folder(folder, config):
         assert by_labels["1"]["draws"] == config.label_draws
     assert summary["accuracy"]["pixels"]["all"]["mean"] > 0.9
     assert summary["images"] == {"train": 1297, "test": 500} and summary["steps"] == 4
-    assert set(summary["seconds"]) == {"training", "evaluation", "pictures"}
     assert {"python", "torch", "torchvision", "scikit-learn", "bt_kernels"} <= set(summary["versions"])
 
 
-def check_finished_run_is_kept(folder, capsys):
+def check_finished_run_is_kept(folder, config, arguments, capsys):
     before = {file: file.stat().st_mtime_ns for file in folder.root.rglob("*")}
     capsys.readouterr()
     for extra in ([], ["--resume"]):
         assert main(["--run-dir", str(folder.root), *extra]) == 1
         expected = f"error: {folder.root} already holds a finished run; choose another --run-dir\n"
         assert capsys.readouterr().err == expected
+    assert main([*arguments(config), "--resume", "auto"]) == 0
+    assert capsys.readouterr().err == f"{folder.root} holds a finished run; nothing is left to do.\n"
     assert {file: file.stat().st_mtime_ns for file in folder.root.rglob("*")} == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_preempted_run_saves_and_the_same_command_goes_on(tiny, folder, arguments, signal_in, monkeypatch, number):
+    command = [*arguments(tiny), "--resume", "auto"]
+    with monkeypatch.context():
+        signal_in(1, number)
+        assert main(command) == PREEMPTED
+        assert folder.checkpoints.steps() == [1]
+        monkeypatch.undo()
+    signal_in(2, number)
+    assert main(command) == PREEMPTED
+    assert folder.checkpoints.steps() == [1, 2]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_unfinished_run_is_not_overwritten_nor_resumed_with_other_options(
-    tiny, folder, arguments, interrupt_after, monkeypatch, capsys
+    tiny, folder, arguments, signal_in, capsys
 ):
-    interrupt_after(1)
+    signal_in(1)
     assert main(arguments(tiny)) == INTERRUPTED
-    before = folder.checkpoint.read_bytes()
+    path = folder.checkpoints.path(1)
+    before = path.read_bytes()
     capsys.readouterr()
     assert main(arguments(tiny)) == 1
     assert "unfinished run; go on with it by --resume" in capsys.readouterr().err
     assert main(["--resume", "--run-dir", str(folder.root), "--epochs", "9"]) == 1
     assert "--epochs 9 contradicts" in capsys.readouterr().err
-    assert folder.checkpoint.read_bytes() == before
+    assert path.read_bytes() == before
 
-    content = load_checkpoint(folder.checkpoint)
+    content = folder.checkpoints.load_latest(pytest.fail)
     content["training"]["network"].pop("projector.0.weight")
-    save_checkpoint(folder.checkpoint, content["config"], content["training"])
+    folder.checkpoints.save(1, content["config"], content["training"])
     assert main(["--resume", "--run-dir", str(folder.root)]) == 1
     assert "does not fit this configuration" in capsys.readouterr().err
 
-    folder.checkpoint.write_bytes(before[:1000])
+    path.write_bytes(before[:1000])
     assert main(["--resume", "--run-dir", str(folder.root)]) == 1
     assert "is damaged or no checkpoint" in capsys.readouterr().err
+
+
+def test_a_second_process_is_kept_out_of_a_run(tiny, folder, arguments, signal_in, capsys):
+    signal_in(1)
+    assert main(arguments(tiny)) == INTERRUPTED
+    lock = folder.open_existing()
+    assert main(["--resume", "--run-dir", str(folder.root)]) == 1
+    assert f"error: another process is training in {folder.root}" in capsys.readouterr().err
+    os.close(lock)
 
 
 def test_resume_without_a_run_is_refused(folder, capsys):
     assert main(["--resume", "--run-dir", str(folder.root)]) == 1
     assert (
         capsys.readouterr().err
-        == f"error: nothing to resume: there is no checkpoint at {folder.checkpoint}\n"
+        == f"error: nothing to resume: there is no checkpoint in {folder.checkpoints.folder}\n"
     )
     assert not folder.root.exists()
 
 
-def test_diverging_loss_stops_the_run(tiny, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(pretrain.TwoViews, "augment", lambda self, images: images * float("nan"))
+def test_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["--run-dir", str(tmp_path / "file" / "run")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: cannot write to the run folder {tmp_path / 'file' / 'run'}: Not a directory\n"
+    )
+
+
+def test_batch_larger_than_the_data_is_refused(tmp_path, capsys):
+    assert main(["--run-dir", str(tmp_path), "--batch-size", "1298", "--backbone", "resnet18"]) == 1
+    assert capsys.readouterr().err == "error: --batch-size 1298 is more than the 1297 training images\n"
+
+
+@pytest.fixture
+def nan_from(monkeypatch):
+    """Make all embeddings NaN from the given step on."""
+
+    def install(step):
+        train_step = Pretraining.train_step
+
+        def poisoned(state, views):
+            if state.step + 1 >= step:
+                views = dataclasses.replace(views, a=views.a * float("nan"))
+            return train_step(state, views)
+
+        monkeypatch.setattr(Pretraining, "train_step", poisoned)
+
+    return install
+
+
+def test_diverging_loss_names_the_step_and_the_good_checkpoint(tiny, folder, arguments, nan_from, capsys):
+    nan_from(4)
     assert main(arguments(tiny)) == 1
-    assert "the loss is nan at step 1" in capsys.readouterr().err
+    assert (
+        "error: the loss is nan at step 4; the checkpoint of step 2 is good: start a new run with a lower "
+        f"--learning-rate and --continue-from {folder.checkpoints.path(2)}\n"
+    ) in capsys.readouterr().err
 
 
-def test_ctrl_c_in_a_process_leaves_a_checkpoint_and_code_130(tiny, folder, arguments):
-    command = [sys.executable, "-m", "bt_kernels.trainer", *arguments(tiny), "--epochs", "10000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not (folder.metrics.exists() and folder.metrics.read_text().count("\n") >= 2):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == INTERRUPTED
-    assert "go on with:" in errors and "Traceback" not in errors
-    assert "\r" not in errors  # no progress bar where there is no terminal
-    steps = len(folder.metrics.read_text().splitlines())
-    assert load_checkpoint(folder.checkpoint)["training"]["step"] == steps >= 2
+def test_loss_that_is_never_finite_names_no_checkpoint(tiny, arguments, nan_from, capsys):
+    nan_from(1)
+    assert main(arguments(tiny)) == 1
+    assert "error: the loss is nan at step 1, before any checkpoint; start again" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny, folder, arguments, monkeypatch, capsys):
+    train_step = Pretraining.train_step
+
+    def spoiled(state, views):
+        metrics = train_step(state, views)
+        if state.step == 4:
+            next(state.network.parameters()).data.flatten()[0] = float("inf")
+        return metrics
+
+    monkeypatch.setattr(Pretraining, "train_step", spoiled)
+    assert main([*arguments(tiny), "--knn-every", "0"]) == 1
+    assert "weights are not finite after step 4; the checkpoint of step 2 is good" in capsys.readouterr().err
+    assert folder.checkpoints.steps() == [2]
+
+
+def test_new_run_continues_from_a_checkpoint_of_another_with_other_rates(
+    tiny, folder, arguments, tmp_path, signal_in, monkeypatch
+):
+    with monkeypatch.context():
+        signal_in(3)
+        assert main(arguments(tiny)) == INTERRUPTED
+        monkeypatch.undo()
+    signal_in(4)
+    second = RunFolder(tmp_path / "second")
+    changed = dataclasses.replace(tiny, run_dir=str(second.root), learning_rate=1e-5)
+    source = ["--continue-from", str(folder.checkpoints.path(3))]
+    assert main([*arguments(changed), *source]) in (0, INTERRUPTED)
+    lines = metrics_without_time(second)
+    assert [line["step"] for line in lines] == [4]
+    assert lines[0]["learning_rate"] < 1e-5
+    before, after = last_state(folder)["network"], last_state(second)["network"]
+    moved = max((after[name] - before[name]).abs().max() for name in after if name.endswith("weight"))
+    assert 0 < moved < 1e-4
+    assert Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(second.config.read_text()).items()}) == changed

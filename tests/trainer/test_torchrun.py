@@ -10,21 +10,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_state import last_state, metrics_without_time
 
 from bt_kernels import BarlowTwinsLoss
-from bt_kernels.trainer.augment import TwoViews
-from bt_kernels.trainer.checkpoint import load_checkpoint
+from bt_kernels.trainer.augmentation.digits import TwoViews
 from bt_kernels.trainer.cli import main
-from bt_kernels.trainer.data import ShuffledBatches, load_split
+from bt_kernels.trainer.data.digits import ShuffledBatches, load_split
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.model import build_network
-from bt_kernels.trainer.optimizer import build_optimizer, build_scheduler
-from bt_kernels.trainer.pretrain import Pretraining, train
-from bt_kernels.trainer.processes import Processes
-from bt_kernels.trainer.progress import read_metrics
-from bt_kernels.trainer.run_folder import RunFolder
+from bt_kernels.trainer.model.network import build_network
+from bt_kernels.trainer.optimization.optimizers import build_optimizer
+from bt_kernels.trainer.optimization.schedule import build_scheduler
+from bt_kernels.trainer.parallel.processes import Processes
+from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.run.signals import Stop
+from bt_kernels.trainer.training.loop import train
+from bt_kernels.trainer.training.pretraining import Pretraining
 
 RANK = str(Path(__file__).with_name("rank.py"))
+SPREAD = str(Path(__file__).with_name("spread.py"))
 TIMEOUT = 120
 
 
@@ -51,15 +54,14 @@ def losses_on_two_ranks(config):
     """The loss of every step, computed in this process: batch norm sees one rank's rows, the loss all of them."""
     images = load_split(config.image_size, config.seed).train_images
     batches = ShuffledBatches(len(images), config.batch_size, config.seed)
-    steps = config.epochs * batches.steps_per_epoch
     two_views = TwoViews(torch.Generator().manual_seed(config.seed))
     network = build_network(config).train()
     optimizer = build_optimizer(network, config)
-    scheduler = build_scheduler(optimizer, steps, config.warmup_fraction)
+    scheduler = build_scheduler(optimizer, config, batches.steps_per_epoch)
     losses = []
-    for step in range(steps):
+    for step in range(config.epochs * batches.steps_per_epoch):
         halves = zip(*(view.chunk(2) for view in two_views(images[batches[step]])), strict=True)
-        embeddings = [network(torch.cat(views)).chunk(2) for views in halves]
+        embeddings = [network(*views) for views in halves]
         loss = BarlowTwinsLoss(lambd=config.lambd)(*map(torch.cat, zip(*embeddings, strict=True)))
         optimizer.zero_grad()
         loss.backward()
@@ -79,16 +81,32 @@ def test_run_on_two_ranks_is_one_run_that_stops_everywhere_and_goes_on(tiny, arg
     assert finished.stdout.count("Run folder") == 1
     assert "Warning" not in finished.stderr
 
-    folder, interrupted = RunFolder(tmp_path / "run"), tmp_path / "run-interrupted.pt"
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder.root]
-    assert folder.summary.exists() and json.loads(folder.config.read_text()) == tiny.as_dict()
-    losses = [metrics.loss for metrics in read_metrics(folder.metrics)]
-    assert losses == pytest.approx(losses_on_two_ranks(tiny), rel=1e-4)
+    folder, interrupted = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run-interrupted")
+    assert folder.finished and json.loads(folder.config.read_text()) == tiny.as_dict()
+    metrics = metrics_without_time(folder)
+    assert [line["loss"] for line in metrics] == pytest.approx(losses_on_two_ranks(tiny), rel=1e-4)
+    assert [line["knn_accuracy"] is not None for line in metrics] == [False, True, False, True]
 
-    alone = Pretraining(tiny, load_split(tiny.image_size, tiny.seed).train_images, Processes())
-    alone.load_state_dict(load_checkpoint(interrupted)["training"])
-    assert alone.step == 2 and train(alone, folder)
-    assert [metrics.step for metrics in read_metrics(folder.metrics)] == [1, 2, 3, 4]
+    alone = Pretraining(dataclasses.replace(tiny, run_dir=str(tmp_path / "alone")), Processes())
+    alone.load_state_dict(last_state(interrupted))
+    lines = folder.metrics.read_text().splitlines(keepends=True)
+    RunFolder(tmp_path / "alone").open_new()
+    RunFolder(tmp_path / "alone").metrics.write_text("".join(lines[:2]))
+    assert alone.step == 2 and train(alone, RunFolder(tmp_path / "alone")) == Stop.NO
+    assert [line["step"] for line in metrics_without_time(RunFolder(tmp_path / "alone"))] == [1, 2, 3, 4]
+
+
+def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
+    """FSDP2's steps are DDP's, LARS's norms included, and a checkpoint of one is a checkpoint of the other."""
+    finished = torchrun(SPREAD, str(tmp_path / "found.json"))
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["share"] == pytest.approx(0.5, rel=0.01) and found["units"] > 10
+    assert found["fsdp"] == pytest.approx(found["ddp"], rel=1e-5)
+    assert found["fsdp to ddp"] == pytest.approx(found["ddp"][3:], rel=1e-5)
+    assert found["ddp to fsdp"] == pytest.approx(found["ddp"][3:], rel=1e-5)
+    for accumulation in ("ordinary", "exact"):
+        assert found[f"{accumulation} fsdp"] == pytest.approx(found[f"{accumulation} ddp"], rel=1e-5)
 
 
 def test_bad_option_is_one_sentence(tmp_path):
@@ -107,9 +125,10 @@ def test_ranks_share_out_a_batch_in_order_and_evenly(rows, size):
 
 
 def test_batch_of_fewer_than_two_images_a_rank_is_refused(tiny):
-    images = torch.zeros(1297, 1, 8, 8)
     with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 processes"):
-        Pretraining(dataclasses.replace(tiny, batch_size=7), images, Processes(3, 4, 3, 4))
+        Pretraining(dataclasses.replace(tiny, batch_size=7), Processes(3, 4, 3, 4))
+    with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 chunks on 1 processes"):
+        Pretraining(dataclasses.replace(tiny, batch_size=7, accumulate=4), Processes())
 
 
 def test_every_process_takes_the_gpu_of_its_own_number(monkeypatch):
@@ -133,6 +152,7 @@ def test_one_process_does_what_it_is_asked_and_joins_nobody(monkeypatch):
     alone = Processes.join()
     assert alone == Processes() and alone.first
     assert alone.any(True) and not alone.any(False)
+    assert alone.total(torch.ones(2)).tolist() == [1, 1] and alone.gather("it") == ["it"]
     assert alone.share(lambda: 7) == alone.on_first(lambda: 7) == 7
     assert main(["--epochs", "0"]) == 1
     alone.leave()

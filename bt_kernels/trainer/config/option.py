@@ -1,0 +1,164 @@
+"""Options: dataclass fields that carry their help, and what makes a command line and a YAML file of them."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from bt_kernels.trainer.errors import TrainerError
+
+
+def option(default: Any, help: str, choices: Sequence[str] | None = None) -> Any:
+    """A dataclass field with what ``--help`` says about it."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+class OptionPart:
+    """Base of the frozen dataclasses that a configuration is put together from.
+
+    A part's ``check`` raises for values that the part can judge by itself; a configuration inherits from its
+    parts and runs all their checks when it is made.
+    """
+
+    def __post_init__(self) -> None:
+        for part in reversed(type(self).__mro__):
+            if "check" in vars(part):
+                part.check(self)  # type: ignore[attr-defined]
+
+    def require(self, valid: bool, name: str, rule: str) -> None:
+        """Raise TrainerError, naming the option, unless ``valid``."""
+        if not valid:
+            raise TrainerError(f"{flag(name)} must be {rule}, got {shown(getattr(self, name))}")
+
+    def require_at_least(self, least: int, *names: str) -> None:
+        """Raise TrainerError unless the named options are ``least`` or more."""
+        for name in names:
+            self.require(getattr(self, name) >= least, name, f"at least {least}")
+
+    def require_finite(self, *names: str, positive: bool = False) -> None:
+        """Raise TrainerError unless the named options are finite numbers >= 0, or > 0 if ``positive``."""
+        for name in names:
+            value = getattr(self, name)
+            valid = math.isfinite(value) and (value > 0 or value == 0 and not positive)
+            self.require(valid, name, f"a finite number {'greater than 0' if positive else '>= 0'}")
+
+    def require_choice(self, *names: str) -> None:
+        """Raise TrainerError unless the named options are among their choices."""
+        for entry in fields(self):  # type: ignore[arg-type]
+            if entry.name in names:
+                choices = entry.metadata["choices"]
+                self.require(getattr(self, entry.name) in choices, entry.name, f"one of {', '.join(choices)}")
+
+    def require_probabilities(self, name: str, count: int) -> None:
+        """Raise TrainerError unless the named option holds ``count`` numbers in [0, 1]."""
+        values = getattr(self, name)
+        valid = len(values) == count and all(0 <= value <= 1 for value in values)
+        self.require(valid, name, f"{count} probabilities joined by commas" if count > 1 else "in [0, 1]")
+
+    def as_dict(self) -> dict[str, Any]:
+        """All options as plain values, for JSON, YAML and the checkpoint; tuples as lists."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()  # type: ignore[call-overload]
+        }
+
+
+def shown(value: Any) -> str:
+    """An option's value as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read numbers joined by commas."""
+    return tuple(float(part) for part in text.split(","))
+
+
+def add_options(parser: argparse.ArgumentParser, options: type[OptionPart]) -> None:
+    """Add one command-line option for every field of ``options``, in groups by the part that defines it.
+
+    Options that are not given are left out of the parsed result.
+    """
+    types = get_type_hints(options)
+    groups: dict[type, Any] = {}
+    for entry in fields(options):  # type: ignore[arg-type]
+        part = next(base for base in options.__mro__ if entry.name in base.__dict__.get("__annotations__", {}))
+        if part not in groups:
+            groups[part] = parser.add_argument_group(str(part.__doc__).partition("\n")[0].rstrip("."))
+        kind, choices = types[entry.name], entry.metadata["choices"]
+        default = shown(entry.default) if isinstance(entry.default, tuple) else entry.default
+        keywords: dict[str, Any] = {
+            "help": f"{entry.metadata['help']} (default: {default})".replace("%", "%%"),
+            "default": argparse.SUPPRESS,
+        }
+        if kind is bool:
+            keywords["action"] = argparse.BooleanOptionalAction
+        elif kind in (int, float, str):
+            keywords |= {"type": kind, "choices": choices, "metavar": None if choices else kind.__name__.upper()}
+        else:
+            keywords |= {"type": numbers, "metavar": "NUMBERS"}
+        groups[part].add_argument(flag(entry.name), **keywords)
+
+
+def read_yaml(path: Path, options: type[OptionPart], also: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Return the options that a YAML file sets, under their Python names and with their types.
+
+    Args:
+        path: A mapping of option names, with hyphens or underscores, to values.
+        options: The configuration's class.
+        also: Further names that the file may hold, with their types.
+
+    Raises:
+        TrainerError: the file cannot be read, holds no mapping, an unknown option or a value of the wrong type.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise TrainerError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise TrainerError(f"{path} must map options to values, such as 'epochs: 100'")
+    types = get_type_hints(options)
+    kinds = {entry.name: types[entry.name] for entry in fields(options)} | dict(also or {})  # type: ignore[arg-type]
+    values = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            raise TrainerError(f"{path} sets {key!r}, which is no option" + (f"; {near[0]}?" if near else ""))
+        values[name] = typed(value, kinds[name], f"{name} in {path}")
+    return values
+
+
+def typed(value: Any, kind: Any, name: str) -> Any:
+    """Return ``value`` as an option of the type ``kind``; ``name`` is for the error.
+
+    Raises:
+        TrainerError: it has another type.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3, without a point, as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind is float and number:
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    if kind not in (int, float, str, bool) and isinstance(value, (list, tuple)):
+        return tuple(typed(part, float, name) for part in value)
+    wanted = kind.__name__ if kind in (int, float, str, bool) else "a list of numbers"
+    raise TrainerError(f"{name} must be {wanted}, got {value!r}")

@@ -1,0 +1,139 @@
+"""The parts of a configuration, shared by pre-training and evaluation. The defaults are those of the small preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from bt_kernels.trainer.config.option import OptionPart, option
+from bt_kernels.trainer.errors import TrainerError
+
+DATA = ("digits", "cifar10", "cifar100", "stl10", "imagefolder", "webdataset", "synthetic")
+DIGITS_SIDE = 8
+
+
+@dataclass(frozen=True)
+class DataOptions(OptionPart):
+    """Data."""
+
+    data: str = option(
+        "digits",
+        "data set: scikit-learn's digits; cifar10, cifar100 or stl10, downloaded into --data-dir; imagefolder, "
+        "with a folder per class below --data-dir/train and --data-dir/val, as ImageNet has it; webdataset, "
+        "shards of images; synthetic, random images to measure the throughput with",
+        choices=DATA,
+    )
+    data_dir: str = option("", "folder of the data set; digits and synthetic have none")
+    shards: str = option("", "webdataset: training shards, such as train-{0000..0146}.tar, below --data-dir")
+    epoch_images: int = option(0, "webdataset and synthetic: images that count as an epoch")
+    image_size: int = option(16, "side in pixels of the images that the network sees")
+    workers: int = option(0, "processes per rank that read and augment images; 0: the training process itself")
+    seed: int = option(0, "seed of the split, the initial weights, the augmentations and the label draws")
+
+    def check(self) -> None:
+        self.require_choice("data")
+        self.require(self.image_size >= DIGITS_SIDE, "image_size", "at least 8, the digits' own size")
+        self.require_at_least(0, "workers", "epoch_images")
+        self.require(0 <= self.seed < 2**32, "seed", "between 0 and 2**32 - 1")
+        if self.data not in ("digits", "synthetic") and not self.data_dir.strip():
+            raise TrainerError(f"--data {self.data} needs --data-dir, the folder of the images")
+        if self.data == "webdataset" and not self.shards.strip():
+            raise TrainerError("--data webdataset needs --shards, such as train-{0000..0146}.tar")
+        if self.data in ("webdataset", "synthetic") and self.epoch_images == 0:
+            raise TrainerError(f"--data {self.data} needs --epoch-images, how many images count as an epoch")
+
+
+@dataclass(frozen=True)
+class AugmentationOptions(OptionPart):
+    """Augmentation of photographs, two views of each (the digits have an augmentation of their own)."""
+
+    crop_scale: tuple[float, ...] = option((0.08, 1.0), "smallest and largest share of the image's area in a crop")
+    flip_probability: float = option(0.5, "probability of a horizontal flip")
+    jitter: tuple[float, ...] = option(
+        (0.4, 0.4, 0.2, 0.1), "strengths of the jitter of brightness, contrast, saturation and hue"
+    )
+    jitter_probability: float = option(0.8, "probability of the colour jitter")
+    greyscale_probability: float = option(0.2, "probability of greyscale")
+    blur_probability: tuple[float, ...] = option((1.0, 0.1), "probabilities of Gaussian blur in view A and view B")
+    solarize_probability: tuple[float, ...] = option((0.0, 0.2), "probabilities of solarization in view A and view B")
+    augment_on: str = option(
+        "loader",
+        "where colours, blur and solarization are done: loader, by the --workers; device, on the training "
+        "device, a whole batch at a time",
+        choices=("loader", "device"),
+    )
+
+    def check(self) -> None:
+        low, high = self.crop_scale if len(self.crop_scale) == 2 else (0.0, 0.0)
+        self.require(0 < low <= high <= 1, "crop_scale", "two shares, 0 < smallest <= largest <= 1")
+        valid = len(self.jitter) == 4 and all(0 <= value <= 1 for value in self.jitter) and self.jitter[3] <= 0.5
+        self.require(valid, "jitter", "four strengths in [0, 1] joined by commas, the last one at most 0.5")
+        for name in ("flip_probability", "jitter_probability", "greyscale_probability"):
+            self.require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+        self.require_probabilities("blur_probability", 2)
+        self.require_probabilities("solarize_probability", 2)
+        self.require_choice("augment_on")
+
+
+@dataclass(frozen=True)
+class BackboneOptions(OptionPart):
+    """Backbone."""
+
+    backbone: str = option("resnet50", "a model of torchvision or, if there is none of that name there, of timm")
+    stem: str = option(
+        "imagenet",
+        "a ResNet's first layers: imagenet, 7x7 with stride 2 and pooling; small, 3x3 without either, for "
+        "images of some 32 pixels",
+        choices=("imagenet", "small"),
+    )
+    shortcuts: str = option(
+        "pooled",
+        "a ResNet's shortcuts where the resolution halves: strided, as torchvision's; pooled, 2x2 averages in "
+        "place of the stride, for images of few pixels",
+        choices=("strided", "pooled"),
+    )
+
+    def check(self) -> None:
+        self.require(self.backbone.strip() != "", "backbone", "the name of a torchvision or timm model")
+        self.require_choice("stem", "shortcuts")
+
+
+@dataclass(frozen=True)
+class DeviceOptions(OptionPart):
+    """Device."""
+
+    device: str = option("auto", "torch device such as cpu, cuda or cuda:1; auto takes a GPU if there is one")
+    precision: str = option(
+        "float32",
+        "arithmetic of the network: float32; bfloat16 or float16, by autocast, float16 with a scaled gradient",
+        choices=("float32", "bfloat16", "float16"),
+    )
+    compile: bool = option(False, "compile the network with torch.compile")
+
+    def check(self) -> None:
+        resolve_device(self.device)
+        self.require_choice("precision")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device that a ``device`` option means.
+
+    Raises:
+        TrainerError: the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainerError(
+            f"--device {name!r} is not a torch device; use auto, cpu, cuda or cuda:<index>"
+        ) from None
+    if device.type not in ("cpu", "cuda"):
+        raise TrainerError(f"--device {name!r} is not supported; use auto, cpu, cuda or cuda:<index>")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise TrainerError(
+            f"--device {name!r} is not there: this PyTorch sees {torch.cuda.device_count()} GPUs"
+        )
+    return device

@@ -1,0 +1,147 @@
+"""Images with their labels, for the evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bt_kernels.trainer.augmentation.photographs import EVALUATION_MARGIN, LabelledView, normalize, to_float
+from bt_kernels.trainer.config.parts import DataOptions
+from bt_kernels.trainer.data.digits import load_split
+from bt_kernels.trainer.data.images import Images, UnreadableImage, open_images
+from bt_kernels.trainer.data.loader import Failure, load
+from bt_kernels.trainer.errors import TrainerError
+
+
+class LabelledImages:
+    """One part of a data set: photographs that are read when they are asked for.
+
+    Args:
+        images: The part.
+        options: Size of the images, workers and seed.
+        margin: The short side that images are resized to before the central crop, in units of the crop's.
+    """
+
+    def __init__(self, images: Images, options: DataOptions, margin: float) -> None:
+        self.labels = images.labels  # (N,) int64
+        self.classes = images.classes
+        self._images = images
+        self._options = options
+        self._view = LabelledView(options.image_size, margin)
+
+    @property
+    def names(self) -> list[str] | None:
+        """The files, relative to the part's folder, or None where images have no file."""
+        return self._images.names()
+
+    def batches(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        batch_size: int,
+        *,
+        augment: bool,
+        epoch: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images (n, C, S, S) float32, as in ``Views``, and labels (n,) int64, on the CPU.
+
+        Args:
+            indices: Which images, in the order that they come in.
+            batch_size: Images in a batch; the last one may have fewer.
+            augment: Random crops and flips, that depend on the seed, ``epoch`` and the index alone, instead of
+                the central crop. Digits are always as they are.
+            epoch: See ``augment``.
+            drop_last: Leave out a last batch with fewer images.
+
+        Raises:
+            TrainerError: an image cannot be read, or a worker has died.
+        """
+        rows = _Rows(self._images, self._view, (self._options.seed, epoch) if augment else None)
+        requests = split(indices, batch_size, drop_last)
+        workers = min(self._options.workers, len(requests))
+        with closing(load(rows, [part.tolist() for part in requests], workers, torch.device("cpu"))) as batches:
+            for pixels, labels in batches:
+                yield normalize(to_float(pixels)), labels
+
+
+class LabelledDigits(LabelledImages):
+    """One part of the digits.
+
+    Args:
+        images: (N, 1, S, S) float32 in [0, 1].
+        labels: (N,) int64.
+    """
+
+    names = None
+
+    def __init__(self, images: Tensor, labels: np.ndarray) -> None:
+        self.labels = labels
+        self.classes = 10
+        self._pixels = images
+
+    def batches(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        batch_size: int,
+        *,
+        augment: bool,
+        epoch: int = 0,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in split(indices, batch_size, drop_last):
+            yield self._pixels[torch.from_numpy(part)], torch.from_numpy(self.labels[part])
+
+
+class _Rows(Dataset):
+    """Batches of images and labels, by indices; ``key`` is what random views are drawn by."""
+
+    def __init__(self, images: Images, view: LabelledView, key: tuple[int, int] | None) -> None:
+        self._images, self._view, self._key = images, view, key
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | Failure:
+        try:
+            pixels = [
+                self._view(self._images.read(index), None if self._key is None else (*self._key, index))
+                for index in indices
+            ]
+        except UnreadableImage as error:
+            # Another image in its place would be classified under the wrong label.
+            return Failure(f"cannot read {error} in {self._images.place}; replace the file, or remove it")
+        return torch.stack(pixels), torch.from_numpy(self._images.labels[indices])
+
+
+def split(indices: Sequence[int] | np.ndarray, batch_size: int, drop_last: bool) -> list[np.ndarray]:
+    """Cut indices into batches, int64 each."""
+    whole = np.asarray(indices, dtype=np.int64)
+    parts = [whole[start : start + batch_size] for start in range(0, len(whole), batch_size)]
+    return parts[:-1] if drop_last and parts and len(parts[-1]) < batch_size else parts
+
+
+def open_labelled(options: DataOptions, part: str) -> LabelledImages:
+    """Open one part of a data set that has labels.
+
+    Args:
+        options: The data set, where it lies, and the size of the images.
+        part: "train" or "test"; of the digits ``load_split``'s, of image folders ``train`` and ``val``.
+
+    Raises:
+        TrainerError: it has no labels, or cannot be read.
+    """
+    if options.data in ("webdataset", "synthetic"):
+        raise TrainerError(
+            f"--data {options.data} is for pre-training only; evaluate on a data set with labels, such as "
+            "imagefolder"
+        )
+    if options.data == "digits":
+        digits = load_split(options.image_size, options.seed)
+        if part == "train":
+            return LabelledDigits(digits.train_images, digits.train_labels)
+        return LabelledDigits(digits.test_images, digits.test_labels)
+    # The small images of CIFAR and STL-10 are evaluated whole.
+    margin = EVALUATION_MARGIN if options.data == "imagefolder" else 1.0
+    return LabelledImages(open_images(options, part), options, margin)

@@ -1,0 +1,117 @@
+"""Batches of views from WebDataset shards, streamed by worker processes."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count, islice
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+from tqdm import tqdm
+
+from bt_kernels.trainer.augmentation.photographs import PhotographViews
+from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.data.images import decode
+from bt_kernels.trainer.data.loader import Batch, DeviceViews, Failure, Sample, load, views_of
+from bt_kernels.trainer.data.shards import NoReadableShard, ShardImage, ShardStream, find_shards
+from bt_kernels.trainer.data.views import Stateless, Views, check_batch
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.parallel.processes import Processes
+
+
+class ShardViews(Stateless):
+    """Views of images that come out of shards, ``epoch_images`` to an epoch.
+
+    Every epoch the shards are dealt anew to the ranks and their workers, and worker w of W gives the batches of
+    the steps with remainder w modulo W. A step's views so depend on its number and on how many ranks and
+    workers there are.
+
+    Args:
+        config: The run's options.
+        processes: Those that every batch is spread over.
+        device: Where the views are to be.
+
+    Raises:
+        TrainerError: a shard is missing, there are fewer than processes, or the batch is larger than an epoch or
+            too small for so many processes.
+    """
+
+    def __init__(self, config: Config, processes: Processes, device: torch.device) -> None:
+        check_batch(config, config.epoch_images, processes)
+        self._paths = find_shards(config.shards, config.data_dir)
+        if len(self._paths) < processes.size:
+            raise TrainerError(
+                f"--shards {config.shards} names fewer shards ({len(self._paths)}) than there are processes "
+                f"({processes.size}), each of which needs one; start fewer processes or split the shards"
+            )
+        self.images = config.epoch_images
+        self.steps_per_epoch = self.images // config.batch_size
+        self.description = (
+            f"{self.images} unlabelled images an epoch, from {len(self._paths)} shards in {config.data_dir}"
+        )
+        self._config, self._processes, self._device = config, processes, device
+        self._workers = min(config.workers, len(self._paths) // processes.size)  # a worker needs a shard
+        self._device_views = DeviceViews(config, processes, device)
+        self._warned: set[str] = set()
+
+    def views(self, first_step: int) -> Iterator[Views]:
+        rows = _Rows(self._config, self._processes, self._paths, self.steps_per_epoch, first_step)
+        with closing(load(rows, None, self._workers, self._device)) as batches:
+            for step, batch in zip(count(first_step), batches):
+                self._warn(batch)
+                yield self._device_views(step, batch)
+
+    def _warn(self, batch: Batch) -> None:
+        for sentence in batch.warnings:
+            if sentence not in self._warned:
+                self._warned.add(sentence)
+                tqdm.write(f"warning: {sentence}", file=sys.stderr)  # beside a progress bar, if there is one
+
+
+class _Rows(IterableDataset):
+    """This rank's rows of each step's batch, from a step on."""
+
+    def __init__(
+        self, config: Config, processes: Processes, paths: list[str], steps_per_epoch: int, first_step: int
+    ) -> None:
+        own = processes.own_rows(config.batch_size)
+        self._rows = own.stop - own.start
+        self._rank, self._ranks = processes.rank, processes.size
+        self._seed, self._paths = config.seed, paths
+        self._steps_per_epoch, self._first_step = steps_per_epoch, first_step
+        self._two_views = PhotographViews(config, config.image_size)
+
+    def __iter__(self) -> Iterator[Batch | Failure]:
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        first = self._first_step + number
+        share = self._rank * workers + first % workers
+        stream = ShardStream(self._paths, self._seed, share, self._ranks * workers)
+        images: Iterator[ShardImage] = iter(())
+        for step in range(first, sys.maxsize, workers):
+            epoch, position = divmod(step, self._steps_per_epoch)
+            try:
+                if step == first or position < workers:  # this worker's first step of the epoch
+                    images = stream.images(epoch)
+                    skipped = position // workers * self._rows
+                    next(islice(images, skipped, skipped), None)
+                    stream.problems.names.clear()  # they have been counted
+                rows = list(islice(images, self._rows))
+            except NoReadableShard as error:
+                yield Failure(str(error))
+                return
+            yield self._batch(rows, stream)
+
+    def _batch(self, rows: list[ShardImage], stream: ShardStream) -> Batch | Failure:
+        samples = [
+            Sample(image.name, image.key, lambda image=image: decode(io.BytesIO(image.encoded), image.name))
+            for image in rows
+        ]
+        batch = views_of(samples, self._two_views)
+        if isinstance(batch, Failure):
+            return batch
+        names, sentences = stream.problems.take()
+        return batch._replace(unreadable=batch.unreadable + names, warnings=sentences)

@@ -1,0 +1,73 @@
+"""What pre-training takes from its data: the two views of a batch, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.parallel.processes import Processes
+
+
+@dataclass(frozen=True)
+class Views:
+    """This rank's rows of one step's batch, on its device.
+
+    Views are (n, C, S, S) float32: C = 1 and values in [0, 1] for digits, C = 3 and normalized with ImageNet's
+    mean and standard deviation for photographs. ``unreadable`` names the images of these rows that could not be
+    read; another one of the same rows took the place of each.
+    """
+
+    a: Tensor
+    b: Tensor
+    unreadable: tuple[str, ...] = ()
+
+
+class TrainingData(Protocol):
+    """Unlabelled images, as endless batches of views."""
+
+    images: int  # of an epoch
+    steps_per_epoch: int
+    description: str
+
+    def views(self, first_step: int) -> Iterator[Views]:
+        """Return the views from a step on, counted from 0 over all epochs; closing the iterator ends its workers.
+
+        Raises:
+            TrainerError: while iterating: no image of a step's rows could be read, or a worker has died.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next views depend on besides the step."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        ...
+
+
+class Stateless:
+    """Base of training data whose views depend on the step alone."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def check_batch(config: Config, images: int, processes: Processes) -> None:
+    """Raise TrainerError if the batch is larger than the data set, or too small for so many processes."""
+    if config.batch_size > images:
+        raise TrainerError(f"--batch-size {config.batch_size} is more than the {images} training images")
+    if config.batch_size < 2 * processes.size:
+        # With one image, batch norm on the CPU would see nothing but its two views.
+        raise TrainerError(
+            f"--batch-size {config.batch_size} is less than 2 images for each of {processes.size} processes, "
+            "which batch norm needs"
+        )

@@ -1,0 +1,98 @@
+"""Checkpoints: the last few, written atomically, read without running code from the file, refused with a reason."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run.files import write_atomically
+
+FORMAT = 2
+KEYS = {"format", "config", "training"}
+_NAME = "step-{:08d}.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run, one file a step, in ``folder``."""
+
+    folder: Path
+
+    def path(self, step: int) -> Path:
+        """The file of the checkpoint after ``step`` steps."""
+        return self.folder / _NAME.format(step)
+
+    def steps(self) -> list[int]:
+        """The steps that there are files of, in order."""
+        return sorted(int(path.stem[5:]) for path in self.folder.glob("step-*.pt") if path.stem[5:].isdigit())
+
+    def save(self, step: int, config: dict[str, Any], training: dict[str, Any]) -> None:
+        """Add the checkpoint after ``step`` steps.
+
+        Args:
+            step: Names the file; one that is there already is replaced as a whole.
+            config: The run's options.
+            training: ``Pretraining.state_dict()``.
+
+        Raises:
+            TrainerError: it cannot be written; what was there is unchanged.
+        """
+        content = {"format": FORMAT, "config": config, "training": training}
+        write_atomically(self.path(step), lambda temporary: _save(content, temporary))
+
+    def keep(self, count: int) -> None:
+        """Remove all but the latest ``count`` checkpoints."""
+        for step in self.steps()[:-count]:
+            self.path(step).unlink(missing_ok=True)
+
+    def load_latest(self, warn: Callable[[str], None]) -> dict[str, Any]:
+        """Return the latest readable checkpoint, tensors on the CPU.
+
+        A file that cannot be read is said to ``warn`` and renamed, so that it is not taken for one again.
+
+        Raises:
+            TrainerError: there is none.
+        """
+        steps = self.steps()
+        if not steps:
+            raise TrainerError(f"nothing to resume: there is no checkpoint in {self.folder}")
+        for step in reversed(steps):
+            path = self.path(step)
+            try:
+                return load_checkpoint(path)
+            except TrainerError as error:
+                if step == steps[0]:
+                    raise TrainerError(f"{error}; no checkpoint is left, start a new run") from error
+                warn(f"{error}; going on from the checkpoint before it")
+                path.rename(path.with_suffix(".pt.damaged"))
+        raise AssertionError("the loop returns or raises")
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:  # what torch raises for a full disk
+        raise OSError(str(error).splitlines()[0]) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the checkpoint at ``path``, tensors on the CPU.
+
+    Raises:
+        TrainerError: it is missing, damaged, or of another format.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TrainerError(f"there is no checkpoint at {path}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        raise TrainerError(f"{path} is damaged or no checkpoint ({type(error).__name__})") from error
+    if not isinstance(content, dict) or set(content) != KEYS or content["format"] != FORMAT:
+        raise TrainerError(f"{path} is no checkpoint of this trainer (format {FORMAT})")
+    return content

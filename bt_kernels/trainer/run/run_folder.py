@@ -1,0 +1,113 @@
+"""The run folder: where each file lies, and whether a run may start or go on there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run.checkpoint import Checkpoints
+from bt_kernels.trainer.run.files import remove_debris
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files below ``root``."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved configuration, JSON; YAML's parser reads it, too, so --config takes it."""
+        return self.root / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per training step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files for TensorBoard."""
+        return self.root / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Everything that training goes on from, at several steps."""
+        return Checkpoints(self.root / "checkpoints")
+
+    @property
+    def summary(self) -> Path:
+        """The result, JSON; written last, so it marks a finished run."""
+        return self.root / "summary.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the pictures."""
+        return self.root / "pictures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run here has come to its end."""
+        return self.summary.exists()
+
+    def open_new(self) -> int:
+        """Create the folder for a new run, and lock it.
+
+        Returns:
+            The lock: an open file of the operating system's, to be kept as long as the run.
+
+        Raises:
+            TrainerError: it holds a run already, another process runs here, or it cannot be written.
+        """
+        self._refuse_finished()
+        if self.checkpoints.steps():
+            raise TrainerError(
+                f"{self.root} holds an unfinished run; go on with it by --resume or choose another --run-dir"
+            )
+        try:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.folder.mkdir(exist_ok=True)
+            lock = self._lock()
+            self._remove_debris()
+            self.metrics.write_text("")
+        except OSError as error:
+            raise TrainerError(f"cannot write to the run folder {self.root}: {error.strerror}") from None
+        return lock
+
+    def open_existing(self) -> int:
+        """Check that there is a run to go on with, and lock it; return the lock as ``open_new`` does.
+
+        Raises:
+            TrainerError: there is none, it is finished, or another process runs here.
+        """
+        self._refuse_finished()
+        if not self.checkpoints.steps():
+            raise TrainerError(f"nothing to resume: there is no checkpoint in {self.checkpoints.folder}")
+        lock = self._lock()
+        self._remove_debris()
+        return lock
+
+    def _remove_debris(self) -> None:
+        for folder in (self.root, self.checkpoints.folder):
+            remove_debris(folder)
+
+    def _lock(self) -> int:
+        # Of the folder itself, so that nothing is left behind when the process is killed.
+        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise TrainerError(
+                f"another process is training in {self.root}; end it or choose another --run-dir"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: nothing to be said about other processes
+        return descriptor
+
+    def _refuse_finished(self) -> None:
+        if self.finished:
+            raise TrainerError(f"{self.root} already holds a finished run; choose another --run-dir")

@@ -1,0 +1,126 @@
+"""The training loop: steps, what is recorded of them, checkpoints, and what ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from dataclasses import replace
+
+import torch
+
+from bt_kernels.trainer.data import Views
+from bt_kernels.trainer.errors import Diverged, TrainerError
+from bt_kernels.trainer.run.metrics import StepMetrics
+from bt_kernels.trainer.run.progress import Progress
+from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.run.signals import Stop, StopRequest
+from bt_kernels.trainer.training.neighbours import NeighbourAccuracy
+from bt_kernels.trainer.training.pretraining import Pretraining
+
+
+def train(state: Pretraining, folder: RunFolder) -> Stop:
+    """Train to the end, saving checkpoints; return what stopped it before, or ``Stop.NO``.
+
+    Raises:
+        TrainerError: the training went wrong, images cannot be read, or a file cannot be written.
+    """
+    if state.step >= state.total_steps:
+        return Stop.NO
+    return _Loop(state, folder).run()
+
+
+class _Loop:
+    """The loop's parts; its methods are called on all ranks alike, at the same steps."""
+
+    def __init__(self, state: Pretraining, folder: RunFolder) -> None:
+        self.state, self.folder = state, folder
+        self.config, self.processes = state.config, state.processes
+        self.neighbours = NeighbourAccuracy(state) if self.config.knn_every else None
+        self.progress = self.processes.on_first(self._open_progress)
+        self._done: StepMetrics | None = None  # the step before, not yet written down
+
+    def _open_progress(self) -> Progress:
+        return Progress(
+            self.folder.metrics,
+            self.state.step,
+            self.state.total_steps,
+            self.config.epochs,
+            self.config.batch_size,
+            self.folder.tensorboard if self.config.tensorboard else None,
+        )
+
+    def run(self) -> Stop:
+        """Take steps until the last one or until a signal; see ``train``."""
+        state, reason = self.state, Stop.NO
+        state.network.train()
+        with (
+            self.progress or nullcontext(),
+            StopRequest() as request,
+            state.replicated(),
+            closing(state.data.views(state.step)) as batches,
+        ):
+            while state.step < state.total_steps and reason == Stop.NO:
+                views = self.processes.together(lambda: self._next(batches))
+                try:
+                    reason = self._step(views, request)
+                except Diverged as error:
+                    raise TrainerError(self._advice(error)) from error
+            self.processes.together(self._record)
+        return reason
+
+    def _next(self, batches: Iterator[Views]) -> Views:
+        # What may fail on one rank alone, the disk or an image, is done here, where all ranks hear of it.
+        self._record()
+        return next(batches)
+
+    def _record(self) -> None:
+        """Write down the step before, if that has not been done."""
+        if self.progress is not None and self._done is not None:
+            self.progress.log(self._done)
+        self._done = None
+
+    def _step(self, views: Views, request: StopRequest) -> Stop:
+        state = self.state
+        metrics = state.train_step(views)
+        # Said once a step, through the CPU: all ranks have to stop, and to save, at the same one.
+        interrupted, preempted = request.reason == Stop.INTERRUPTED, request.reason == Stop.PREEMPTED
+        told = torch.tensor([interrupted, preempted, len(views.unreadable)], dtype=torch.int64)
+        interrupted, preempted, unreadable = self.processes.total(told).tolist()
+        reason = Stop.PREEMPTED if preempted else Stop.INTERRUPTED if interrupted else Stop.NO
+        state.unreadable_images += unreadable
+        accuracy = None
+        if self.neighbours is not None and self._ends_epochs(self.config.knn_every):
+            accuracy = self.neighbours()
+        self._done = replace(metrics, unreadable_images=state.unreadable_images, knn_accuracy=accuracy)
+        if reason != Stop.NO or self._ends_epochs(self.config.checkpoint_every):
+            self._save()
+        return reason
+
+    def _ends_epochs(self, epochs: int) -> bool:
+        """Whether the step just done is the last of so many epochs, or of the run."""
+        step = self.state.step
+        return step == self.state.total_steps or step % (epochs * self.state.data.steps_per_epoch) == 0
+
+    def _save(self) -> None:
+        self.state.check_weights()
+        training = self.state.state_dict()
+        self.processes.on_first(lambda: self._write(training))
+
+    def _write(self, training: dict[str, object]) -> None:
+        assert self.progress is not None
+        self._record()
+        self.progress.sync()  # the steps that the checkpoint has behind it must not be lost to a power cut
+        checkpoints = self.folder.checkpoints
+        checkpoints.save(self.state.step, self.config.as_dict(), training)
+        if not self.state.watch.suspicious:  # else an older one may be the last good one
+            checkpoints.keep(self.config.keep_checkpoints)
+
+    def _advice(self, error: Diverged) -> str:
+        """The sentence that a run ends with that has gone wrong."""
+        good = [step for step in self.folder.checkpoints.steps() if step <= error.since]
+        if not good:
+            return f"{error}, before any checkpoint; start again with a lower --learning-rate"
+        return (
+            f"{error}; the checkpoint of step {good[-1]} is good: start a new run with a lower --learning-rate and "
+            f"--continue-from {self.folder.checkpoints.path(good[-1])}"
+        )

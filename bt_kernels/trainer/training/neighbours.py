@@ -1,0 +1,78 @@
+"""The nearest-neighbour accuracy of the features while they are being trained, over all ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bt_kernels.trainer.data import LabelledImages, open_labelled
+from bt_kernels.trainer.evaluate.knn import TEMPERATURE, knn_accuracy, usual_neighbours
+from bt_kernels.trainer.parallel.replicas import share_buffers
+
+if TYPE_CHECKING:
+    from bt_kernels.trainer.training.pretraining import Pretraining
+
+# An indicator on the way, not the result: ImageNet's 1.28 million training images would take minutes each time.
+MOST_TRAINING_IMAGES = 50_000
+MOST_TEST_IMAGES = 10_000
+BATCH = 256
+
+
+class NeighbourAccuracy:
+    """Classifies the held-out images by their nearest training images in the backbone's features.
+
+    Args:
+        state: The run, whose network is measured.
+
+    Raises:
+        TrainerError: the data set has labels and cannot be read.
+    """
+
+    def __init__(self, state: Pretraining) -> None:
+        self._state = state
+        config = state.config
+        self._train = open_labelled(config, "train")
+        self._test = open_labelled(config, "test")
+        rng = np.random.default_rng(config.seed)
+        self._chosen = [
+            np.sort(rng.permutation(len(part.labels))[:most])
+            for part, most in ((self._train, MOST_TRAINING_IMAGES), (self._test, MOST_TEST_IMAGES))
+        ]
+
+    def __call__(self) -> float | None:
+        """Return the share of the held-out images classified rightly, in [0, 1], on rank 0; None elsewhere."""
+        network = self._state.network
+        share_buffers(network, self._state.processes)
+        network.eval()
+        features = [self._features(*part) for part in zip((self._train, self._test), self._chosen)]
+        network.train()
+        if not self._state.processes.first:
+            return None
+        (train, train_labels), (test, test_labels) = features
+        classes = self._train.classes
+        k = usual_neighbours(len(train), classes)
+        return knn_accuracy(train, train_labels, test, test_labels, k, TEMPERATURE, classes)[0]
+
+    def _features(self, images: LabelledImages, chosen: np.ndarray) -> tuple[Tensor, Tensor] | None:
+        """Return the chosen images' features and labels on rank 0, (N, F) and (N,)."""
+        processes = self._state.processes
+        # Every rank the same number of images, by going round: a spread network runs on all ranks together.
+        share = -(-len(chosen) // processes.size)
+        own = np.resize(chosen, share * processes.size)[processes.rank * share :][:share]
+        gathered = processes.gather(processes.together(lambda: self._own_features(images, own)))
+        if gathered is None:
+            return None
+        features, labels = (torch.cat(parts)[: len(chosen)] for parts in zip(*gathered))
+        return features.to(self._state.device), labels.to(self._state.device)
+
+    @torch.no_grad()
+    def _own_features(self, images: LabelledImages, own: np.ndarray) -> tuple[Tensor, Tensor]:
+        features, labels = [], []
+        for batch, batch_labels in images.batches(own, BATCH, augment=False):
+            with self._state.precision.autocast():
+                features.append(self._state.network.features(batch.to(self._state.device)).float().cpu())
+            labels.append(batch_labels)
+        return torch.cat(features), torch.cat(labels)

@@ -1,0 +1,49 @@
+"""A new run that begins where another one was: at a checkpoint of this trainer's or of the authors' code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.parallel.replicas import load_network, load_optimizer
+from bt_kernels.trainer.run.checkpoint import load_checkpoint
+from bt_kernels.trainer.training.pretraining import Pretraining
+from bt_kernels.trainer.weights import official
+
+
+def begin_from(path: Path, state: Pretraining) -> None:
+    """Give a new run the weights, the optimizer's momenta and the position of another one.
+
+    Learning rates and their schedule are the new run's own, at the old one's position.
+
+    Args:
+        path: A checkpoint.
+        state: The new run, at its beginning.
+
+    Raises:
+        TrainerError: the file cannot be read, does not fit, or the new run would be over at its position.
+    """
+    if official.is_official(path):
+        checkpoint = official.read_official(path)
+        epochs = official.continue_from(checkpoint, state.network, state.optimizer)
+        step = epochs * state.data.steps_per_epoch
+    else:
+        step = _begin_from_own(path, state)
+    if step >= state.total_steps:
+        raise TrainerError(
+            f"{path} was made after {step} steps, and this run has {state.total_steps}; give it more --epochs"
+        )
+    state.start_at(step)
+
+
+def _begin_from_own(path: Path, state: Pretraining) -> int:
+    training = load_checkpoint(path)["training"]
+    try:
+        load_network(state.network, training["network"])
+        rates = state.optimizer.state_dict()["param_groups"]
+        load_optimizer(state.optimizer, {**training["optimizer"], "param_groups": rates})
+        state.data.load_state_dict(training["data"])
+        return training["step"]
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainerError(f"{path} does not fit this configuration: {reason}") from error

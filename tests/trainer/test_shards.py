@@ -1,0 +1,245 @@
+import gzip
+import io
+import sys
+import tarfile
+from contextlib import closing
+from itertools import islice, takewhile
+
+import pytest
+import torch
+from image_data import encoded, photograph_config, write_shard
+
+from bt_kernels.trainer.data import open_training_data, shards
+from bt_kernels.trainer.data.shards import Problems, ShardStream, read_shard
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.parallel.processes import Processes
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four shards of 5, 6, 7 and 8 images."""
+    first = 0
+    for shard in range(4):
+        write_shard(tmp_path / f"train-{shard}.tar", range(first, first + 5 + shard))
+        first += 5 + shard
+    return tmp_path
+
+
+def shard_config(folder, **options):
+    defaults = {"data": "webdataset", "shards": "train-{0..3}.tar", "epoch_images": 24}
+    return photograph_config(folder, **{**defaults, **options})
+
+
+def steps(config, first=0, number=6, processes=Processes()):
+    with closing(open_training_data(config, processes, CPU).views(first)) as views:
+        return list(islice(views, number))
+
+
+def stacked(taken):
+    return torch.stack([torch.stack([step.a, step.b]) for step in taken])
+
+
+def names(paths, epoch, number, share=0, shares=1):
+    return [image.name for image in islice(ShardStream(paths, 0, share, shares).images(epoch), number)]
+
+
+@pytest.fixture
+def paths(folder):
+    return sorted(str(path) for path in folder.glob("*.tar"))
+
+
+def test_an_epoch_is_nominal(folder):
+    data = open_training_data(shard_config(folder), Processes(), CPU)
+    assert (data.images, data.steps_per_epoch) == (24, 6)
+    assert data.description == f"24 unlabelled images an epoch, from 4 shards in {folder}"
+    (taken,) = steps(shard_config(folder), number=1)
+    assert taken.a.shape == taken.b.shape == (4, 3, 12, 12) and taken.a.dtype == torch.float32
+    assert not torch.equal(taken.a, taken.b)
+
+
+def test_the_shares_of_an_epoch_have_every_image_once_in_an_order_of_their_own(paths):
+    assert len(set(names(paths, 0, 26))) == 26
+    assert set(names(paths, 0, 26)) == set(names(paths, 1, 26))
+    assert names(paths, 0, 26) != names(paths, 1, 26)
+    dealt = []
+    for share in range(3):
+        images = islice(ShardStream(paths, 0, share, 3).images(0), 30)
+        dealt += [image.name for image in takewhile(lambda image: image.key[2] == 0, images)]  # the first turn
+    assert sorted(dealt) == sorted(names(paths, 0, 26))
+
+
+def test_images_are_shuffled_over_shards(paths, monkeypatch):
+    monkeypatch.setattr(shards, "SHUFFLED", 12)
+    monkeypatch.setattr(shards, "SHUFFLED_AT_FIRST", 4)
+    taken = names(paths, 0, 26)
+    assert len(set(taken)) == 26
+    switches = sum(a.partition("/")[0] != b.partition("/")[0] for a, b in zip(taken, taken[1:]))
+    assert switches > 3  # with nothing shuffled but the shards, they change thrice
+    of_one = [image for image in taken if image.startswith("train-3")]
+    assert of_one != sorted(of_one)
+
+
+@pytest.mark.parametrize("workers, augment_on", [(0, "loader"), (1, "device"), (2, "loader")])
+def test_a_later_start_goes_on_as_without_a_break(folder, workers, augment_on):
+    config = shard_config(folder, workers=workers, augment_on=augment_on)
+    before = torch.get_rng_state()
+    whole = stacked(steps(config, number=14))
+    for first in (1, 6, 11):
+        assert torch.equal(stacked(steps(config, first, 14 - first)), whole[first:])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(whole[:6], whole[6:12])
+
+
+def test_one_worker_gives_what_the_process_itself_gives(folder):
+    assert torch.equal(stacked(steps(shard_config(folder))), stacked(steps(shard_config(folder, workers=1))))
+
+
+def test_ranks_share_the_shards(folder, monkeypatch):
+    seen = {}
+    original = shards.read_shard
+    for rank in range(2):
+        seen[rank] = set()
+
+        def noting(path, problems, rank=rank):
+            seen[rank].add(path)
+            return original(path, problems)
+
+        monkeypatch.setattr(shards, "read_shard", noting)
+        taken = steps(shard_config(folder), number=2, processes=Processes(rank=rank, size=2))
+        assert all(len(step.a) == 2 for step in taken)
+    assert seen[0] and seen[1] and not seen[0] & seen[1]
+
+
+def test_no_more_workers_than_shards(folder):
+    three, two = (shard_config(folder, shards="train-{0..1}.tar", workers=workers) for workers in (3, 2))
+    assert torch.equal(stacked(steps(three)), stacked(steps(two)))
+
+
+def read(path):
+    problems = Problems()
+    samples = list(read_shard(str(path), problems))
+    return samples, *problems.take()
+
+
+def test_a_whole_shard_has_no_problems(folder):
+    samples, problems, sentences = read(folder / "train-0.tar")
+    assert samples == [(f"{number:04}.png", encoded(number)) for number in range(5)]
+    assert (problems, sentences) == ((), ())
+
+
+def test_a_compressed_shard_is_read(tmp_path, folder):
+    path = tmp_path / "packed.tar.gz"
+    path.write_bytes(gzip.compress((folder / "train-0.tar").read_bytes()))
+    samples, problems, _ = read(path)
+    assert len(samples) == 5 and problems == ()
+
+
+def cut_in_an_image(content):
+    return content[: 3 * 2048 + 700]
+
+
+def cut_between_files(content):
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return content[: tar.getmembers()[4].offset]
+
+
+def damaged_header(content):
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        offset = tar.getmembers()[4].offset
+    return content[:offset] + b"x" * 512 + content[offset + 512 :] + bytes(20480)
+
+
+@pytest.mark.parametrize("damage", [cut_in_an_image, cut_between_files, damaged_header])
+def test_a_shard_that_ends_early_gives_what_it_has(folder, damage):
+    path = folder / "train-0.tar"
+    path.write_bytes(damage(path.read_bytes()))
+    samples, problems, (sentence,) = read(path)
+    assert 0 < len(samples) < 5 and all(sample == (f"{n:04}.png", encoded(n)) for n, sample in enumerate(samples))
+    assert problems == ("train-0.tar",)
+    assert sentence.startswith(f"{path} ends early (") and sentence.endswith("); the rest of it is left out")
+    assert "\n" not in sentence and "@" not in sentence
+
+
+def test_unreadable_shards_and_samples_without_an_image_are_named(tmp_path):
+    (tmp_path / "none.tar").write_bytes(b"no tar" * 1000)
+    assert read(tmp_path / "none.tar")[:2] == ([], ("none.tar",))
+    (tmp_path / "empty.tar").write_bytes(b"")
+    assert read(tmp_path / "empty.tar")[:2] == ([], ("empty.tar",))
+    assert read(tmp_path / "missing.tar")[2] == (
+        f"{tmp_path / 'missing.tar'} cannot be read (No such file or directory); it is left out",
+    )
+    write_shard(tmp_path / "void.tar", [])
+    assert read(tmp_path / "void.tar")[2] == (f"{tmp_path / 'void.tar'} holds no images; it is left out",)
+    write_shard(tmp_path / "labels.tar", [0, 1], also=[("0002.cls", b"1"), ("0003.txt", b"a cat")])
+    samples, problems, sentences = read(tmp_path / "labels.tar")
+    assert len(samples) == 2
+    assert problems == ("labels.tar/0002", "labels.tar/0003")
+    assert set(sentences) == {f"{tmp_path / 'labels.tar'} has samples without an image; they are left out"}
+
+
+def test_a_file_that_is_there_twice_counts_once(tmp_path):
+    write_shard(tmp_path / "twice.tar", [0, 1], also=[("0001.png", encoded(5))])
+    samples, problems, (sentence,) = read(tmp_path / "twice.tar")
+    assert samples == [("0000.png", encoded(0)), ("0001.png", encoded(1))]
+    assert problems == ("twice.tar",)
+    assert sentence == f"{tmp_path / 'twice.tar'} has files of the same name; they are left out"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_goes_on_past_damaged_shards_and_warns_once(folder, capsys, workers):
+    (folder / "train-1.tar").write_bytes(b"")
+    damaged = folder / "train-2.tar"
+    damaged.write_bytes(cut_in_an_image(damaged.read_bytes()))
+    config = shard_config(folder, workers=workers)
+    taken = steps(config, number=24)
+    found = {name for step in taken for name in step.unreadable}
+    assert found == {"train-1.tar", "train-2.tar"}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert {line.partition(".tar")[0] for line in lines} == {f"warning: {folder}/train-{n}" for n in (1, 2)}
+    later = steps(config, first=5, number=19)
+    assert torch.equal(stacked(later), stacked(taken)[5:])
+    assert [step.unreadable for step in later[2:]] == [step.unreadable for step in taken[7:]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_replaced_and_does_not_shift_the_others(folder, workers):
+    path = folder / "train-3.tar"
+    good = stacked(steps(shard_config(folder, workers=workers), number=12))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(encoded(20), b"x" * len(encoded(20))))
+    taken = steps(shard_config(folder, workers=workers), number=12)
+    found = [name for step in taken for name in step.unreadable]
+    assert found and set(found) == {"train-3.tar/0020.png"}
+    different = (stacked(taken) != good).flatten(3).any(dim=3)
+    assert different.sum() == 2 * len(found)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_readable_shard_is_an_error(folder, workers):
+    for path in folder.glob("*.tar"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(TrainerError, match=r"^none of the 4 shards gave an image: .*train-\d.tar cannot be read"):
+        steps(shard_config(folder, workers=workers))
+
+
+def refusal(folder, processes=Processes(), **options):
+    with pytest.raises(TrainerError) as error:
+        open_training_data(shard_config(folder, **options), processes, CPU)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_bad_options_are_refused(folder, monkeypatch):
+    missing = f"there is no shard {folder / 'train-4.tar'}; check --shards and --data-dir"
+    assert refusal(folder, shards="train-{0..9}.tar") == missing
+    assert refusal(folder, shards="train-{0..3.tar").startswith("--shards train-{0..3.tar is no pattern")
+    assert refusal(folder, Processes(size=2), shards="train-0.tar") == (
+        "--shards train-0.tar names fewer shards (1) than there are processes (2), each of which needs one; "
+        "start fewer processes or split the shards"
+    )
+    assert refusal(folder, batch_size=25) == "--batch-size 25 is more than the 24 training images"
+    monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
+    assert refusal(folder).endswith("pip install webdataset")
