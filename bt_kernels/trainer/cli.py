@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ class Opened:
     config: Config
     training: dict[str, Any] | None  # of the checkpoint
     finished: bool = False
-    lock: int | None = None  # kept by the first rank alone
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         processes.leave()
         raise
     try:
-        status = run(given, processes)
+        with ExitStack() as locks:
+            status = run(given, processes, locks)
     except TrainerError as error:
         if processes.first:
             print(f"error: {error}", file=sys.stderr)
@@ -67,23 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def open_run(given: Mapping[str, Any], resume: str | None) -> Opened:
-    """Open the folder of a new or a resumed run.
+def open_run(given: Mapping[str, Any], resume: str | None, locks: ExitStack) -> Opened:
+    """Open the folder of a new or a resumed run, on the first rank.
 
     Args:
         given: Options of the command line.
         resume: "always", "auto" or None.
+        locks: Receives the folder's lock.
     """
     options = given_options(given)
     folder = RunFolder(Path(options.get("run_dir", Config.run_dir)))
     if resume == "auto" and folder.finished:
         return Opened(Config(**options), None, finished=True)
     if resume == "always" or resume == "auto" and folder.checkpoints.steps():
-        lock = folder.open_existing()
+        locks.enter_context(folder.open_existing())
         checkpoint = folder.checkpoints.load_latest(warn)
-        return Opened(resumed_config(checkpoint["config"], options), checkpoint["training"], lock=lock)
+        return Opened(resumed_config(checkpoint["config"], options), checkpoint["training"])
     config = Config(**options)
-    return Opened(config, None, lock=folder.open_new())
+    locks.enter_context(folder.open_new())
+    return Opened(config, None)
 
 
 def warn(sentence: str) -> None:
@@ -100,15 +103,16 @@ def set_threads(processes: Processes) -> None:
     torch.set_num_threads(max(1, threads))
 
 
-def run(given: dict[str, Any], processes: Processes) -> int:
+def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
     """Start or resume a run and take it to its end; return the exit status.
 
     Args:
         given: Options given on the command line.
         processes: Those that train; only the first one reports.
+        locks: Keeps other runs out of the folder while it is open.
     """
     resume, source = given.pop("resume", None), given.pop("continue_from", None)
-    opened = processes.share(lambda: open_run(given, resume))
+    opened = processes.share(lambda: open_run(given, resume, locks))
     config, folder = opened.config, RunFolder(Path(opened.config.run_dir))
     if opened.finished:
         if processes.first:

@@ -12,7 +12,7 @@ from functools import partial
 import torch.distributed as dist
 
 from bt_kernels.trainer.cli import INTERRUPTED, main
-from bt_kernels.trainer.report import pictures
+from bt_kernels.trainer.report.pictures import embedding
 from bt_kernels.trainer.training.pretraining import Pretraining
 
 INTERRUPTED_STEP = 2
@@ -28,7 +28,7 @@ def interrupted_train_step(state, views):
 
 if __name__ == "__main__":
     Pretraining.train_step = interrupted_train_step
-    pictures.embed_2d = lambda features, seed: features[:, :2]  # t-SNE takes seconds
+    embedding.embed_2d = lambda features, seed: features[:, :2]  # t-SNE takes seconds
     status = main()
     if status != INTERRUPTED:
         sys.exit(f"exit status {status}")

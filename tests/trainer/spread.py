@@ -11,7 +11,7 @@ from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.training.pretraining import Pretraining
 
 OPTIONS = {
-    "device": "cpu", "backbone": "resnet18", "projector": "64-32", "image_size": 8, "batch_size": 100, "epochs": 1,
+    "device": "cpu", "backbone": "resnet18", "projector": "64-32", "image_size": 8, "batch_size": 40, "epochs": 1,
     "optimizer": "lars", "learning_rate": 1.0, "warmup": "0", "views": "separately",
 }  # fmt: skip
 
@@ -29,28 +29,29 @@ def saved(state):
 
 
 def measure(processes):
-    replicas._OWN_UNIT = 1000  # so that this small network, too, comes in many parts
+    replicas._OWN_UNIT = 50_000  # so that this small network, too, comes in many parts
     spread = Pretraining(Config(parallel="fsdp", **OPTIONS), processes)
     local = sum(replicas.local(p).numel() for p in spread.network.parameters())
     whole = sum(p.numel() for p in spread.network.parameters())
-    found = {"share": local / whole, "units": sum(type(m).__name__.startswith("FSDP") for m in spread.network.modules())}
-    found["fsdp"] = steps(spread, 3)
+    units = sum(type(module).__name__.startswith("FSDP") for module in spread.network.modules())
+    found = {"share": local / whole, "units": units}
+    found["fsdp"] = steps(spread, 2)
     states = [saved(spread)]
-    found["fsdp"] += steps(spread, 2)
+    found["fsdp"] += steps(spread, 1)
 
     replicated = Pretraining(Config(parallel="ddp", **OPTIONS), processes)
-    found["ddp"] = steps(replicated, 3)
+    found["ddp"] = steps(replicated, 2)
     states.append(saved(replicated))
-    found["ddp"] += steps(replicated, 2)
+    found["ddp"] += steps(replicated, 1)
 
     for name, state, parallel in (("fsdp to ddp", states[0], "ddp"), ("ddp to fsdp", states[1], "fsdp")):
         other = Pretraining(Config(parallel=parallel, **OPTIONS), processes)
         other.load_state_dict(state)
-        found[name] = steps(other, 2)
+        found[name] = steps(other, 1)
     for accumulation in ("ordinary", "exact"):
         for parallel in ("ddp", "fsdp"):
-            chunked = Pretraining(Config(parallel=parallel, accumulate=2, accumulation=accumulation, **OPTIONS), processes)
-            found[f"{accumulation} {parallel}"] = steps(chunked, 3)
+            options = {**OPTIONS, "accumulate": 2, "accumulation": accumulation, "parallel": parallel}
+            found[f"{accumulation} {parallel}"] = steps(Pretraining(Config(**options), processes), 2)
     return found
 
 

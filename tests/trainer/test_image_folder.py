@@ -11,6 +11,7 @@ from image_data import photograph_config, write_folder
 from PIL import Image
 from torch.utils.data import dataloader, get_worker_info
 
+from bt_kernels.trainer.augmentation.photometric import draw_photometry
 from bt_kernels.trainer.augmentation.photographs import PhotographViews, normalize, to_float
 from bt_kernels.trainer.data import images as image_files
 from bt_kernels.trainer.data import open_training_data
@@ -64,6 +65,18 @@ def test_workers_ranks_and_a_later_start_give_the_same_views(folder, augment_on)
     assert [share.shape[2] for share in shares] == [2, 2]
     torch.testing.assert_close(torch.cat(shares, dim=2), views, rtol=0, atol=1e-5 if augment_on == "device" else 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_on_the_device_colours_are_drawn_for_each_step_and_view(folder):
+    views = take(photograph_config(folder, augment_on="device", seed=2))
+    config = photograph_config(folder, augment_on="device", seed=2)
+    images, draw = image_files.ImageFiles(folder / "train"), PhotographViews(config, 12)
+    for step in range(4):
+        keys = [(2, step // 3, index) for index in ShuffledBatches(12, 4, 2)[step].tolist()]
+        pairs = [draw(images.read(key[2]), key) for key in keys]
+        for view in range(2):
+            pixels = to_float(torch.stack([pair[view] for pair in pairs]))
+            assert torch.equal(views[step, view], normalize(draw_photometry(config, view, 4, (2, step))(pixels)))
 
 
 def test_an_epoch_has_every_image_in_new_views(folder):
@@ -125,6 +138,18 @@ def test_a_worker_that_dies_is_an_error_of_one_sentence(folder, monkeypatch):
     monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
     with pytest.raises(TrainerError, match="^a process that reads images has died, .* than 2 --workers$"):
         take(photograph_config(folder, workers=2))
+
+
+def test_a_dead_worker_is_an_error_only_where_its_batch_is_due(folder, monkeypatch):
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
+    views = open_training_data(photograph_config(folder, workers=2), Processes(), CPU).views(0)
+    next(views)
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    time.sleep(0.2)  # DataLoader's own handler would raise here
+    with pytest.raises(TrainerError, match="^a process that reads images has died, "):
+        for _ in range(9):
+            next(views)
+    assert multiprocessing.active_children() == []
 
 
 def test_workers_leave_signals_to_the_main_process(folder):

@@ -50,17 +50,20 @@ def test_equals_a_loop_in_float64(features, k, temperature):
 
 def test_parts_of_the_similarities_change_nothing(features, monkeypatch):
     whole = knn_accuracy(*features, 40, 0.07, CLASSES)
-    monkeypatch.setattr(knn, "_TEST_ROWS", 13)
-    monkeypatch.setattr(knn, "_TRAIN_ROWS", 29)
+    monkeypatch.setattr(knn, "_QUERIES", 13)
+    monkeypatch.setattr(knn, "_KEYS", 29)
     assert knn_accuracy(*features, 40, 0.07, CLASSES) == whole
 
 
 def test_nearest_over_parts_is_the_sorted_product(monkeypatch, generator):
-    queries, keys = torch.randn(5, 8, generator=generator).double(), torch.randn(50, 8, generator=generator).double()
-    monkeypatch.setattr(knn, "_TRAIN_ROWS", 7)
+    queries, keys = torch.randn(5, 8, generator=generator), torch.randn(50, 8, generator=generator)
+    monkeypatch.setattr(knn, "_QUERIES", 2)
+    monkeypatch.setattr(knn, "_KEYS", 7)
     similarities, indices = nearest(queries, keys, 20)
-    values, order = (queries @ keys.T).sort(dim=1, descending=True)
-    torch.testing.assert_close(similarities, values[:, :20], rtol=1e-14, atol=1e-14)
+    exact = torch.cosine_similarity(queries.double()[:, None], keys.double(), dim=2)
+    values, order = exact.sort(dim=1, descending=True)
+    rounding = 16 * torch.finfo(torch.float32).eps  # 8 products and sums, and the norms, of numbers below 1
+    assert (similarities - values[:, :20]).abs().max() < rounding < (values[:, :-1] - values[:, 1:]).min()
     assert torch.equal(indices, order[:, :20])
 
 

@@ -54,6 +54,10 @@ def test_random_views_depend_on_seed_epoch_and_image(folder):
     views = [taken(train, [3, 3], augment=True, epoch=epoch)[0] for epoch in range(2)]
     assert torch.equal(views[0][0], views[0][1])
     assert not torch.equal(views[0], views[1])
+    file = folder / "train" / "class0" / "3.png"
+    (folder / "train" / "class2" / "0.png").write_bytes(file.read_bytes())
+    same_pixels, _ = taken(train, [3, 8], augment=True)
+    assert not torch.equal(same_pixels[0], same_pixels[1])
     other = open_labelled(photograph_config(folder, seed=1), "train")
     assert not torch.equal(taken(other, [3], augment=True)[0], views[0][:1])
 

@@ -101,10 +101,10 @@ def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
     finished = torchrun(SPREAD, str(tmp_path / "found.json"))
     assert finished.returncode == 0, finished.stderr
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["share"] == pytest.approx(0.5, rel=0.01) and found["units"] > 10
+    assert found["share"] == pytest.approx(0.5, rel=0.01) and found["units"] > 5
     assert found["fsdp"] == pytest.approx(found["ddp"], rel=1e-5)
-    assert found["fsdp to ddp"] == pytest.approx(found["ddp"][3:], rel=1e-5)
-    assert found["ddp to fsdp"] == pytest.approx(found["ddp"][3:], rel=1e-5)
+    assert found["fsdp to ddp"] == pytest.approx(found["ddp"][2:], rel=1e-5)
+    assert found["ddp to fsdp"] == pytest.approx(found["ddp"][2:], rel=1e-5)
     for accumulation in ("ordinary", "exact"):
         assert found[f"{accumulation} fsdp"] == pytest.approx(found[f"{accumulation} ddp"], rel=1e-5)
 

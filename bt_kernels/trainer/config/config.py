@@ -154,5 +154,3 @@ class Config(
                 f"--accumulate {self.accumulate} leaves less than 2 of the {self.batch_size} images to a chunk, "
                 "and the loss needs batch statistics"
             )
-        if self.precision == "float16" and self.device == "cpu":
-            raise TrainerError("--precision float16 needs a GPU; use bfloat16 or float32")

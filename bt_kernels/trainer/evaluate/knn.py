@@ -14,8 +14,8 @@ from bt_kernels.trainer.evaluate.accuracy import ranks, top_accuracy
 
 NEIGHBOURS = 200
 TEMPERATURE = 0.07
-_TEST_ROWS = 512
-_TRAIN_ROWS = 32768  # with the above, 64 MiB of similarities at a time
+_QUERIES = 512
+_KEYS = 32768  # with the above, 64 MiB of similarities at a time
 
 
 def usual_neighbours(images: int, classes: int) -> int:
@@ -34,39 +34,42 @@ def knn_accuracy(
 ) -> tuple[float, float]:
     """Return the top-1 and the top-5 accuracy on the test features, shares in [0, 1].
 
-    A class without a vote is not among the first five, however few others have one. All tensors are on one
-    device; of the (M, N) similarities a small part is there at a time.
+    A class without a vote is not among the first five, however few others have one. It is computed on the
+    device of ``test_features``; the training images' may be on the CPU, from where they come in parts, once. Of
+    the (M, N) similarities a small part is there at a time.
 
     Raises:
         ValueError: k is not between 1 and N, or there is nothing to classify.
     """
     if not 1 <= k <= len(train_features) or len(test_features) == 0:
         raise ValueError(f"{k} neighbours of {len(train_features)} images for {len(test_features)} others")
-    train = F.normalize(train_features.float(), dim=1)
+    similarities, indices = nearest(test_features, train_features, k)
+    # Relative to the nearest neighbour's: the same order of the classes, and exp cannot overflow.
+    weights = ((similarities - similarities[:, :1]) / temperature).exp()
+    neighbours = train_labels.to(indices.device)[indices]
     found = []
-    for rows, labels in zip(test_features.split(_TEST_ROWS), test_labels.split(_TEST_ROWS)):
-        similarities, indices = nearest(F.normalize(rows.float(), dim=1), train, k)
-        # Relative to the nearest neighbour's: the same order of the classes, and exp cannot overflow.
-        weights = ((similarities - similarities[:, :1]) / temperature).exp()
-        votes = weights.new_zeros(len(rows), classes).scatter_add_(1, train_labels[indices], weights)
-        found.append(ranks(votes.masked_fill(votes == 0, torch.nan), labels))
+    for part, labels, own in zip(*(tensor.split(_QUERIES) for tensor in (weights, neighbours, test_labels))):
+        votes = part.new_zeros(len(part), classes).scatter_add_(1, labels, part)
+        found.append(ranks(votes.masked_fill(votes == 0, torch.nan), own))
     accuracy = top_accuracy(torch.cat(found))
     return accuracy.top1, accuracy.top5
 
 
 def nearest(
-    queries: Tensor,  # (M, F), rows of unit length
-    keys: Tensor,  # (N, F), rows of unit length
+    queries: Tensor,  # (M, F)
+    keys: Tensor,  # (N, F), on any device
     k: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the k largest cosines of every query, falling, and the keys' indices; (M, k) each."""
-    similarities = queries.new_empty(len(queries), 0)
-    indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for start in range(0, len(keys), _TRAIN_ROWS):
-        products = queries @ keys[start : start + _TRAIN_ROWS].T
-        values, positions = products.topk(min(k, products.shape[1]), dim=1)
-        similarities = torch.cat([similarities, values], dim=1)
-        indices = torch.cat([indices, positions + start], dim=1)
-        similarities, kept = similarities.topk(min(k, similarities.shape[1]), dim=1)
-        indices = indices.gather(1, kept)
-    return similarities, indices
+    queries = F.normalize(queries.float(), dim=1)
+    best = queries.new_full((len(queries), k), -torch.inf)
+    indices = torch.zeros(len(queries), k, dtype=torch.int64, device=queries.device)
+    for first in range(0, len(keys), _KEYS):
+        part = F.normalize(keys[first : first + _KEYS].to(queries.device).float(), dim=1)
+        for rows in range(0, len(queries), _QUERIES):
+            chosen = slice(rows, rows + _QUERIES)
+            values, positions = (queries[chosen] @ part.T).topk(min(k, len(part)), dim=1)
+            candidates = torch.cat([indices[chosen], positions + first], dim=1)
+            best[chosen], kept = torch.cat([best[chosen], values], dim=1).topk(k, dim=1)
+            indices[chosen] = candidates.gather(1, kept)
+    return best, indices

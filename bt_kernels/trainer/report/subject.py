@@ -15,7 +15,7 @@ from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data import TrainingData, Views, open_labelled
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
 from bt_kernels.trainer.report.pictures.correlation import SHOWN_FEATURES, Correlation
-from bt_kernels.trainer.training.accumulation import batch_statistics_only
+from bt_kernels.trainer.training.accumulation import buffers_kept
 from bt_kernels.trainer.training.health import measure
 
 UNLABELLED = ("webdataset", "synthetic")
@@ -73,7 +73,7 @@ def correlation_of(network: BarlowTwinsNetwork, batches: list[Views], device: to
     """Return what is shown of the cross-correlation of two views' embeddings, normalised as in training."""
     training = network.training
     network.train()
-    with batch_statistics_only(network):
+    with buffers_kept(network):
         embeddings = [network(batch.a.to(device), batch.b.to(device)) for batch in batches]
     network.train(training)
     z_a, z_b = (torch.cat(views).float() for views in zip(*embeddings))

@@ -6,7 +6,9 @@ import json
 import math
 import os
 import sys
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 
 from bt_kernels.trainer.errors import TrainerError
@@ -33,24 +35,36 @@ class StepMetrics:
 
 
 class MetricsFile:
-    """The file of a run's metrics, open for the steps to come; a context manager.
+    """The file of a run's metrics, open for the steps to come.
+
+    Lines of steps after ``done_steps``, which are done again, are dropped. Lines that were lost, to a power cut
+    for one, are missed by nothing but the pictures: that is said on stderr, and the run goes on.
 
     Args:
-        path: JSON lines; those of steps after ``done_steps``, which are done again, are dropped.
+        path: JSON lines.
         done_steps: Steps already done.
 
     Raises:
-        TrainerError: it cannot be written.
+        TrainerError: it cannot be read or written.
     """
 
     def __init__(self, path: Path, done_steps: int) -> None:
         self._path = path
         kept = [entry for entry in read_metrics(path) if entry.step <= done_steps]
-        if len(kept) < done_steps and kept:
-            # Lines can be lost to a power cut, and a run needs none of them to go on.
-            print(f"warning: {path} lacks {done_steps - len(kept)} of {done_steps} steps", file=sys.stderr)
+        # A run that began with the weights of another one has no steps before its first line.
+        lost = done_steps - kept[0].step + 1 - len(kept) if kept else 0
+        if lost or done_steps and not path.exists():
+            print(f"warning: {path} lacks {lost or done_steps} of {done_steps} steps", file=sys.stderr)
         write_atomically(path, lambda temporary: temporary.write_text("".join(map(_line, kept))))
-        self._file = path.open("a")
+        with self._refusals():
+            self._file = path.open("a")
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrainerError(f"cannot write {self._path}: {error.strerror or error}") from error
 
     def append(self, metrics: StepMetrics) -> None:
         """Write a step's line.
@@ -58,22 +72,23 @@ class MetricsFile:
         Raises:
             TrainerError: the disk refuses.
         """
-        try:
+        with self._refusals():
             self._file.write(_line(metrics))
             self._file.flush()
-        except OSError as error:
-            raise TrainerError(f"cannot write {self._path}: {error.strerror}") from error
 
     def sync(self) -> None:
-        """Return when all lines are on the disk."""
-        os.fsync(self._file.fileno())
+        """Return when all lines are on the disk.
+
+        Raises:
+            TrainerError: the disk refuses.
+        """
+        with self._refusals():
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; what could not be written was said before."""
-        try:
+        with suppress(OSError):
             self._file.close()
-        except OSError:
-            pass
 
 
 def _line(metrics: StepMetrics) -> str:
@@ -86,25 +101,33 @@ def _line(metrics: StepMetrics) -> str:
 
 
 def read_metrics(path: Path) -> list[StepMetrics]:
-    """Return the recorded steps; none if there is no such file.
+    """Return the recorded steps, in order; none if there is no such file.
 
-    A last line that is not whole, as a killed process leaves it, is passed over.
+    Lines that are not whole, as a killed process or a power cut leaves them, are passed over.
 
     Raises:
-        TrainerError: another line is no step's.
+        TrainerError: the file cannot be read.
     """
-    if not path.exists():
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
         return []
-    names = {entry.name for entry in fields(StepMetrics)}
-    lines = path.read_text().splitlines()
-    steps = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            values = json.loads(line)
-            if not isinstance(values, dict) or not values.keys() <= names:
-                raise ValueError
-            steps.append(StepMetrics(**values))
-        except (ValueError, TypeError):
-            if number < len(lines):
-                raise TrainerError(f"line {number} of {path} is no step of this trainer's") from None
-    return steps
+    except OSError as error:
+        raise TrainerError(f"cannot read {path}: {error.strerror}") from error
+    return [metrics for metrics in map(_parsed, lines) if metrics is not None]
+
+
+def _parsed(line: str) -> StepMetrics | None:
+    try:
+        values = json.loads(line)
+        metrics = StepMetrics(**{name: values[name] for name in _NAMES if name in values})
+    except (ValueError, TypeError):
+        return None
+    if not isinstance(metrics.step, int):
+        return None
+    unknown = {name: math.nan for name in _ALWAYS if getattr(metrics, name) is None}  # was not finite
+    return replace(metrics, **unknown)
+
+
+_NAMES = [entry.name for entry in fields(StepMetrics)]
+_ALWAYS = [entry.name for entry in fields(StepMetrics) if entry.default is MISSING]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -60,7 +62,8 @@ class Progress:
             mininterval=0.2,
         )
         self._total_steps = total_steps
-        self._first: StepMetrics | None = None
+        self._begin: tuple[int, float] | None = None  # this part's first step and when it was done
+        self._measured: dict[str, float] = {}  # since the last line, or the latest on the bar
 
     def __enter__(self) -> Self:
         return self
@@ -78,23 +81,31 @@ class Progress:
         self._file.append(metrics)
         if self._board is not None:
             self._board.append(metrics)
-        self._bar.set_description_str(describe(metrics, self._epochs), refresh=False)
+        self._measured |= {name: value for name in _SOMETIMES if (value := getattr(metrics, name)) is not None}
+        line = describe(replace(metrics, **self._measured), self._epochs)
+        self._bar.set_description_str(line, refresh=False)
         self._bar.update(self._batch_size)
-        self._first = self._first or metrics
+        now = time.perf_counter()
+        self._begin = self._begin or (metrics.step, now)
         if not self._terminal and metrics.step % self._steps_per_epoch == 0:
-            print(f"{describe(metrics, self._epochs)}  {self._pace(metrics)}", file=sys.stderr, flush=True)
+            print(f"{line}  {self._pace(metrics.step, now)}".rstrip(), file=sys.stderr, flush=True)
+            self._measured = {}
 
-    def _pace(self, metrics: StepMetrics) -> str:
-        assert self._first is not None
-        steps, seconds = metrics.step - self._first.step, metrics.seconds - self._first.seconds
+    def _pace(self, step: int, now: float) -> str:
+        """Images per second and the time left, by the clock: with all that goes on between the steps, too."""
+        assert self._begin is not None
+        steps, seconds = step - self._begin[0], now - self._begin[1]
         if steps == 0 or seconds == 0:
             return ""
-        left = round((self._total_steps - metrics.step) * seconds / steps)
-        return f"{steps * self._batch_size / seconds:.0f} images/s, {left // 60:02d}:{left % 60:02d} left"
+        left = tqdm.format_interval((self._total_steps - step) * seconds / steps)
+        return f"{steps * self._batch_size / seconds:.0f} images/s, {left} left"
 
     def sync(self) -> None:
         """Return when the recorded steps are on the disk."""
         self._file.sync()
+
+
+_SOMETIMES = ("effective_rank", "knn_accuracy")
 
 
 def describe(metrics: StepMetrics, epochs: int) -> str:

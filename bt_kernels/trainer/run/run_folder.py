@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run.checkpoint import Checkpoints
 from bt_kernels.trainer.run.files import remove_debris
+
+
+class FolderLock(AbstractContextManager["FolderLock"]):
+    """Keeps other processes out of a run folder until it is closed, or its process ends, however that may be.
+
+    Args:
+        root: The folder, which exists.
+
+    Raises:
+        TrainerError: another process has locked it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        # The folder itself is locked, so nothing is left behind when the process is killed.
+        self._descriptor = os.open(root, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise TrainerError(
+                f"another process is training in {root}; end it or choose another --run-dir"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: nothing is known about other processes
+
+    def __exit__(self, *raised: object) -> None:
+        os.close(self._descriptor)
 
 
 @dataclass(frozen=True)
@@ -53,11 +81,11 @@ class RunFolder:
         """Whether the run here has come to its end."""
         return self.summary.exists()
 
-    def open_new(self) -> int:
+    def open_new(self) -> FolderLock:
         """Create the folder for a new run, and lock it.
 
         Returns:
-            The lock: an open file of the operating system's, to be kept as long as the run.
+            The lock, to be kept as long as the run.
 
         Raises:
             TrainerError: it holds a run already, another process runs here, or it cannot be written.
@@ -70,14 +98,14 @@ class RunFolder:
         try:
             self.pictures.mkdir(parents=True, exist_ok=True)
             self.checkpoints.folder.mkdir(exist_ok=True)
-            lock = self._lock()
+            lock = FolderLock(self.root)
             self._remove_debris()
             self.metrics.write_text("")
         except OSError as error:
             raise TrainerError(f"cannot write to the run folder {self.root}: {error.strerror}") from None
         return lock
 
-    def open_existing(self) -> int:
+    def open_existing(self) -> FolderLock:
         """Check that there is a run to go on with, and lock it; return the lock as ``open_new`` does.
 
         Raises:
@@ -86,27 +114,13 @@ class RunFolder:
         self._refuse_finished()
         if not self.checkpoints.steps():
             raise TrainerError(f"nothing to resume: there is no checkpoint in {self.checkpoints.folder}")
-        lock = self._lock()
+        lock = FolderLock(self.root)
         self._remove_debris()
         return lock
 
     def _remove_debris(self) -> None:
         for folder in (self.root, self.checkpoints.folder):
             remove_debris(folder)
-
-    def _lock(self) -> int:
-        # Of the folder itself, so that nothing is left behind when the process is killed.
-        descriptor = os.open(self.root, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise TrainerError(
-                f"another process is training in {self.root}; end it or choose another --run-dir"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: nothing to be said about other processes
-        return descriptor
 
     def _refuse_finished(self) -> None:
         if self.finished:

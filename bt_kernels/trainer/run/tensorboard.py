@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,17 +29,29 @@ class TensorBoard:
             raise TrainerError(
                 f"--tensorboard needs the package {error.name}; run: pip install tensorboard"
             ) from None
-        try:
+        self._folder = folder
+        with self._refusals():
             self._writer = SummaryWriter(str(folder), purge_step=done_steps + 1)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise TrainerError(f"cannot write {folder}: {error.strerror}") from None
+            raise TrainerError(f"cannot write {self._folder}: {error.strerror or error}") from error
 
     def append(self, metrics: StepMetrics) -> None:
-        """Write what a step measured."""
-        for name, value in asdict(metrics).items():
-            if name != "step" and value is not None:
-                self._writer.add_scalar(name, value, metrics.step)
+        """Write what a step measured.
+
+        Raises:
+            TrainerError: the disk refuses.
+        """
+        with self._refusals():
+            for name, value in asdict(metrics).items():
+                if name != "step" and value is not None:
+                    self._writer.add_scalar(name, value, metrics.step)
 
     def close(self) -> None:
-        """Write what is still in memory."""
-        self._writer.close()
+        """Write what is still in memory, if the disk takes it."""
+        with suppress(OSError):
+            self._writer.close()

@@ -3,9 +3,9 @@
 A batch in chunks needs the memory of one chunk. The loss is of the batch as a whole, so adding up the gradients of
 the chunks' losses (``exact`` false) is another loss. The exact way runs the network twice: first over all chunks
 without keeping what a backward needs, for the embeddings of the whole batch; the loss of these and its gradient
-with respect to them; then over each chunk again, with its backward. The gradient is that of the batch at once, for a
-network that treats every image by itself. Batch norm does not: it sees the chunk, as it sees one rank's rows where
-its statistics are not exchanged.
+with respect to them; then over each chunk again, from the same random numbers and buffers, with its backward. The
+gradient is that of the batch at once, for a network that treats every image by itself. Batch norm does not: it sees
+the chunk, as it sees one rank's rows where its statistics are not exchanged.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import get_device_states, set_device_states
+from torch.nn.parallel import DistributedDataParallel
 
 from bt_kernels.loss import LossTerms
+from bt_kernels.trainer.training.randomness import random_state, restore_random_state
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class StepResult:
     loss: Tensor  # (), neither divided nor scaled
     on_diagonal: Tensor  # ()
     off_diagonal: Tensor  # ()
-    z_a: Tensor  # (N, D)
+    z_a: Tensor  # (N, D), of this rank's rows
     z_b: Tensor  # (N, D)
 
 
@@ -59,8 +60,8 @@ def forward_backward(
         autocast: Makes the context that the network runs in.
         scale: Scales the loss for float16.
         synchronize: Called before each chunk's forward: whether its backward exchanges gradients over the ranks.
-        check: Called with the result before any gradient is computed, in chunks that are not exact with the
-            first chunk's; may raise.
+        check: Called with the result before the network's gradients are computed, in chunks that are not exact with
+            every chunk's own before its gradients; may raise.
 
     Returns:
         The loss, its terms and the embeddings.
@@ -85,7 +86,7 @@ class _Step:
     def ordinary(self, a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> StepResult:
         """Every chunk's own loss, and the mean of them."""
         results = []
-        for index, views in enumerate(zip(a, b)):
+        for index, views in enumerate(zip(a, b, strict=True)):
             self.synchronize(index == len(a) - 1)
             with self.autocast():
                 z_a, z_b = self.network(*views)
@@ -103,49 +104,44 @@ class _Step:
 
     def exact(self, a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> StepResult:
         """One loss of the whole batch."""
-        embeddings, random_states = [], []
-        with torch.no_grad(), batch_statistics_only(self.network):
-            for views in zip(a, b):
-                random_states.append(_random_state(*views))
-                with self.autocast():
-                    embeddings.append(self.network(*views))
-        z_a, z_b = (torch.cat(chunk).requires_grad_() for chunk in zip(*embeddings))
+        chunks = list(zip(a, b, strict=True))
+        random_states, embeddings = self._embed(chunks)
+        z_a, z_b = (torch.cat(z).requires_grad_() for z in zip(*embeddings, strict=True))
         terms = self.criterion(z_a, z_b)
         result = StepResult(*(t.detach() for t in terms), z_a.detach(), z_b.detach())
         self.check(result)
         gradients = torch.autograd.grad(self.scale(terms.loss / self.divisor), (z_a, z_b))
-        parts = zip(*(g.tensor_split(len(a)) for g in gradients))
-        for index, (views, state, gradient) in enumerate(zip(zip(a, b), random_states, parts)):
-            self.synchronize(index == len(a) - 1)
-            _restore(state)
+        parts = zip(*(g.tensor_split(len(chunks)) for g in gradients), strict=True)
+        for index, (views, state, gradient) in enumerate(zip(chunks, random_states, parts, strict=True)):
+            self.synchronize(index == len(chunks) - 1)
+            restore_random_state(state, views[0].device)
             with self.autocast():
                 again = self.network(*views)
             torch.autograd.backward(again, gradient)
         return result
 
+    def _embed(
+        self, chunks: list[tuple[Tensor, Tensor]]
+    ) -> tuple[list[dict[str, Tensor]], list[tuple[Tensor, Tensor]]]:
+        """Return the random state before every chunk and its embeddings, without a graph."""
+        # DistributedDataParallel prepares for a backward, and hands out rank 0's buffers, in the second pass.
+        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        random_states, embeddings = [], []
+        with torch.no_grad(), buffers_kept(network):
+            for views in chunks:
+                random_states.append(random_state(views[0].device))
+                with self.autocast():
+                    embeddings.append(network(*views))
+        return random_states, embeddings
+
 
 @contextmanager
-def batch_statistics_only(network: nn.Module) -> Iterator[None]:
-    """While it lasts, batch norms in training mode leave their running averages as they are."""
-    tracking = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
-    for module in tracking:
-        module.track_running_stats = False
+def buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Give a network's buffers, such as the running averages of batch norms, their values back in the end."""
+    buffers = list(network.buffers())
+    kept = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        for module in tracking:
-            module.track_running_stats = True
-
-
-def _random_state(*tensors: Tensor) -> tuple[Tensor, tuple[list[int], list[Tensor]]]:
-    """The state of the global generators of the CPU and of the tensors' device."""
-    return torch.get_rng_state(), get_device_states(*tensors)
-
-
-def _restore(state: tuple[Tensor, tuple[list[int], list[Tensor]]]) -> None:
-    torch.set_rng_state(state[0])
-    set_device_states(*state[1])
+        if buffers:
+            torch._foreach_copy_(buffers, kept)

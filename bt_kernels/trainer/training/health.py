@@ -21,7 +21,7 @@ class EmbeddingStatistics:
     mean_correlation: float  # mean of C_ii: 1 for views that agree
     off_diagonal_rms: float  # root mean square of C_ij, i ≠ j: 0 for features without redundancy
     embedding_std: float  # mean over the features of their standard deviation: 0 for constant embeddings
-    effective_rank: float  # of each rank's rows, mean over the ranks: 1 for features that are all the same
+    effective_rank: float  # mean over the ranks, each of its own rows: 1 for features that are all the same
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def measure(
         total: Returns the sum of a tensor over the ranks.
 
     Returns:
-        NaN where the embeddings are not finite.
+        NaN where the embeddings are not finite; as the effective rank, too, if no rank has two rows.
     """
     d = z_a.shape[1]
     views = torch.stack([z_a, z_b]).double()  # (2, n, D)
@@ -64,7 +64,7 @@ def measure(
         mean_correlation=correlation.mean().item(),
         off_diagonal_rms=math.sqrt(off_diagonal / max(1, d * (d - 1))),
         embedding_std=variances.sqrt().mean().item(),
-        effective_rank=(second[-2] / second[-1].clamp(min=1)).item(),
+        effective_rank=(second[-2] / second[-1]).item(),
     )
 
 
@@ -122,7 +122,7 @@ class CollapseWatch:
             sign = f"all features of the embeddings have become one (effective rank {rank:.2f})"
         self._highest_rank = max(self._highest_rank, rank)
         self._signs = self._signs + 1 if sign else 0
-        if not sign:
+        if not sign and math.isfinite(std):
             self._healthy_until = step
         return sign if self._signs >= self.CERTAIN else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -18,6 +19,9 @@ class Precision:
     def __init__(self, name: str, device: torch.device) -> None:
         self._device = device.type
         self._dtype = None if name == "float32" else getattr(torch, name)
+        if name == "float16":
+            # The scaler leaves out steps, the first ones above all, and the schedule goes on.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         # float16 loses gradients below 6e-8; bfloat16 has float32's range.
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "float16")
 

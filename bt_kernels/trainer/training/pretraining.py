@@ -198,6 +198,7 @@ class Pretraining:
 
     def start_at(self, step: int) -> None:
         """Begin at a later step: the position in the data and in the learning rate's schedule."""
-        self.step = step
-        self.scheduler.last_epoch = step - 1
-        self.scheduler.step()
+        self.step = self.scheduler.last_epoch = step
+        shares, peaks = self.scheduler.lr_lambdas, self.scheduler.base_lrs
+        for group, share, peak in zip(self.optimizer.param_groups, shares, peaks):
+            group["lr"] = peak * share(step)

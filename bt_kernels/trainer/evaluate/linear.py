@@ -1,0 +1,138 @@
+"""The authors' linear protocol: a classifier on the frozen backbone's features, trained on cropped, flipped images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from bt_kernels.trainer.config import resolve_device
+from bt_kernels.trainer.data import LabelledImages
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
+from bt_kernels.trainer.evaluate.features import bar, extract_features, load_backbone, three_channels
+from bt_kernels.trainer.evaluate.options import LinearOptions
+from bt_kernels.trainer.evaluate.parts import open_parts
+from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
+from bt_kernels.trainer.training.precision import Precision
+
+# One epoch's features (n, F) and labels (n,), given the images' order and the epoch over all repetitions.
+Batches = Callable[[np.ndarray, int], Iterator[tuple[Tensor, Tensor]]]
+
+
+def evaluate_linear(options: LinearOptions) -> Evaluation:
+    """Train a linear classifier, once per seed.
+
+    Raises:
+        TrainerError: weights or data cannot be read or do not fit, or the training diverges.
+    """
+    device = resolve_device(options.device)
+    precision = Precision(options.precision, device)
+    backbone, width = load_backbone(options)
+    train, test = open_parts(options)
+    backbone.to(device)
+    if options.compile:
+        backbone.compile()
+    test_features = extract_features(backbone, test, precision, options.batch_size, "test features").to(device)
+    test_labels = torch.from_numpy(test.labels).to(device)
+    # The backbone is frozen: of images that are the same in all epochs, so are the features.
+    if options.cache_features or options.data == "digits":
+        features = extract_features(backbone, train, precision, options.batch_size, "training features")
+        batches = of_features(features, torch.from_numpy(train.labels), options.batch_size)
+    else:
+        batches = of_images(backbone, train, precision, options.batch_size)
+    repetitions = []
+    for repeat in range(options.seeds):
+        classifier = new_classifier(width, train.classes, options.seed + repeat).to(device)
+        measured = fit(classifier, batches, len(train.labels), test_features, test_labels, options, repeat)
+        best = max(measured, key=lambda accuracy: accuracy.top1)
+        repetitions.append(Repetition(options.seed + repeat, measured[-1], best, measured.index(best) + 1))
+    return Evaluation("linear", options, repetitions, len(train.labels), len(test.labels), train.classes)
+
+
+def new_classifier(width: int, classes: int, seed: int) -> nn.Linear:
+    """Return a linear layer with weights from a normal distribution of deviation 0.01 and biases 0, on the CPU."""
+    classifier = nn.utils.skip_init(nn.Linear, width, classes)
+    nn.init.normal_(classifier.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(classifier.bias)
+    return classifier
+
+
+def epoch_order(images: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the order of the images in an epoch, (N,) int64."""
+    return np.random.default_rng([seed, epoch]).permutation(images)
+
+
+def of_features(features: Tensor, labels: Tensor, batch_size: int) -> Batches:
+    """Return batches of features that are known already, (N, F) with labels (N,)."""
+
+    def batches(order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in torch.from_numpy(order).split(batch_size):
+            yield features[part], labels[part]
+
+    return batches
+
+
+def of_images(backbone: nn.Module, images: LabelledImages, precision: Precision, batch_size: int) -> Batches:
+    """Return batches of the features of cropped and flipped images."""
+    device = next(backbone.parameters()).device
+
+    def batches(order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for pixels, labels in images.batches(order, batch_size, augment=True, epoch=epoch):
+            with torch.no_grad(), precision.autocast():
+                features = backbone(three_channels(pixels.to(device, non_blocking=True)))
+            yield features.float(), labels
+
+    return batches
+
+
+def fit(
+    classifier: nn.Linear,
+    batches: Batches,
+    images: int,
+    test_features: Tensor,  # (M, F)
+    test_labels: Tensor,  # (M,)
+    options: LinearOptions,
+    repeat: int,
+) -> list[TopAccuracy]:
+    """Train a classifier, in place; return its accuracies on the test features after every epoch.
+
+    Raises:
+        TrainerError: the loss is not finite.
+    """
+    device = test_features.device
+    optimizer = SGD(
+        classifier.parameters(),
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+    )
+    schedule = CosineAnnealingLR(optimizer, options.epochs)
+    measured = []
+    for epoch in bar(range(options.epochs), options.epochs, "linear classifier, epochs"):
+        order = epoch_order(images, options.seed + repeat, epoch)
+        total = torch.zeros((), device=device)
+        steps = batches(order, repeat * options.epochs + epoch)
+        for features, labels in bar(steps, -(-images // options.batch_size), f"epoch {epoch + 1}"):
+            loss = F.cross_entropy(classifier(features.to(device)), labels.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        schedule.step()
+        check_finite(total.item(), epoch, "--learning-rate")
+        with torch.no_grad():
+            measured.append(top_accuracy(ranks(classifier(test_features), test_labels)))
+    return measured
+
+
+def check_finite(loss: float, epoch: int, flag: str) -> None:
+    """Raise TrainerError unless the sum of an epoch's losses is finite."""
+    if not math.isfinite(loss):
+        raise TrainerError(f"the classifier's loss is {loss} in epoch {epoch + 1}; lower {flag}")

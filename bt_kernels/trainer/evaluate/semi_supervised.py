@@ -1,0 +1,133 @@
+"""The semi-supervised protocol: backbone and classifier are fine-tuned on a few labels, 1 % or 10 % of ImageNet's."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
+
+from bt_kernels.trainer.config import resolve_device
+from bt_kernels.trainer.data import LabelledImages
+from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
+from bt_kernels.trainer.evaluate.features import bar, load_backbone, three_channels
+from bt_kernels.trainer.evaluate.labels import draw_labels, listed_labels
+from bt_kernels.trainer.evaluate.linear import check_finite, epoch_order, new_classifier
+from bt_kernels.trainer.evaluate.options import SemiSupervisedOptions
+from bt_kernels.trainer.evaluate.parts import open_parts
+from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
+from bt_kernels.trainer.training.precision import Precision
+from bt_kernels.trainer.training.randomness import seed_rank
+
+
+class Classifier(nn.Module):
+    """Backbone and linear classifier: images (N, 1 or 3, S, S) to scores (N, classes)."""
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.backbone(three_channels(images)))
+
+
+def evaluate_semi_supervised(options: SemiSupervisedOptions) -> Evaluation:
+    """Fine-tune on few labels, once per seed; drawn labels are other ones for every seed.
+
+    Raises:
+        TrainerError: weights, data or the list of labels cannot be read or do not fit, or the training diverges.
+    """
+    device = resolve_device(options.device)
+    backbone, width = load_backbone(options)
+    train, test = open_parts(options)
+    listed = listed_labels(train, Path(options.label_list)) if options.label_list else None
+    repetitions, labelled = [], 0
+    for repeat in range(options.seeds):
+        seed = options.seed + repeat
+        chosen = draw_labels(train, options.labels_percent, seed) if listed is None else listed
+        labelled = len(chosen)
+        model = Classifier(copy.deepcopy(backbone), new_classifier(width, train.classes, seed)).to(device)
+        if options.compile:
+            model.compile()
+        precision = Precision(options.precision, device)
+        seed_rank(seed, 0)  # dropout's, in the backbones that have it
+        fine_tune(model, train, chosen, precision, options, repeat)
+        repetitions.append(Repetition(seed, measure(model, test, precision, options.batch_size)))
+    return Evaluation(
+        "semi-supervised", options, repetitions, len(train.labels), len(test.labels), train.classes, labelled
+    )
+
+
+def fine_tune(
+    model: Classifier,
+    images: LabelledImages,
+    chosen: np.ndarray,  # (L,) int64, the images with labels
+    precision: Precision,
+    options: SemiSupervisedOptions,
+    repeat: int,
+) -> None:
+    """Train a model in place, in training mode: batch norm measures the statistics anew.
+
+    Raises:
+        TrainerError: the loss is not finite.
+    """
+    device = next(model.parameters()).device
+    optimizer = build_optimizer(model, options)
+    schedule = build_schedule(optimizer, options)
+    scaler = precision.scaler
+    model.train()
+    for epoch in bar(range(options.epochs), options.epochs, "fine-tuning, epochs"):
+        order = chosen[epoch_order(len(chosen), options.seed + repeat, epoch)]
+        if len(order) % options.batch_size == 1 and len(order) > 1:
+            order = order[:-1]  # batch norm cannot measure the statistics of a single row
+        total = torch.zeros((), device=device)
+        batches = images.batches(order, options.batch_size, augment=True, epoch=repeat * options.epochs + epoch)
+        for pixels, labels in bar(batches, -(-len(order) // options.batch_size), f"epoch {epoch + 1}"):
+            with precision.autocast():
+                scores = model(pixels.to(device, non_blocking=True))
+            loss = F.cross_entropy(scores.float(), labels.to(device))
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            total += loss.detach()
+        schedule.step()
+        check_finite(total.item(), epoch, "--learning-rate-classifier or --learning-rate-backbone")
+
+
+def build_optimizer(model: Classifier, options: SemiSupervisedOptions) -> Optimizer:
+    """Return SGD with the two learning rates."""
+    groups = [
+        {"params": list(model.classifier.parameters()), "lr": options.learning_rate_classifier},
+        {"params": list(model.backbone.parameters()), "lr": options.learning_rate_backbone},
+    ]
+    return SGD(groups, momentum=options.momentum, weight_decay=options.weight_decay)
+
+
+def build_schedule(optimizer: Optimizer, options: SemiSupervisedOptions) -> LRScheduler:
+    """Return the schedule of both learning rates, to be stepped once an epoch."""
+    if options.decay == "cosine":
+        return CosineAnnealingLR(optimizer, options.epochs)
+    milestones = [round(0.6 * options.epochs), round(0.8 * options.epochs)]
+    return MultiStepLR(optimizer, milestones, gamma=0.2)
+
+
+@torch.no_grad()
+def measure(model: Classifier, test: LabelledImages, precision: Precision, batch_size: int) -> TopAccuracy:
+    """Return a model's accuracies on the test images."""
+    device = next(model.parameters()).device
+    model.eval()
+    found = []
+    count = len(test.labels)
+    batches = test.batches(range(count), batch_size, augment=False)
+    for pixels, labels in bar(batches, -(-count // batch_size), "test images"):
+        with precision.autocast():
+            scores = model(pixels.to(device))
+        found.append(ranks(scores.float(), labels.to(device)))
+    return top_accuracy(torch.cat(found))

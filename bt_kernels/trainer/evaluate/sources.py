@@ -1,0 +1,106 @@
+"""Where an evaluation's options come from: the command line, a YAML file, a run folder, the weights' own file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from bt_kernels.trainer.config.option import read_yaml, typed
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.evaluate.options import USUAL_SIDE, EvaluationOptions
+from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.weights.export import backbone_files
+from bt_kernels.trainer.weights.reading import SAFETENSORS, read_content, read_metadata
+
+Options = TypeVar("Options", bound=EvaluationOptions)
+
+_OF_THE_BACKBONE = ("backbone", "stem", "shortcuts", "image_size")
+_OF_THE_DATA = ("data", "data_dir", "seed")
+
+
+def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Options:
+    """Return the options of an evaluation.
+
+    Each is taken from the first of these that sets it: the command line, its YAML file, the run folder, the
+    weights' file, the default.
+
+    Args:
+        arguments: Options of the command line by name, and perhaps ``config`` and ``run``.
+        options: The protocol's.
+
+    Raises:
+        TrainerError: no weights are named, a source cannot be read, or a value is wrong.
+    """
+    single = dict(arguments)
+    path, run = single.pop("config", None), single.pop("run", None)
+    given = {**(read_yaml(path, options, also={"run": str}) if path is not None else {}), **single}
+    run = run or given.get("run")
+    given.pop("run", None)
+    stored = {}
+    if run:
+        stored = options_of_run(Path(run), find_weights="weights" not in given)
+    weights = given.get("weights") or stored.get("weights")
+    if not weights:
+        raise TrainerError("--weights FILE or --run RUN_DIR must say what to evaluate")
+    stored = {**options_of_weights(Path(weights)), **stored}
+    if given.get("data", stored.get("data")) != stored.get("data"):
+        stored.pop("data_dir", None)  # it is another data set's folder
+    values = {**stored, **given}
+    data = values.get("data", options.data)
+    if data in ("webdataset", "synthetic"):
+        raise TrainerError(f"--data {data} has no labels to evaluate by; use another one, such as imagefolder")
+    values.setdefault("image_size", USUAL_SIDE.get(data, options.image_size))
+    resolved = options(**values)
+    if run and not resolved.output:
+        values["output"] = str(Path(run) / f"{resolved.result_name}.json")
+        resolved = options(**values)
+    return resolved
+
+
+def options_of_run(root: Path, find_weights: bool) -> dict[str, Any]:
+    """Return what a run folder says: of the backbone, the data, and, if asked, the weights' file.
+
+    Raises:
+        TrainerError: it is no run folder, or there are no weights in it.
+    """
+    folder = RunFolder(root)
+    try:
+        config = json.loads(folder.config.read_text())
+    except OSError as error:
+        raise TrainerError(f"cannot read the run folder's {folder.config}: {error.strerror}") from None
+    except ValueError:
+        raise TrainerError(f"{folder.config} is damaged or no configuration") from None
+    if not isinstance(config, dict) or "backbone" not in config:
+        raise TrainerError(f"{folder.config} is no configuration of this trainer")
+    stored = _picked(config, _OF_THE_BACKBONE + _OF_THE_DATA, folder.config)
+    if find_weights:
+        exported = [path for path in backbone_files(root, str(config["backbone"])) if path.exists()]
+        steps = folder.checkpoints.steps()
+        if not exported and not steps:
+            raise TrainerError(f"{root} holds neither exported weights nor a checkpoint; name a file by --weights")
+        stored["weights"] = str(exported[0] if exported else folder.checkpoints.path(steps[-1]))
+    return stored
+
+
+def options_of_weights(path: Path) -> dict[str, Any]:
+    """Return what a file of weights says: a .safetensors of the backbone, a checkpoint of its data, too.
+
+    Raises:
+        TrainerError: it cannot be read.
+    """
+    if path.suffix == SAFETENSORS:
+        metadata: dict[str, Any] = read_metadata(path)
+        if str(metadata.get("image_size")).isdecimal():
+            metadata["image_size"] = int(metadata["image_size"])
+        return _picked(metadata, _OF_THE_BACKBONE, path)
+    content = read_content(path, lazily=True)
+    config = content.get("config") if isinstance(content, dict) and "training" in content else None
+    return _picked(config, _OF_THE_BACKBONE + _OF_THE_DATA, path) if isinstance(config, dict) else {}
+
+
+def _picked(values: Mapping[str, Any], names: tuple[str, ...], path: Path) -> dict[str, Any]:
+    """The named values that are there, with the options' types."""
+    types = get_type_hints(EvaluationOptions)
+    return {name: typed(values[name], types[name], f"{name} in {path}") for name in names if name in values}

@@ -1,0 +1,198 @@
+"""The metrics' file, what is shown of it while training, and the copy for TensorBoard."""
+
+import dataclasses
+import io
+import json
+import math
+import sys
+
+import pytest
+
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run import progress as progress_module
+from bt_kernels.trainer.run.metrics import MetricsFile, StepMetrics, read_metrics
+from bt_kernels.trainer.run.progress import Progress, describe
+
+
+def step_metrics(step, **more):
+    values = {"loss": 10.5, "on_diagonal": 8.0, "off_diagonal": 500.0, "learning_rate": 1e-3}
+    return StepMetrics(step=step, epoch=(step - 1) // 2 + 1, seconds=step / 4, **{**values, **more})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metrics.jsonl"
+
+
+def write(path, steps, done_steps=0):
+    file = MetricsFile(path, done_steps)
+    for step in steps:
+        file.append(step_metrics(step))
+    file.sync()
+    file.close()
+
+
+def recorded_steps(path):
+    return [metrics.step for metrics in read_metrics(path)]
+
+
+def test_steps_are_read_as_they_were_written(path):
+    written = [step_metrics(1), step_metrics(2, effective_rank=7.25, knn_accuracy=0.5, unreadable_images=3)]
+    file = MetricsFile(path, 0)
+    for metrics in written:
+        file.append(metrics)
+        assert recorded_steps(path)[-1] == metrics.step  # before the file is closed
+    file.close()
+    assert read_metrics(path) == written
+    assert json.loads(path.read_text().splitlines()[0])["knn_accuracy"] is None
+
+
+def test_steps_that_are_done_again_are_dropped(path, capsys):
+    write(path, range(1, 8))
+    write(path, (5, 6), done_steps=4)
+    assert recorded_steps(path) == [1, 2, 3, 4, 5, 6]
+    assert [file.name for file in path.parent.iterdir()] == ["metrics.jsonl"]
+    assert capsys.readouterr().err == ""
+
+
+def test_line_that_a_kill_cut_off_is_passed_over_and_then_replaced(path):
+    write(path, (1, 2, 3))
+    path.write_text(path.read_text()[:-20])
+    assert recorded_steps(path) == [1, 2]
+    write(path, (3,), done_steps=2)
+    assert recorded_steps(path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["\0\0\0", "\udcff", "[1]", '{"step": 4', '{"step": 4}', '{"step": null}'])
+def test_lost_lines_are_said_and_do_not_end_the_run(path, capsys, damage):
+    write(path, range(1, 6))
+    lines = path.read_text().splitlines()
+    lines[2] = damage
+    path.write_text("\n".join(lines), errors="surrogateescape")
+    write(path, (6,), done_steps=5)
+    assert recorded_steps(path) == [1, 2, 4, 5, 6]
+    assert capsys.readouterr().err == f"warning: {path} lacks 1 of 5 steps\n"
+
+
+def test_missing_file_begins_anew(path, capsys):
+    write(path, (4,), done_steps=3)
+    assert recorded_steps(path) == [4]
+    assert capsys.readouterr().err == f"warning: {path} lacks 3 of 3 steps\n"
+
+
+def test_run_that_began_with_the_weights_of_another_lacks_nothing(path, capsys):
+    path.write_text("")
+    write(path, (101, 102), done_steps=100)
+    write(path, (103,), done_steps=102)
+    assert recorded_steps(path) == [101, 102, 103]
+    assert capsys.readouterr().err == ""
+
+
+def test_values_that_are_not_finite_are_written_as_json(path):
+    file = MetricsFile(path, 0)
+    file.append(step_metrics(1, loss=math.nan, on_diagonal=math.inf, effective_rank=math.nan))
+    file.close()
+    line = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert line["loss"] is None and line["on_diagonal"] is None and line["effective_rank"] is None
+    metrics = read_metrics(path)[0]
+    assert math.isnan(metrics.loss) and math.isnan(metrics.on_diagonal) and metrics.effective_rank is None
+
+
+def test_full_disk_is_one_sentence(path):
+    file = MetricsFile(path, 0)
+    with open("/dev/full", "w") as full:
+        file._file = full
+        with pytest.raises(TrainerError, match=f"^cannot write {path}: No space left on device$"):
+            file.append(step_metrics(1))
+        file.close()
+
+
+def test_file_that_cannot_be_opened_is_one_sentence(tmp_path):
+    with pytest.raises(TrainerError, match=f"cannot read {tmp_path}: Is a directory"):
+        read_metrics(tmp_path)
+    with pytest.raises(TrainerError, match="cannot write .*: No such file or directory"):
+        MetricsFile(tmp_path / "missing" / "metrics.jsonl", 0)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that a pace is measured by; set ``clock.now``."""
+
+    class Clock:
+        now = 100.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(progress_module, "time", clock)
+    return clock
+
+
+def test_line_at_the_end_of_an_epoch_shows_its_measurements_and_the_pace_of_this_part(path, clock, capsys):
+    write(path, (1, 2))
+    with Progress(path, done_steps=2, total_steps=8, epochs=4, batch_size=30) as progress:
+        for step, measured in ((3, {"effective_rank": 12.3}), (4, {}), (5, {}), (6, {"knn_accuracy": 0.98765})):
+            clock.now += 1000 if step == 3 else 2  # what was before the first step does not count
+            progress.log(step_metrics(step, **measured))
+    assert recorded_steps(path) == [1, 2, 3, 4, 5, 6]
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 2/4 loss  10.5 on   8.0 off   500 rank 12  15 images/s, 00:08 left",
+        "epoch 3/4 loss  10.5 on   8.0 off   500 kNN 98.8 %  15 images/s, 00:04 left",
+    ]
+
+
+def test_bar_on_a_terminal(path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(path, 0, total_steps=4, epochs=2, batch_size=30) as progress:
+        for step in (1, 2):
+            progress.log(step_metrics(step, effective_rank=3.0 if step == 1 else None))
+            progress._bar.refresh()
+    assert "epoch 1/2 loss  10.5 on   8.0 off   500 rank 3 |" in terminal.getvalue().split("\r")[-2]
+    assert "\n" not in terminal.getvalue().rstrip("\n")
+
+
+def test_unreadable_images_are_shown_once_there_are_any():
+    assert "unreadable" not in describe(step_metrics(1), 2)
+    assert describe(step_metrics(1, unreadable_images=4), 2).endswith(" unreadable 4")
+
+
+def scalars(folder):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    reader = events.EventAccumulator(str(folder), purge_orphaned_data=True)
+    reader.Reload()
+    return {name: [(event.step, event.value) for event in reader.Scalars(name)] for name in reader.Tags()["scalars"]}
+
+
+def test_tensorboard_has_every_metric_and_hides_the_steps_that_are_done_again(path, tmp_path):
+    pytest.importorskip("tensorboard")
+    board = tmp_path / "tensorboard"
+    for done, rank in ((0, 2.0), (2, 8.0)):
+        with Progress(path, done, total_steps=8, epochs=4, batch_size=2, tensorboard=board) as progress:
+            for step in range(done + 1, done + 4):
+                progress.log(step_metrics(step, effective_rank=rank if step % 2 else None))
+    found = scalars(board)
+    assert found["effective_rank"] == [(1, 2.0), (3, 8.0), (5, 8.0)]
+    assert [step for step, _ in found["loss"]] == [1, 2, 3, 4, 5]
+    measured = {"step", "mean_correlation", "off_diagonal_rms", "embedding_std", "knn_accuracy"}
+    assert set(found) == {entry.name for entry in dataclasses.fields(StepMetrics)} - measured
+
+
+def test_missing_tensorboard_is_one_sentence(path, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(TrainerError, match="--tensorboard needs the package tensorboard; run: pip install"):
+        Progress(path, 0, total_steps=4, epochs=2, batch_size=2, tensorboard=tmp_path / "tensorboard")
+
+
+def test_tensorboard_folder_that_cannot_be_made_is_one_sentence(path, tmp_path):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainerError, match=f"cannot write {tmp_path / 'file' / 'board'}: Not a directory"):
+        Progress(path, 0, total_steps=4, epochs=2, batch_size=2, tensorboard=tmp_path / "file" / "board")
