@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import closing
 from itertools import islice
@@ -150,6 +152,25 @@ def test_a_dead_worker_is_an_error_only_where_its_batch_is_due(folder, monkeypat
         for _ in range(9):
             next(views)
     assert multiprocessing.active_children() == []
+
+
+def test_an_error_with_the_views_still_open_ends_the_program(folder):
+    program = f"""
+import torch
+from image_data import photograph_config
+from bt_kernels.trainer.data import open_training_data
+from bt_kernels.trainer.parallel.processes import Processes
+
+if __name__ == "__main__":
+    config = photograph_config({str(folder)!r}, workers=1)
+    views = open_training_data(config, Processes(), torch.device("cpu")).views(0)
+    next(views)
+    raise SystemExit(3)
+"""
+    (folder / "program.py").write_text(program)
+    search = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, str(folder / "program.py")]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": search}, timeout=60).returncode == 3
 
 
 def test_workers_leave_signals_to_the_main_process(folder):

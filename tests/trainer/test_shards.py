@@ -70,6 +70,19 @@ def test_the_shares_of_an_epoch_have_every_image_once_in_an_order_of_their_own(p
     assert sorted(dealt) == sorted(names(paths, 0, 26))
 
 
+def test_every_epoch_deals_the_shards_anew(paths):
+    hands = {frozenset(name.partition("/")[0] for name in names(paths, epoch, 5, 0, 4)) for epoch in range(8)}
+    assert len(hands) > 1
+
+
+def test_a_share_whose_shards_are_all_damaged_gets_others(paths):
+    for path in paths[:3]:
+        with open(path, "wb"):
+            pass
+    for share in range(4):
+        assert {name.partition("/")[0] for name in names(paths, 0, 20, share, 4)} == {"train-3.tar"}
+
+
 def test_images_are_shuffled_over_shards(paths, monkeypatch):
     monkeypatch.setattr(shards, "SHUFFLED", 12)
     monkeypatch.setattr(shards, "SHUFFLED_AT_FIRST", 4)

@@ -108,6 +108,7 @@ class LabelledView:
     """
 
     def __init__(self, image_size: int, margin: float) -> None:
+        self.side = image_size
         resized = round(image_size * margin)
         self._random = crop_and_flip(image_size, (0.08, 1.0), 0.5, bicubic=False)
         self._plain = v2.Compose([v2.Resize(resized, antialias=True), v2.CenterCrop(image_size)])

@@ -21,7 +21,7 @@ class RunOptions(OptionPart):
     )
     keep_checkpoints: int = option(3, "how many of the latest checkpoints are kept")
     statistics_every: int = option(10, "steps between measurements of the embeddings' statistics")
-    knn_every: int = option(10, "epochs between measurements of the nearest-neighbour accuracy; 0: never")
+    knn_every: int = option(10, "epochs between measurements of the nearest-neighbour accuracy, of a data set with labels; 0: never")
     tensorboard: bool = option(False, "write the metrics for TensorBoard, too")
     label_draws: int = option(20, "random draws of the labels that the digits' evaluation averages over")
 

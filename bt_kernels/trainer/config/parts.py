@@ -10,6 +10,7 @@ from bt_kernels.trainer.config.option import OptionPart, option
 from bt_kernels.trainer.errors import TrainerError
 
 DATA = ("digits", "cifar10", "cifar100", "stl10", "imagefolder", "webdataset", "synthetic")
+UNLABELLED = ("webdataset", "synthetic")
 DIGITS_SIDE = 8
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bt_kernels.trainer.augmentation.photographs import EVALUATION_MARGIN, LabelledView, normalize, to_float
-from bt_kernels.trainer.config.parts import DataOptions
+from bt_kernels.trainer.config.parts import UNLABELLED, DataOptions
 from bt_kernels.trainer.data.digits import load_split
 from bt_kernels.trainer.data.images import Images, UnreadableImage, open_images
 from bt_kernels.trainer.data.loader import Failure, load
@@ -47,6 +47,7 @@ class LabelledImages:
         augment: bool,
         epoch: int = 0,
         drop_last: bool = False,
+        leave_out: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, C, S, S) float32, as in ``Views``, and labels (n,) int64, on the CPU.
 
@@ -57,11 +58,12 @@ class LabelledImages:
                 the central crop. Digits are always as they are.
             epoch: See ``augment``.
             drop_last: Leave out a last batch with fewer images.
+            leave_out: Leave out images that cannot be read; batches have fewer images, perhaps none.
 
         Raises:
             TrainerError: an image cannot be read, or a worker has died.
         """
-        rows = _Rows(self._images, self._view, (self._options.seed, epoch) if augment else None)
+        rows = _Rows(self._images, self._view, (self._options.seed, epoch) if augment else None, leave_out)
         requests = split(indices, batch_size, drop_last)
         workers = min(self._options.workers, len(requests))
         with closing(load(rows, [part.tolist() for part in requests], workers, torch.device("cpu"))) as batches:
@@ -92,6 +94,7 @@ class LabelledDigits(LabelledImages):
         augment: bool,
         epoch: int = 0,
         drop_last: bool = False,
+        leave_out: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for part in split(indices, batch_size, drop_last):
             yield self._pixels[torch.from_numpy(part)], torch.from_numpy(self.labels[part])
@@ -100,19 +103,26 @@ class LabelledDigits(LabelledImages):
 class _Rows(Dataset):
     """Batches of images and labels, by indices; ``key`` is what random views are drawn by."""
 
-    def __init__(self, images: Images, view: LabelledView, key: tuple[int, int] | None) -> None:
-        self._images, self._view, self._key = images, view, key
+    def __init__(
+        self, images: Images, view: LabelledView, key: tuple[int, int] | None, leave_out: bool
+    ) -> None:
+        self._images, self._view, self._key, self._leave_out = images, view, key, leave_out
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | Failure:
-        try:
-            pixels = [
-                self._view(self._images.read(index), None if self._key is None else (*self._key, index))
-                for index in indices
-            ]
-        except UnreadableImage as error:
-            # Another image in its place would be classified under the wrong label.
-            return Failure(f"cannot read {error} in {self._images.place}; replace the file, or remove it")
-        return torch.stack(pixels), torch.from_numpy(self._images.labels[indices])
+        pixels, read = [], []
+        for index in indices:
+            try:
+                key = None if self._key is None else (*self._key, index)
+                pixels.append(self._view(self._images.read(index), key))
+                read.append(index)
+            except UnreadableImage as error:
+                # Another image in its place would be classified under the wrong label.
+                if not self._leave_out:
+                    return Failure(f"cannot read {error} in {self._images.place}; replace the file, or remove it")
+        if not read:
+            side = self._view.side
+            return torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        return torch.stack(pixels), torch.from_numpy(self._images.labels[read])
 
 
 def split(indices: Sequence[int] | np.ndarray, batch_size: int, drop_last: bool) -> list[np.ndarray]:
@@ -132,7 +142,7 @@ def open_labelled(options: DataOptions, part: str) -> LabelledImages:
     Raises:
         TrainerError: it has no labels, or cannot be read.
     """
-    if options.data in ("webdataset", "synthetic"):
+    if options.data in UNLABELLED:
         raise TrainerError(
             f"--data {options.data} is for pre-training only; evaluate on a data set with labels, such as "
             "imagefolder"

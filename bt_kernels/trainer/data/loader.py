@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -177,8 +180,12 @@ def load(dataset: Dataset, requests: Iterable[Any] | None, workers: int, device:
     # DataLoader's own handler raises wherever the main thread happens to be; here a dead worker is to be seen
     # when its batch is due.
     previous = signal.getsignal(signal.SIGCHLD)
+    others = multiprocessing.active_children()
     batches = iter(loader)
     signal.signal(signal.SIGCHLD, previous)
+    # If an error ends the program with the iterator still open, Python asks workers to end by SIGTERM and waits.
+    end = partial(_kill, [child for child in multiprocessing.active_children() if child not in others])
+    atexit.register(end)
     try:
         while True:
             try:
@@ -197,6 +204,12 @@ def load(dataset: Dataset, requests: Iterable[Any] | None, workers: int, device:
             yield batch
     finally:
         del batches  # nothing else refers to it: its workers end
+        atexit.unregister(end)
+
+
+def _kill(workers: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from bt_kernels import barlow_twins_loss, cross_correlation_blocks
 from bt_kernels.trainer.augmentation.photographs import IMAGENET_MEAN, IMAGENET_STD
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.config.parts import UNLABELLED
 from bt_kernels.trainer.data import TrainingData, Views, open_labelled
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
 from bt_kernels.trainer.report.pictures.correlation import SHOWN_FEATURES, Correlation
 from bt_kernels.trainer.training.accumulation import buffers_kept
 from bt_kernels.trainer.training.health import measure
 
-UNLABELLED = ("webdataset", "synthetic")
 MOST_IMAGES = 1000  # of a part; t-SNE takes seconds for so many, and 1,000 photographs 600 MB
 MOST_PAIRS = 1000  # of views
 
@@ -50,8 +50,9 @@ def sample_of(config: Config) -> Sample | None:
         indices = np.arange(len(part.labels))
         if config.data != "digits" and len(indices) > MOST_IMAGES:
             indices = np.sort(np.random.default_rng(config.seed).permutation(len(indices))[:MOST_IMAGES])
-        images = torch.cat([batch for batch, _ in part.batches(indices, 256, augment=False)])
-        parts += [images, part.labels[indices]]
+        batches = zip(*part.batches(indices, 256, augment=False, leave_out=True))
+        images, labels = (torch.cat(batch) for batch in batches)
+        parts += [images, labels.numpy()]
     return Sample(*parts)
 
 

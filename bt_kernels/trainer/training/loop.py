@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from bt_kernels.trainer.config.parts import UNLABELLED
 from bt_kernels.trainer.data import Views
 from bt_kernels.trainer.errors import Diverged, TrainerError
 from bt_kernels.trainer.run.metrics import StepMetrics
@@ -35,7 +36,8 @@ class _Loop:
     def __init__(self, state: Pretraining, folder: RunFolder) -> None:
         self.state, self.folder = state, folder
         self.config, self.processes = state.config, state.processes
-        self.neighbours = NeighbourAccuracy(state) if self.config.knn_every else None
+        measured = self.config.knn_every and self.config.data not in UNLABELLED
+        self.neighbours = NeighbourAccuracy(state) if measured else None
         self.progress = self.processes.on_first(self._open_progress)
         self._done: StepMetrics | None = None  # the step before, not yet written down
 

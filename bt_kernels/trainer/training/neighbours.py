@@ -71,7 +71,7 @@ class NeighbourAccuracy:
     @torch.no_grad()
     def _own_features(self, images: LabelledImages, own: np.ndarray) -> tuple[Tensor, Tensor]:
         features, labels = [], []
-        for batch, batch_labels in images.batches(own, BATCH, augment=False):
+        for batch, batch_labels in images.batches(own, BATCH, augment=False, leave_out=True):
             with self._state.precision.autocast():
                 features.append(self._state.network.features(batch.to(self._state.device)).float().cpu())
             labels.append(batch_labels)
