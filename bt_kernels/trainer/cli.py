@@ -14,7 +14,7 @@ import joblib
 import torch
 
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.config.option import shown
+from bt_kernels.trainer.config.option import OptionPart, shown
 from bt_kernels.trainer.config.presets import build_parser, given_options, resumed_config
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork, build_network
@@ -163,7 +163,7 @@ def whole_network(state: Pretraining) -> BarlowTwinsNetwork:
     return network.to(state.device)
 
 
-def describe_options(config: Config) -> str:
+def describe_options(config: OptionPart) -> str:
     """The resolved configuration, as many options to a line as fit."""
     options = [f"{name}={shown(getattr(config, name))}" for name in config.as_dict()]
     return textwrap.fill(" ".join(options), width=115, break_long_words=False, break_on_hyphens=False)

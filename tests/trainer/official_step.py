@@ -69,13 +69,13 @@ class OfficialLARS(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                dp = p.grad
+                dp = p.grad.clone()
                 if not group["weight_decay_filter"] or p.ndim != 1:
-                    dp = dp + group["weight_decay"] * p
+                    dp += group["weight_decay"] * p
                 if not group["lars_adaptation_filter"] or p.ndim != 1:
                     size, update_size = p.norm(), dp.norm()
                     if size > 0 and update_size > 0:
-                        dp = dp * (group["eta"] * size / update_size)
+                        dp *= group["eta"] * size / update_size
                 state = self.state[p]
                 state["mu"] = group["momentum"] * state.get("mu", torch.zeros_like(p)) + dp
                 p -= group["lr"] * state["mu"]

@@ -117,14 +117,20 @@ def refused(capsys, *arguments):
     ("options", "sentence"),
     [
         (["--weights", "missing.pth"], "there is no file of weights at missing.pth"),
-        (["--backbone", "resnet34"], "the weights in {run}/resnet18.pth are another network's: layer1.2.conv1.weight"),
+        (
+            ["--backbone", "resnet34"],
+            "the weights in {run}/resnet18.pth are another network's: layer1.2.conv1.weight",
+        ),
         (["--backbone", "resnet81"], "--backbone resnet81 is "),
         (["--stem", "small"], "conv1.weight is 64x3x7x7, not 64x3x3x3"),
         (["--data", "imagefolder", "--data-dir", "/nowhere"], "/nowhere"),
         (["--data", "imagefolder"], "--data imagefolder needs --data-dir"),
         (["--data", "synthetic"], "--data synthetic has no labels to evaluate by"),
         (["--neighbours", "1298"], "--neighbours 1298 is more than the 1297 training images"),
-        (["--output", "nowhere/result.json"], "cannot write --output nowhere/result.json: there is no folder nowhere"),
+        (
+            ["--output", "nowhere/result.json"],
+            "cannot write --output nowhere/result.json: there is no folder nowhere",
+        ),
         (["--run", "nowhere"], "cannot read the run folder's nowhere/config.json"),
         (["--device", "tpu"], "--device 'tpu' is not a torch device"),
     ],
@@ -167,12 +173,12 @@ def test_runs_as_a_module(tmp_path):
 
 
 def test_the_table_says_what_the_numbers_are_worth():
-    options = LinearOptions(weights="resnet50.pth", data="imagefolder", data_dir="imagenet")
+    options = LinearOptions(weights="file.pth", data="imagefolder", data_dir="imagenet")
     best = TopAccuracy(0.75, 0.92)
     repetitions = [Repetition(seed, TopAccuracy(0.73 + 0.01 * seed, 0.91), best, 90) for seed in range(3)]
     table = format_table(Evaluation("linear", options, repetitions, 1_281_167, 50_000, 1000))
     assert table.splitlines() == [
-        "linear: resnet50, resnet50.pth, on imagefolder (1281167 training images, 50000 test images, 1000 classes)",
+        "linear: resnet50, file.pth, on imagefolder (1281167 training images, 50000 test images, 1000 classes)",
         "accuracy in %                      top-1               top-5",
         "seed 0                             73.00               91.00",
         "seed 1                             74.00               91.00",

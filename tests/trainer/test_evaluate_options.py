@@ -19,7 +19,9 @@ from bt_kernels.trainer.weights.export import export_backbone
 
 @pytest.fixture(scope="module")
 def config():
-    return Config(backbone="resnet18", stem="small", projector="8", image_size=8, seed=5, data="stl10", data_dir="stl")
+    return Config(
+        backbone="resnet18", stem="small", projector="8", image_size=8, seed=5, data="stl10", data_dir="stl"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,10 @@ def finished(config, backbone, tmp_path_factory):
 def run(finished, tmp_path):
     """A folder like the finished one, for a single test."""
     return Path(shutil.copytree(finished, tmp_path / "run", copy_function=os.link))
+
+
+def of_the_backbone(options):
+    return options.backbone, options.stem, options.shortcuts, options.image_size
 
 
 def resolve(options=KnnOptions, **given):
@@ -67,16 +73,16 @@ def test_every_option_is_on_the_command_line(protocol, capsys):
 @pytest.mark.parametrize(("data", "side"), [("digits", 16), ("cifar10", 32), ("stl10", 96), ("imagefolder", 224)])
 def test_the_images_have_the_data_sets_usual_side(data, side, backbone, tmp_path):
     torch.save(backbone.state_dict(), tmp_path / "file.pth")
-    options = resolve(weights=str(tmp_path / "file.pth"), data=data, data_dir="folder")
-    assert options.image_size == side and options.shortcuts == "strided"
-    assert resolve(weights=str(tmp_path / "file.pth"), data=data, data_dir="folder", image_size=64).image_size == 64
+    given = {"weights": str(tmp_path / "file.pth"), "data": data, "data_dir": "folder"}
+    assert resolve(**given).image_size == side and resolve(**given).shortcuts == "strided"
+    assert resolve(**given, image_size=64).image_size == 64
 
 
 def test_a_run_says_what_it_was_made_with(run):
     options = resolve(run=str(run))
     assert options.weights == str(run / "resnet18.pth")
     assert options.output == str(run / "evaluation-knn.json")
-    assert (options.backbone, options.stem, options.shortcuts, options.image_size) == ("resnet18", "small", "pooled", 8)
+    assert of_the_backbone(options) == ("resnet18", "small", "pooled", 8)
     assert (options.data, options.data_dir, options.seed) == ("stl10", "stl", 5)
     assert resolve(LinearOptions, run=str(run)).output == str(run / "evaluation-linear.json")
     semi = resolve(SemiSupervisedOptions, run=str(run), labels_percent=10.0)
@@ -93,7 +99,7 @@ def test_single_options_go_before_the_runs(run):
 
 def test_the_weights_file_says_what_backbone_it_is(run, config, backbone):
     options = resolve(weights=str(run / "resnet18.safetensors"))
-    assert (options.backbone, options.stem, options.shortcuts, options.image_size) == ("resnet18", "small", "pooled", 8)
+    assert of_the_backbone(options) == ("resnet18", "small", "pooled", 8)
     assert (options.data, options.seed, options.output) == ("digits", 0, "")
     checkpoints = Checkpoints(run)
     checkpoints.save(1, config.as_dict(), {"network": {}})
@@ -156,7 +162,11 @@ def test_data_without_labels_are_refused(data, run):
         (LinearOptions, {"epochs": 0}, "--epochs must be at least 1"),
         (LinearOptions, {"learning_rate": -0.1}, "--learning-rate must be a finite number greater than 0"),
         (LinearOptions, {"momentum": 1.0}, "--momentum must be at least 0 and less than 1"),
-        (SemiSupervisedOptions, {"labels_percent": 0.0}, "--labels-percent must be greater than 0 and at most 100"),
+        (
+            SemiSupervisedOptions,
+            {"labels_percent": 0.0},
+            "--labels-percent must be greater than 0 and at most 100",
+        ),
         (SemiSupervisedOptions, {"labels_percent": 101.0}, "--labels-percent must be greater than 0"),
         (SemiSupervisedOptions, {"weight_decay": float("nan")}, "--weight-decay must be a finite number >= 0"),
         (SemiSupervisedOptions, {"decay": "linear"}, "--decay must be one of cosine, steps, got 'linear'"),

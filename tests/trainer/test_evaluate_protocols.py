@@ -111,8 +111,15 @@ def test_the_linear_training_is_sgd_as_it_is_written(points):
     labels = torch.from_numpy(points.labels)
     classifier = new_classifier(3, 3, seed=3).double()
     weight, bias = classifier.weight.detach().clone(), classifier.bias.detach().clone()
-    batches = of_features(points.rows, labels, 5)
+    asked = []
+
+    def batches(order, epoch):
+        asked.append((order.tolist(), epoch))
+        return of_features(points.rows, labels, 5)(order, epoch)
+
     measured = fit(classifier, batches, 17, points.rows, labels, options, repeat=1)
+    # Images are in another order, and under an epoch that no other repetition has.
+    assert asked == [(epoch_order(17, 4, epoch).tolist(), 4 + epoch) for epoch in range(4)]
 
     momenta = [torch.zeros_like(weight), torch.zeros_like(bias)]
     for epoch in range(4):
@@ -135,7 +142,9 @@ def test_a_classifier_that_diverges_is_said(points):
     options = LinearOptions(weights="file", epochs=3, learning_rate=1e200)
     labels = torch.from_numpy(points.labels)
     batches = of_features(1e200 * points.rows, labels, 5)
-    with pytest.raises(TrainerError, match=r"the classifier's loss is (nan|inf) in epoch \d; lower --learning-rate"):
+    with pytest.raises(
+        TrainerError, match=r"the classifier's loss is (nan|inf) in epoch \d; lower --learning-rate"
+    ):
         fit(new_classifier(3, 3, seed=0).double(), batches, 17, points.rows, labels, options, repeat=0)
 
 
@@ -231,8 +240,12 @@ def test_parts_with_other_classes_are_refused(folder, tmp_path):
     for name, classes in (("fewer", 2), ("others", 3)):
         write_folder(tmp_path / name / "train", classes=3, images=1)
         write_folder(tmp_path / name / "val", classes=classes, images=1)
-    with pytest.raises(TrainerError, match=r"3 classes and the test images 2 \(class2 is in one alone\); give both"):
+    with pytest.raises(
+        TrainerError, match=r"3 classes and the test images 2 \(class2 is in one alone\); give both"
+    ):
         opened(tmp_path / "fewer")
     (tmp_path / "others" / "val" / "class0").rename(tmp_path / "others" / "val" / "another")
-    with pytest.raises(TrainerError, match=r"3 classes and the test images 3 \(another is in one alone\); give both"):
+    with pytest.raises(
+        TrainerError, match=r"3 classes and the test images 3 \(another is in one alone\); give both"
+    ):
         opened(tmp_path / "others")

@@ -132,12 +132,18 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(network, config)
     backbone, _ = build_backbone(config, 8)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     weights = dict(network.backbone.state_dict())
-    with pytest.raises(TrainerError, match="file.pth are another network's: conv1.weight missing; name the backbone"):
-        load_into(backbone, {name: tensor for name, tensor in weights.items() if name != "conv1.weight"}, "file.pth")
+    with pytest.raises(
+        TrainerError, match="file.pth are another network's: conv1.weight missing; name the backbone"
+    ):
+        load_into(
+            backbone, {name: tensor for name, tensor in weights.items() if name != "conv1.weight"}, "file.pth"
+        )
     with pytest.raises(TrainerError, match=r"conv1.weight is 64x3x3x3, not 64x3x7x7; name .* --stem"):
         load_into(backbone, weights | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "file.pth")
     deeper = torchvision.models.resnet34().state_dict()
-    with pytest.raises(TrainerError, match=r"layer1.2.conv1.weight, layer1.2.bn1.weight, .* and \d+ more left over"):
+    with pytest.raises(
+        TrainerError, match=r"layer1.2.conv1.weight, layer1.2.bn1.weight, .* and \d+ more left over"
+    ):
         load_into(backbone, deeper, "file.pth")
     assert same(dict(backbone.state_dict()), before)
 
@@ -161,7 +167,9 @@ def test_a_truncated_file_is_one_sentence(kind, share, exported, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file.pth", "file.safetensors"])
-@pytest.mark.parametrize("content", [b"epochs: 3\n", b"\x89PNG\r\n\x1a\n" + bytes(64), b"\x80\x02]q\x00.", bytes(99)])
+@pytest.mark.parametrize(
+    "content", [b"epochs: 3\n", b"\x89PNG\r\n\x1a\n" + bytes(64), b"\x80\x02]q\x00.", bytes(99)]
+)
 def test_a_foreign_file_is_one_sentence(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(TrainerError, match="is damaged or no file of weights|holds no weights") as caught:

@@ -49,7 +49,8 @@ PROTOCOLS = {
     "semi-supervised": Protocol(
         SemiSupervisedOptions,
         evaluate_semi_supervised,
-        "fine-tune backbone and classifier on a few of the labels, 1 % or 10 %; the result is that after the last epoch",
+        "fine-tune backbone and classifier on a few of the labels, 1 % or 10 %; the result is that after the last "
+        "epoch",
     ),
 }
 
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
             description=protocol.help.capitalize() + ".",
             argument_default=argparse.SUPPRESS,
         )
-        command.add_argument("--config", metavar="FILE", type=Path, help="YAML file of options; single ones go before")
+        command.add_argument("--config", metavar="FILE", type=Path, help="YAML file of options; others go before")
         command.add_argument(
             "--run",
             metavar="RUN_DIR",

@@ -1,4 +1,4 @@
-"""Which training images keep their label in the semi-supervised protocol: drawn with a seed, or listed in a file."""
+"""Which training images keep their label in the semi-supervised protocol: drawn with a seed, or listed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def listed_labels(images: LabelledImages, path: Path) -> np.ndarray:
         if not found:
             raise TrainerError(f"--label-list {path} names {name}, which is not among the training images")
         if len(found) > 1:
-            raise TrainerError(f"--label-list {path} names {name}, which {len(found)} images are called; add the folder")
+            images_called_so = f"{name}, which {len(found)} images are called"
+            raise TrainerError(f"--label-list {path} names {images_called_so}; add the folder")
         indices.add(found[0])
     chosen = np.array(sorted(indices))
     require_every_class(images, chosen, f"--label-list {path} names")
@@ -74,4 +75,5 @@ def require_every_class(images: LabelledImages, indices: np.ndarray, subject: st
     empty = np.flatnonzero(counts == 0)
     if len(empty):
         more = f" and of {len(empty) - 1} other classes" if len(empty) > 1 else ""
-        raise TrainerError(f"{subject} no image of {class_name(images, int(empty[0]))}{more}; add at least one of each")
+        first = class_name(images, int(empty[0]))
+        raise TrainerError(f"{subject} no image of {first}{more}; add at least one of each")

@@ -1,4 +1,4 @@
-"""The authors' linear protocol: a classifier on the frozen backbone's features, trained on cropped, flipped images."""
+"""The authors' linear protocol: a classifier on the frozen backbone's features of cropped, flipped images."""
 
 from __future__ import annotations
 

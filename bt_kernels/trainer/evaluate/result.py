@@ -72,8 +72,8 @@ def format_table(evaluation: Evaluation) -> str:
     used = f"{evaluation.labelled} labels of " if evaluation.labelled is not None else ""
     kind = f"knn, {evaluation.neighbours} neighbours" if evaluation.neighbours else evaluation.protocol
     lines = [
-        f"{kind}: {options.backbone}, {options.weights}, on {options.data} ({used}{evaluation.train_images} training "
-        f"images, {images} test images, {evaluation.classes} classes)",
+        f"{kind}: {options.backbone}, {options.weights}, on {options.data} ({used}{evaluation.train_images} "
+        f"training images, {images} test images, {evaluation.classes} classes)",
         _row("accuracy in %", "top-1", "top-5"),
     ]
     for repetition in repetitions if len(repetitions) > 1 else []:
@@ -82,7 +82,8 @@ def format_table(evaluation: Evaluation) -> str:
     for name in ("top1", "top5"):
         values, width = evaluation.values(name), half_width(evaluation.values(name))
         cells.append(_percent(float(np.mean(values))) + (f" ± {_percent(width)}" if width is not None else ""))
-        best += [_percent(float(np.mean([getattr(r.best, name) for r in repetitions])))] if repetitions[0].best else []
+        if repetitions[0].best is not None:
+            best.append(_percent(float(np.mean([getattr(repetition.best, name) for repetition in repetitions]))))
     lines.append(_row("mean" if len(repetitions) > 1 else "result", *cells))
     if best:
         lines.append(_row("best epoch", *best))
@@ -92,7 +93,8 @@ def format_table(evaluation: Evaluation) -> str:
         lines.append(f"±: {level} confidence interval of the mean over {len(repetitions)} seeds, by Student's t.")
     elif evaluation.protocol != "knn":
         lines.append("One seed: what another training would change is not known; --seeds 3 measures it.")
-    lines.append(f"For {images} test images alone the {level} interval of top-1 is {_percent(low)} to {_percent(high)}.")
+    interval = f"{_percent(low)} to {_percent(high)}"
+    lines.append(f"For {images} test images alone the {level} interval of top-1 is {interval}.")
     return "\n".join(lines)
 
 
@@ -114,7 +116,11 @@ def summarise(evaluation: Evaluation, seconds: float) -> dict[str, Any]:
         },
         "confidence": LEVEL,
         "repetitions": [asdict(repetition) for repetition in evaluation.repetitions],
-        "images": {"train": evaluation.train_images, "test": evaluation.test_images, "labelled": evaluation.labelled},
+        "images": {
+            "train": evaluation.train_images,
+            "test": evaluation.test_images,
+            "labelled": evaluation.labelled,
+        },
         "classes": evaluation.classes,
         "neighbours": evaluation.neighbours,
         "options": evaluation.options.as_dict(),

@@ -1,4 +1,4 @@
-"""The semi-supervised protocol: backbone and classifier are fine-tuned on a few labels, 1 % or 10 % of ImageNet's."""
+"""The semi-supervised protocol: backbone and classifier are fine-tuned on a few labels, 1 % or 10 %."""
 
 from __future__ import annotations
 

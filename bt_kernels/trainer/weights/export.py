@@ -42,7 +42,7 @@ def export_backbone(backbone: nn.Module, folder: Path, config: Config) -> tuple[
     """
     # Copies, because safetensors takes no two tensors that share memory.
     weights = {
-        name: tensor.detach().cpu()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
     }
     digits = config.data == "digits"  # in [0, 1], as they are

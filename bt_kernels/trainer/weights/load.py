@@ -76,9 +76,7 @@ def load_into(backbone: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     remedy = "name the backbone that they are of by --backbone and --stem"
     if missing or unexpected:
         parts = [
-            f"{shown(names)} {verb}"
-            for names, verb in ((missing, "missing"), (unexpected, "left over"))
-            if names
+            f"{shown(names)} {verb}" for names, verb in ((missing, "missing"), (unexpected, "left over")) if names
         ]
         raise TrainerError(f"the weights in {path} are another network's: {', '.join(parts)}; {remedy}")
     if differing:

@@ -122,7 +122,9 @@ def continue_from(checkpoint: OfficialCheckpoint, network: BarlowTwinsNetwork, o
 def _check_network(checkpoint: OfficialCheckpoint, network: BarlowTwinsNetwork) -> None:
     path, own, theirs = checkpoint.path, network.state_dict(), checkpoint.model
     if any(isinstance(module, PooledShortcut) for module in network.modules()):
-        raise TrainerError(f"the network in {path} has strided shortcuts; use --shortcuts strided to go on from it")
+        raise TrainerError(
+            f"the network in {path} has strided shortcuts; use --shortcuts strided to go on from it"
+        )
     widths, own_widths = _widths(theirs), _widths(own)
     if widths != own_widths:
         raise TrainerError(f"the projector in {path} is {widths}, not {own_widths}; use --projector {widths}")
@@ -153,7 +155,9 @@ def _momenta(checkpoint: OfficialCheckpoint, optimizer: Optimizer) -> dict[int, 
     parameters = [p for group in groups for p in group]
     momenta = [mu for mus in checkpoint.momentum for mu in mus]
     return {
-        index: {"mu": _laid_out_as(p, mu)} for index, (p, mu) in enumerate(zip(parameters, momenta)) if mu is not None
+        index: {"mu": _laid_out_as(p, mu)}
+        for index, (p, mu) in enumerate(zip(parameters, momenta))
+        if mu is not None
     }
 
 

@@ -17,7 +17,7 @@ SAFETENSORS = ".safetensors"
 
 
 def _filter_of_the_authors(parameter: torch.Tensor) -> bool:
-    """Stands for ``exclude_bias_and_norm``, which the authors' optimizer state names as a function of its script."""
+    """Stands for ``exclude_bias_and_norm``, which the state of the authors' optimizer refers to."""
     return parameter.ndim == 1
 
 
