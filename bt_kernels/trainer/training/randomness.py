@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+
+from bt_kernels.trainer.augmentation.seeds import mixed_seed
 
 
 def seed_rank(seed: int, rank: int) -> None:
     """Seed PyTorch's global generators, of the CPU and of this process's GPU, for a rank."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(mixed_seed(seed, rank))
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
