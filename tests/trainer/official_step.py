@@ -20,8 +20,8 @@ class OfficialModel(nn.Module):
         backbone: Images (N, 3, S, S) to features (N, F).
         widths: F and the widths of the projector's layers.
         batch_size: The nominal batch, over all GPUs, that the cross-correlation is divided by.
-        gpus: Over how many GPUs the rows are spread, in one process: the sum of the GPUs' cross-correlations is one
-            that the gradient does not go through, so that each GPU's loss reaches its own rows only.
+        gpus: Over how many GPUs the rows are spread, here in one process: the gradient does not go through the sum
+            of their cross-correlations, so that each GPU's loss reaches its own rows only.
     """
 
     def __init__(self, backbone, widths, batch_size, lambd=0.0051, gpus=1):
@@ -35,7 +35,7 @@ class OfficialModel(nn.Module):
         self.bn = nn.BatchNorm1d(widths[-1], affine=False)
 
     def forward(self, y1, y2):
-        """The GPUs' losses, equal numbers with different gradients, to be averaged as DistributedDataParallel does."""
+        """The GPUs' losses, equal numbers with gradients of their own, which DistributedDataParallel averages."""
         h1, h2 = self.bn(self.projector(self.backbone(y1))), self.bn(self.projector(self.backbone(y2)))
         own = [a.T @ b / self.batch_size for a, b in zip(h1.chunk(self.gpus), h2.chunk(self.gpus))]
         total = sum(c.detach() for c in own)

@@ -48,10 +48,6 @@ def measure(processes):
         other = Pretraining(Config(parallel=parallel, **OPTIONS), processes)
         other.load_state_dict(state)
         found[name] = steps(other, 1)
-    for accumulation in ("ordinary", "exact"):
-        for parallel in ("ddp", "fsdp"):
-            options = {**OPTIONS, "accumulate": 2, "accumulation": accumulation, "parallel": parallel}
-            found[f"{accumulation} {parallel}"] = steps(Pretraining(Config(**options), processes), 2)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What test_step_on_ranks.py runs on two ranks: LARS on spread parameters, a step in chunks on whole and spread ones."""
+"""What test_step_on_ranks.py runs on two ranks: a step in chunks by DDP and FSDP2, and LARS on FSDP2's parts."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -31,7 +31,8 @@ class Twins(nn.Module):
         self.double()
 
     def forward(self, view_a, view_b):
-        return tuple(z * self.gate(z).sigmoid() for z in map(self.layers, (view_a, view_b)))
+        z = self.layers(torch.cat((view_a, view_b)))
+        return (z * self.gate(z).sigmoid()).chunk(2)
 
 
 def views():
@@ -104,7 +105,10 @@ def measure(rank, meeting, answer):
         found[f"ddp {name}"] = {}
         replica = replicated(found[f"ddp {name}"])
         result = chunked_step(replica, rows, 2, exact, "world")
-        found[f"ddp {name}"] |= {"loss": result.loss, "gradients": whole(p.grad for p in replica.module.parameters())}
+        found[f"ddp {name}"] |= {
+            "loss": result.loss,
+            "gradients": whole(p.grad for p in replica.module.parameters()),
+        }
         del replica
 
         network = spread()

@@ -70,7 +70,9 @@ def reference(network, chunks, autocast=nullcontext):
 
 def check_same(network, expected, rtol=1e-12):
     for (name, p), q in zip(network.named_parameters(), expected.parameters(), strict=True):
-        torch.testing.assert_close(p.grad, q.grad, rtol=rtol, atol=rtol, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            p.grad, q.grad, rtol=rtol, atol=rtol, msg=lambda text, name=name: f"{name}: {text}"
+        )
     for buffer, other in zip(network.buffers(), expected.buffers(), strict=True):
         assert torch.equal(buffer, other)
 
@@ -105,12 +107,17 @@ def test_second_pass_repeats_the_first_and_leaves_what_one_pass_leaves(normalisa
 def test_ordinary_is_the_mean_of_the_chunks_losses():
     network, expected = TwoViews(nn.BatchNorm2d, dropout=0.0), TwoViews(nn.BatchNorm2d, dropout=0.0)
     result = step(network, exact=False)
-    parts = [criterion(*expected(*chunk)) for chunk in zip(*(view.tensor_split(3) for view in views()), strict=True)]
+    parts = [
+        criterion(*expected(*chunk)) for chunk in zip(*(view.tensor_split(3) for view in views()), strict=True)
+    ]
     means = [torch.stack(terms).mean() for terms in zip(*parts, strict=True)]
     means[0].backward()
     check_same(network, expected)
     torch.testing.assert_close(
-        [result.loss, result.on_diagonal, result.off_diagonal], [mean.detach() for mean in means], rtol=1e-12, atol=0
+        [result.loss, result.on_diagonal, result.off_diagonal],
+        [mean.detach() for mean in means],
+        rtol=1e-12,
+        atol=0,
     )
     assert result.z_a.shape == (ROWS, 6) and network.forwards == 3
 

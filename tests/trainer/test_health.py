@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from bt_kernels import cross_correlation
+from bt_kernels import barlow_twins_loss, cross_correlation
 from bt_kernels.trainer.training.health import CollapseWatch, EmbeddingStatistics, effective_rank, measure
 
 N, D = 24, 6
@@ -181,23 +182,48 @@ def test_constant_embeddings_are_seen_at_the_third_measurement():
 
 
 def test_rank_that_falls_to_one_is_seen_at_the_third_measurement():
-    number, seen, _ = watched([statistics(rank=9.0), *[statistics(rank=1.2)] * 3])
-    assert number == 4 and seen == "all features of the embeddings have become one (effective rank 1.20)"
+    number, seen, _ = watched([statistics(rank=9.0), *[statistics(rank=1.04)] * 3])
+    assert number == 4 and seen == "all features of the embeddings have become one (effective rank 1.04)"
 
 
 @pytest.mark.parametrize(
     "history",
     [
-        [statistics(rank=1.1)] * 20,  # a fresh network's, perhaps for long
-        [statistics(rank=1.1), statistics(rank=2.0)] * 10,
+        [statistics(rank=1.01)] * 20,  # a fresh network's, perhaps for long
+        [statistics(rank=1.01), statistics(rank=2.0)] * 10,
+        [statistics(rank=40.0), *[statistics(rank=1.23)] * 20],  # low, and the features may still improve
         [statistics(), *[statistics(std=1e-6)] * 2] * 5,  # not three on end
-        [statistics(), *[statistics(rank=1.1)] * 2] * 5,
+        [statistics(), *[statistics(rank=1.01)] * 2] * 5,
         [statistics(std=0.01)] * 10,  # small, and none of the loss's eps
         [statistics(std=math.nan, rank=math.nan)] * 10,
     ],
 )
 def test_what_is_no_collapse(history):
     assert watched(history) is None
+
+
+def trained(lambd, steps=240):
+    """What a small network's training ends with, measured every 10 steps."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 16))
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+        history = []
+        for step in range(1, steps + 1):
+            x = torch.randn(64, 8)
+            z_a, z_b = (network(x + 0.5 * torch.randn(64, 8)) for _ in range(2))
+            loss, _, off_diagonal = barlow_twins_loss(z_a, z_b, lambd=lambd, return_terms=True)
+            if step % 10 == 1:
+                history.append(measure(z_a, z_b, off_diagonal.item(), alone))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return watched(history)
+
+
+def test_training_without_the_redundancy_term_collapses_and_with_it_does_not():
+    assert "have become one" in trained(lambd=1e-12)[1]
+    assert trained(lambd=0.0051) is None
 
 
 def test_watch_goes_on_from_its_state():

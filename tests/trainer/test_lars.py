@@ -17,7 +17,9 @@ STEPS = 50
 def network(dtype=torch.float64):
     """Kernels, matrices, biases, norms; one matrix is zero and one gets no gradient."""
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5))
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5)
+    )
     nn.init.zeros_(layers[5].weight)
     layers.unused = nn.Parameter(torch.ones(2, 2))
     return layers.to(dtype)
@@ -131,3 +133,10 @@ def test_sparse_gradients_are_refused():
     embedding(torch.tensor([1])).sum().backward()
     with pytest.raises(RuntimeError, match="LARS needs dense gradients"):
         LARS(embedding.parameters(), lr=1.0).step()
+
+
+def test_step_reads_nothing_back_from_the_device():
+    model = network().to("meta")  # whose tensors have no values to read
+    for p in model.parameters():
+        p.grad = torch.empty_like(p)
+    LARS(groups(model), lr=0.0, weight_decay=0.1).step()

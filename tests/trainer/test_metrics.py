@@ -166,7 +166,8 @@ def scalars(folder):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     reader = events.EventAccumulator(str(folder), purge_orphaned_data=True)
     reader.Reload()
-    return {name: [(event.step, event.value) for event in reader.Scalars(name)] for name in reader.Tags()["scalars"]}
+    names = reader.Tags()["scalars"]
+    return {name: [(event.step, event.value) for event in reader.Scalars(name)] for name in names}
 
 
 def test_tensorboard_has_every_metric_and_hides_the_steps_that_are_done_again(path, tmp_path):

@@ -45,7 +45,10 @@ def views(dtype):
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(ROWS, 3, 16, 16, generator=generator, dtype=torch.float64)
     for _ in range(STEPS):
-        yield [(images + 0.3 * torch.randn(images.shape, generator=generator, dtype=torch.float64)).to(dtype) for _ in "ab"]
+        yield [
+            (images + 0.3 * torch.randn(images.shape, generator=generator, dtype=torch.float64)).to(dtype)
+            for _ in "ab"
+        ]
 
 
 def cut(backbone):

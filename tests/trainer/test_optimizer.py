@@ -25,7 +25,11 @@ def test_groups_are_the_weights_and_then_the_rest_with_their_own_rates(optimizer
     assert type(built).__name__.lower() == optimizer
     weights, rest = built.param_groups
     assert [id(p) for p in weights["params"]] == [id(model[0].weight), id(model[2].weight)]
-    assert [id(p) for p in rest["params"]] == [id(model[0].bias), *map(id, model[1].parameters()), id(model[2].bias)]
+    assert [id(p) for p in rest["params"]] == [
+        id(model[0].bias),
+        *map(id, model[1].parameters()),
+        id(model[2].bias),
+    ]
     assert (weights["weight_decay"], rest["weight_decay"]) == (0.25, 0)
     assert (weights["lr"], rest["lr"]) == (0.4, 0.4 if optimizer == "adamw" else 0.1)
     if optimizer != "adamw":

@@ -16,7 +16,7 @@ def found(tmp_path_factory):
 
 def check_same(actual, expected):
     for value, reference in zip(actual, expected, strict=True):
-        torch.testing.assert_close(value, reference, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(value, reference, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])

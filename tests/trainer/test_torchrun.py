@@ -105,8 +105,6 @@ def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
     assert found["fsdp"] == pytest.approx(found["ddp"], rel=1e-5)
     assert found["fsdp to ddp"] == pytest.approx(found["ddp"][2:], rel=1e-5)
     assert found["ddp to fsdp"] == pytest.approx(found["ddp"][2:], rel=1e-5)
-    for accumulation in ("ordinary", "exact"):
-        assert found[f"{accumulation} fsdp"] == pytest.approx(found[f"{accumulation} ddp"], rel=1e-5)
 
 
 def test_bad_option_is_one_sentence(tmp_path):

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bt_kernels.trainer.augmentation.digits import TwoViews
@@ -42,6 +40,9 @@ class Digits:
 
 def load_split(image_size: int, seed: int) -> Digits:
     """Load the digits, ``image_size`` pixels a side; 500 are held out, stratified by class."""
+    from sklearn.datasets import load_digits  # slow to import, and of use to the digits alone
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     images = torch.from_numpy(digits.images).float().unsqueeze(1) / 16  # stored as counts 0..16
     if image_size != images.shape[-1]:

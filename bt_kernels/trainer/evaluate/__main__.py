@@ -2,11 +2,10 @@
 
 import sys
 
-try:
-    from bt_kernels.trainer.evaluate.cli import main
-except ModuleNotFoundError as error:
-    package = str(error.name).partition(".")[0]
-    sys.exit(f"error: the trainer needs the package {package}; run: pip install 'bt_kernels[trainer]'")
+from bt_kernels.trainer.packages import require_packages
 
 if __name__ == "__main__":
+    require_packages()
+    from bt_kernels.trainer.evaluate.cli import main
+
     sys.exit(main())

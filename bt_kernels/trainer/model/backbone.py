@@ -38,14 +38,15 @@ def build_backbone(options: BackboneOptions, image_size: int) -> tuple[nn.Module
     """
     name, models = options.backbone, import_torchvision().models
     of_torchvision = models.list_models(module=models)  # those for classification
-    is_resnet = name in of_torchvision and models.get_model_builder(name).__module__ == RESNETS
+    timm = None if name in of_torchvision else _timm_with(name, of_torchvision)
+    is_resnet = timm is None and models.get_model_builder(name).__module__ == RESNETS
     if not is_resnet:
         _refuse_resnet_options(options)
     try:
-        if name in of_torchvision:
+        if timm is None:
             backbone = _torchvision_model(models, name, image_size, is_resnet)
         else:
-            backbone = _timm_model(name, image_size, of_torchvision)
+            backbone = _timm_model(timm, name.removeprefix(TIMM), image_size)
         if is_resnet:
             adapt_resnet(backbone, options, image_size)
         return backbone, _feature_width(backbone, name, image_size)
@@ -82,30 +83,36 @@ def _torchvision_model(models: ModuleType, name: str, image_size: int, is_resnet
     classifier, _ = [
         (path, module)
         for path, module in backbone.named_modules()
-        if CLASSES in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))  # SqueezeNet's is 1×1
+        if CLASSES
+        in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))  # SqueezeNet's is 1×1
     ][-1]
     backbone.set_submodule(classifier, nn.Identity())
     return backbone
 
 
-def _timm_model(name: str, image_size: int, of_torchvision: list[str]) -> nn.Module:
+def _timm_model(timm: ModuleType, name: str, image_size: int) -> nn.Module:
+    defaults = timm.get_pretrained_cfg(name)
+    fixed = defaults is not None and defaults.fixed_input_size
+    return timm.create_model(name, num_classes=0, **({"img_size": image_size} if fixed else {}))
+
+
+def _timm_with(name: str, of_torchvision: list[str]) -> ModuleType:
+    """Return timm, which has a model of this name."""
     own_name = name.removeprefix(TIMM)
     try:
         import timm
     except ImportError:
         raise TrainerError(
-            f"--backbone {name} is no classification model of torchvision{_similar(own_name, of_torchvision)}, and "
-            "timm, which has more, is not installed; pip install timm"
+            f"--backbone {name} is no classification model of torchvision{_similar(own_name, of_torchvision)}, "
+            "and timm, which has more, is not installed; pip install timm"
         ) from None
     if not timm.is_model(own_name):
-        known = [*of_torchvision, *timm.list_models()]
+        similar = _similar(own_name, [*of_torchvision, *timm.list_models()])
         raise TrainerError(
-            f"--backbone {name} is no classification model of torchvision and none of timm{_similar(own_name, known)}; "
+            f"--backbone {name} is no classification model of torchvision and none of timm{similar}; "
             "timm.list_models() names them all"
         )
-    defaults = timm.get_pretrained_cfg(own_name)
-    fixed = defaults is not None and defaults.fixed_input_size
-    return timm.create_model(own_name, num_classes=0, **({"img_size": image_size} if fixed else {}))
+    return timm
 
 
 def _similar(name: str, known: list[str]) -> str:
@@ -119,9 +126,10 @@ def _feature_width(backbone: nn.Module, name: str, image_size: int) -> int:
     images = torch.empty(2, 3, image_size, image_size, device="meta")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         output = functional_call(backbone.train(), tensors, (images,))
-    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if len(shape) != 2 or not isinstance(output, Tensor):
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise TrainerError(
-            f"--backbone {name} gives {shape} for two images and not a vector of features for each; use another model"
+            f"--backbone {name} gives {given} for two images and not a vector of features for each; use another "
+            "model"
         )
     return output.shape[1]

@@ -58,9 +58,7 @@ class MatmulConv2d(nn.Conv2d):
         """
         batch, _, height, width = input.shape
         rows, columns = range(0, height, self.stride[0]), range(0, width, self.stride[1])
-        kernel = self.weight.permute(
-            0, 2, 3, 1
-        )  # first, so that the gradient keeps the weight's memory layout
+        kernel = self.weight.permute(0, 2, 3, 1)  # first, so that the gradient keeps the weight's memory layout
         windows = [
             kernel[:, 1 - row : 1 - row + height, 1 - column : 1 - column + width].flatten(1)
             for row in rows

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+
+from bt_kernels.trainer.parallel.replicas import is_spread, local
 
 
 class LARS(Optimizer):
@@ -29,8 +30,9 @@ class LARS(Optimizer):
         p  = p - lr mu
 
     Biases and the parameters of norms, which have one dimension, are neither decayed nor adapted. A parameter's
-    state is ``mu``. A step reads nothing back from the device. Of a parameter that FSDP2 has spread over ranks, the
-    norms are those of the whole: a step is collective then, with one all-reduce of two numbers a parameter.
+    state is ``mu``. A step reads nothing back from the device. The norms of a parameter that FSDP2 has spread over
+    ranks are those of the whole: a step is collective then, with one all-reduce for each group, of two numbers a
+    parameter.
 
     Args:
         params: Parameters or groups of them.
@@ -78,7 +80,9 @@ class LARS(Optimizer):
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             if any(p.grad.is_sparse for p in moved):
-                raise RuntimeError("LARS needs dense gradients, got a sparse one; use sparse=False in nn.Embedding")
+                raise RuntimeError(
+                    "LARS needs dense gradients, got a sparse one; use sparse=False in nn.Embedding"
+                )
             if moved:
                 self._move(moved, group)
         return result
@@ -87,21 +91,21 @@ class LARS(Optimizer):
         for p in parameters:
             if "mu" not in self.state[p]:
                 self.state[p]["mu"] = torch.zeros_like(p)
-        momenta = [_local(self.state[p]["mu"]) for p in parameters]
+        momenta = [local(self.state[p]["mu"]) for p in parameters]
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, self._updates(parameters, group))
-        torch._foreach_add_([_local(p) for p in parameters], momenta, alpha=-group["lr"])
+        torch._foreach_add_([local(p) for p in parameters], momenta, alpha=-group["lr"])
 
     @staticmethod
     def _updates(parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """The gradients, this rank's parts of them, decayed and adapted where they are to be."""
-        updates = [_local(p.grad) for p in parameters]
+        updates = [local(p.grad) for p in parameters]
         adapted = [index for index, p in enumerate(parameters) if p.ndim > 1]
         if not adapted:
             return updates
         decayed = torch._foreach_add(
             [updates[index] for index in adapted],
-            [_local(parameters[index]) for index in adapted],
+            [local(parameters[index]) for index in adapted],
             alpha=group["weight_decay"],
         )
         ratios = _trust_ratios([parameters[index] for index in adapted], decayed, group["trust_coefficient"])
@@ -111,15 +115,11 @@ class LARS(Optimizer):
         return updates
 
 
-def _local(tensor: Any) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
 def _trust_ratios(parameters: list[Tensor], updates: list[Tensor], coefficient: float) -> list[Tensor]:
-    """Return trust_coefficient ‖p‖ / ‖update‖ of every parameter, or 1 where a norm is 0, as scalars on the device."""
+    """Return coefficient ‖p‖ / ‖update‖ of every parameter, or 1 where a norm is 0, as scalars on the device."""
     norms = torch.stack(
         [
-            torch.stack(torch._foreach_norm([_local(p) for p in parameters])),
+            torch.stack(torch._foreach_norm([local(p) for p in parameters])),
             torch.stack(torch._foreach_norm(updates)),
         ]
     )
@@ -130,14 +130,17 @@ def _trust_ratios(parameters: list[Tensor], updates: list[Tensor], coefficient: 
 
 def _over_ranks(norms: Tensor, parameters: list[Tensor]) -> Tensor:
     """Return the norms (2, P) of whole tensors from those of this rank's parts; one collective per layout."""
+    columns = list(norms.unbind(1))
     layouts: dict[Any, list[int]] = {}
     for index, p in enumerate(parameters):
-        if isinstance(p, DTensor):
+        if is_spread(p):
             layouts.setdefault((p.device_mesh, p.placements), []).append(index)
     for (mesh, placements), indices in layouts.items():
-        squares = norms[:, indices].double().square()  # in float64, where no square of a float32 over- or underflows
+        # In float64, where no square of a float32 over- or underflows.
+        squares = torch.stack([columns[index] for index in indices], dim=1).double().square()
         for dimension, placement in enumerate(placements):
             if placement.is_shard():
                 dist.all_reduce(squares, group=mesh.get_group(dimension))
-        norms[:, indices] = squares.sqrt().to(norms.dtype)
-    return norms
+        for index, column in zip(indices, squares.sqrt().to(norms.dtype).unbind(1), strict=True):
+            columns[index] = column
+    return torch.stack(columns, dim=1)

@@ -14,7 +14,8 @@ REFERENCE_BATCH = 256  # --scale-learning-rates: the batch size whose learning r
 def build_optimizer(network: nn.Module, config: Config) -> Optimizer:
     """Return the optimizer of a run, its learning rates at their peaks.
 
-    The first group holds matrices and kernels, the second, without weight decay, biases and the parameters of norms.
+    The first group holds matrices and kernels; the second, without weight decay, biases and the parameters of
+    norms.
 
     Args:
         network: Whose parameters it moves; already spread over the ranks, if it is going to be.

@@ -14,8 +14,8 @@ def build_scheduler(optimizer: Optimizer, config: Config, steps_per_epoch: int) 
     """Return the schedule of a run, to be stepped after every step of the optimizer.
 
     With W steps of warm-up out of S, step k, from 0, runs at k / W of the peak while k < W: the first one at 0, as
-    in the authors' code. From then on it follows a cosine from the peak down to ``final_learning_rate`` of it, which
-    step S would have. Without a warm-up the first step runs at the peak.
+    in the authors' code. From then on the rate follows a cosine from the peak down to ``final_learning_rate`` of
+    it, which step S would have. Without a warm-up the first step runs at the peak.
 
     Args:
         optimizer: Its groups' learning rates are their peaks.

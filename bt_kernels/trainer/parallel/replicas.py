@@ -2,6 +2,8 @@
 
 A checkpoint holds whole tensors, whichever it is, so a run may go on with another number of ranks or the other of
 the two.
+
+FSDP2 and its DTensor are imported where a network is spread and nowhere else, because that takes a second.
 """
 
 from __future__ import annotations
@@ -13,9 +15,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bt_kernels.trainer.parallel.processes import Processes
 
@@ -39,12 +38,15 @@ def spread(network: nn.Module, processes: Processes, parallel: str) -> None:
     if device == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if parallel == "fsdp":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # FSDP2 takes no other
         mesh = init_device_mesh(device, (processes.size,))
         for module in reversed(list(network.modules())):  # the inner ones first, as fully_shard wants it
             if isinstance(module, (nn.ModuleList, nn.ModuleDict)):  # they have no forward to gather for
                 continue
-            own = sum(p.numel() for p in module.parameters() if not isinstance(p, DTensor))
+            own = sum(p.numel() for p in module.parameters() if not is_spread(p))
             if module is network or own >= _OWN_UNIT:
                 fully_shard(module, mesh=mesh)
         register_fsdp_forward_method(network, "features")
@@ -60,7 +62,7 @@ def replicate(network: nn.Module, processes: Processes) -> nn.Module:
     Returns:
         The network itself or DistributedDataParallel around it, to be dropped before the ranks part.
     """
-    if processes.size == 1 or isinstance(network, FSDPModule):
+    if processes.size == 1 or _spread_by_fsdp(network):
         return network
     # A 1×1 kernel's gradient has other strides than the kernel, and the same order in memory.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
@@ -71,7 +73,7 @@ def synchronizer(replica: nn.Module) -> Callable[[bool], None]:
     """Return a function that says whether the backward of the next forward exchanges the gradients."""
 
     def synchronize(flag: bool) -> None:
-        if isinstance(replica, FSDPModule):
+        if _spread_by_fsdp(replica):
             replica.set_requires_gradient_sync(flag)
         elif isinstance(replica, nn.parallel.DistributedDataParallel):
             replica.require_backward_grad_sync = flag  # what its no_sync() sets
@@ -86,9 +88,18 @@ def share_buffers(network: nn.Module, processes: Processes) -> None:
             dist.broadcast(buffer, src=0)
 
 
+def _spread_by_fsdp(network: nn.Module) -> bool:
+    return hasattr(network, "set_requires_gradient_sync")
+
+
+def is_spread(tensor: Tensor) -> bool:
+    """Return whether a tensor is a DTensor, of which every rank has a part."""
+    return hasattr(tensor, "full_tensor")
+
+
 def local(tensor: Tensor) -> Tensor:
-    """Return this rank's part of a tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    """Return this rank's part of a tensor, which is a view."""
+    return tensor.to_local() if is_spread(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def whole(state: Any, keep: bool = True) -> Any:
@@ -104,14 +115,16 @@ def whole(state: Any, keep: bool = True) -> Any:
         return type(state)(whole(value, keep) for value in state)
     if not isinstance(state, Tensor):
         return state
-    tensor = state.full_tensor() if isinstance(state, DTensor) else state
+    tensor = state.full_tensor() if is_spread(state) else state  # type: ignore[attr-defined]
     return tensor.detach().cpu() if keep else None
 
 
 def spread_like(tensors: dict[str, Tensor], like: Tensor) -> dict[str, Tensor]:
     """Return whole tensors spread as ``like`` is, those of its shape; the others as they are."""
-    if not isinstance(like, DTensor):
+    if not is_spread(like):
         return tensors
+    from torch.distributed.tensor import distribute_tensor
+
     return {
         name: distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
         if isinstance(tensor, Tensor) and tensor.shape == like.shape

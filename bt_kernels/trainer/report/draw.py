@@ -9,32 +9,49 @@ import numpy as np
 import torch
 
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.data import Views
+from bt_kernels.trainer.data import TrainingData
 from bt_kernels.trainer.evaluate.few_labels import centre_and_normalise
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
 from bt_kernels.trainer.report.pictures import correlation, curves, embedding, images
-from bt_kernels.trainer.report.subject import Sample, as_pictures, correlation_of
+from bt_kernels.trainer.report.subject import Sample, as_pictures, correlation_of, originals, some_views
 from bt_kernels.trainer.run.metrics import StepMetrics
 
 SHOWN_VIEWS = 10
 SHOWN_QUERIES = 6
 SHOWN_NEIGHBOURS = 5
-LEAST_FOR_FEATURES = 8  # images, for t-SNE and neighbours
 
 
 def draw_curves(folder: Path, metrics: list[StepMetrics], config: Config) -> None:
     """Draw what was measured over the steps, as far as the run has come."""
     if metrics:
         curves.draw_loss_curves(folder / "loss_curves.png", metrics, config.lambd)
-    if any(entry.effective_rank is not None for entry in metrics):
+    if any(getattr(entry, name) is not None for entry in metrics for name in curves.STATISTICS):
         curves.draw_statistics(folder / "statistics.png", metrics)
 
 
-def draw_views(folder: Path, networks: Mapping[str, BarlowTwinsNetwork], batches: list[Views], device: torch.device) -> None:
-    """Draw the augmentation, and C before and after training."""
+def draw_views(
+    folder: Path,
+    networks: Mapping[str, BarlowTwinsNetwork],
+    config: Config,
+    data: TrainingData,
+    sample: Sample | None,
+    device: torch.device,
+) -> None:
+    """Draw the augmentation, and C before and after training.
+
+    Args:
+        folder: Destination.
+        networks: "untrained" and "trained", on ``device``.
+        config: The run's options, those that ``data`` were opened with.
+        data: What was trained on.
+        sample: To show images beside their views.
+        device: Where to evaluate.
+    """
+    batches = some_views(data)
     first = batches[0]
-    pictures = (as_pictures(view[:SHOWN_VIEWS]) for view in (first.a, first.b))
-    images.draw_augmented_views(folder / "augmented_views.png", *pictures)
+    rows = {"image": originals(config, data, sample, SHOWN_VIEWS), "view A": first.a, "view B": first.b}
+    shown = {name: as_pictures(row[:SHOWN_VIEWS]) for name, row in rows.items() if row is not None}
+    images.draw_augmented_views(folder / "augmented_views.png", shown)
     correlation.draw_cross_correlation(
         folder / "cross_correlation.png",
         correlation_of(networks["untrained"], batches, device),
@@ -46,26 +63,25 @@ def draw_features(
     folder: Path, features: Mapping[str, tuple[np.ndarray, np.ndarray]], sample: Sample, config: Config
 ) -> None:
     """Draw the held-out images by their features, before and after training."""
-    if len(sample.test_labels) < LEAST_FOR_FEATURES:
-        return
+    labels = sample.test_labels
     normalised = {name: centre_and_normalise(*features[name])[1] for name in ("untrained", "trained")}
     embedding.draw_embedding(
         folder / "embedding.png",
         *(embedding.embed_2d(rows, config.seed) for rows in normalised.values()),
-        sample.test_labels,
-        digits=config.data == "digits",
+        labels,
+        names=None if config.data == "digits" else sample.test_classes,
     )
     # One query of each of the first classes, and then, where there are fewer, others.
-    _, firsts = np.unique(sample.test_labels, return_index=True)
-    others = np.setdiff1d(np.arange(len(sample.test_labels)), firsts)
-    queries = np.concatenate([firsts, others])[:SHOWN_QUERIES]
+    everyone = np.arange(len(labels))
+    _, firsts = np.unique(labels, return_index=True)
+    queries = np.concatenate([firsts, np.setdiff1d(everyone, firsts)])[:SHOWN_QUERIES]
     images.draw_neighbours(
         folder / "neighbours.png",
         as_pictures(sample.test_images),
-        sample.test_labels,
+        labels,
         queries,
         {
-            name: images.nearest_neighbours(rows, queries, SHOWN_NEIGHBOURS)
+            name: images.nearest_neighbours(rows, everyone, SHOWN_NEIGHBOURS)
             for name, rows in normalised.items()
         },
     )

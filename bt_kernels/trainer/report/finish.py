@@ -18,7 +18,7 @@ from bt_kernels.trainer.evaluate.few_labels import Accuracy, label_efficiency
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork, build_network
 from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.report.pictures.accuracy import draw_accuracies
-from bt_kernels.trainer.report.subject import Sample, features_of, sample_of, some_views
+from bt_kernels.trainer.report.subject import Sample, features_of, sample_of
 from bt_kernels.trainer.run.files import write_json
 from bt_kernels.trainer.run.metrics import StepMetrics, read_metrics
 from bt_kernels.trainer.run.run_folder import RunFolder
@@ -37,7 +37,7 @@ def finish(
     steps: int,
     seconds: float,
 ) -> str:
-    """Export and evaluate a trained network, draw its pictures, and write the summary, which marks the run finished.
+    """Export and evaluate a trained network, draw its pictures, and write the summary: the run is finished.
 
     The digits, few as they are, get the accuracy of a linear classifier by labels per class. Of other labelled
     data sets the nearest-neighbour accuracy of the last step stands in the summary; see ``trainer.evaluate``.
@@ -55,7 +55,7 @@ def finish(
         What there is to say about the result.
 
     Raises:
-        TrainerError: an image cannot be read, or a file cannot be written.
+        TrainerError: a file cannot be written, or the training images cannot be read.
     """
     export_backbone(network.backbone, folder.root, config)
     networks = {"trained": network, "untrained": build_network(config).to(device)}
@@ -67,7 +67,7 @@ def finish(
     evaluated = time.perf_counter()
 
     draw.draw_curves(folder.pictures, metrics, config)
-    draw.draw_views(folder.pictures, networks, some_views(data), device)
+    draw.draw_views(folder.pictures, networks, config, data, sample, device)
     if sample is not None:
         draw.draw_features(folder.pictures, features, sample, config)
     if accuracies:

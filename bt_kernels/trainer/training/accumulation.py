@@ -4,8 +4,8 @@ A batch in chunks needs the memory of one chunk. The loss is of the batch as a w
 the chunks' losses (``exact`` false) is another loss. The exact way runs the network twice: first over all chunks
 without keeping what a backward needs, for the embeddings of the whole batch; the loss of these and its gradient
 with respect to them; then over each chunk again, from the same random numbers and buffers, with its backward. The
-gradient is that of the batch at once, for a network that treats every image by itself. Batch norm does not: it sees
-the chunk, as it sees one rank's rows where its statistics are not exchanged.
+gradient is that of the batch at once, for a network that treats every image by itself. Batch norm does not: it
+sees the chunk, as it sees one rank's rows where its statistics are not exchanged.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def forward_backward(
         autocast: Makes the context that the network runs in.
         scale: Scales the loss for float16.
         synchronize: Called before each chunk's forward: whether its backward exchanges gradients over the ranks.
-        check: Called with the result before the network's gradients are computed, in chunks that are not exact with
-            every chunk's own before its gradients; may raise.
+        check: Called with the result before the network's gradients are computed, in chunks that are not exact
+            with every chunk's own before its gradients; may raise.
 
     Returns:
         The loss, its terms and the embeddings.

@@ -71,7 +71,8 @@ def measure(
 def effective_rank(deviations: Tensor) -> Tensor:
     """Return the effective rank of standardized embeddings, a scalar in [1, min(rows, D)].
 
-    It is exp(−Σ p log p) with p the eigenvalues of their Gram matrix as shares of its trace (Roy and Vetterli, 2007).
+    It is exp(−Σ p log p) with p the eigenvalues of their Gram matrix as shares of its trace (Roy and Vetterli,
+    2007).
 
     Args:
         deviations: From the mean, (2, n, D); both views together, at most ``MOST_ROWS`` rows of each.
@@ -89,12 +90,14 @@ def effective_rank(deviations: Tensor) -> Tensor:
 class CollapseWatch:
     """Says when the embeddings have collapsed, beyond what a run starts with.
 
-    A fresh network's embeddings have a low rank: residual blocks start as identities. So a low rank counts only
-    after a higher one was seen, and, like embeddings that are constant, only in ``CERTAIN`` measurements on end.
+    A fresh network's embeddings may have a low rank, so it counts only after a higher one was seen. Without the
+    redundancy term the rank falls below 1.3 while the backbone's features still improve, so it must be lower than
+    that. And both signs count only in ``CERTAIN`` measurements on end.
     """
 
     CONSTANT = math.sqrt(EPS)  # a standard deviation under which the loss sees eps rather than the features
-    ONE_FEATURE = 1.5  # an effective rank under which all features say the same
+    ONE_FEATURE = 1.1  # an effective rank under which all features say the same
+    MORE_FEATURES = 3.0  # one that a network must have had before
     CERTAIN = 3
 
     def __init__(self) -> None:
@@ -118,7 +121,7 @@ class CollapseWatch:
         sign = None
         if std < self.CONSTANT:
             sign = f"the embeddings have become constant (mean standard deviation {std:.1e})"
-        elif rank < self.ONE_FEATURE and self._highest_rank > 2 * self.ONE_FEATURE:
+        elif rank < self.ONE_FEATURE and self._highest_rank > self.MORE_FEATURES:
             sign = f"all features of the embeddings have become one (effective rank {rank:.2f})"
         self._highest_rank = max(self._highest_rank, rank)
         self._signs = self._signs + 1 if sign else 0

@@ -15,14 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.model.convolution import PooledShortcut
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
 from bt_kernels.trainer.optimization.lars import LARS
-from bt_kernels.trainer.parallel.replicas import load_network, load_optimizer
+from bt_kernels.trainer.parallel.replicas import is_spread, load_network, load_optimizer
 from bt_kernels.trainer.weights.load import shown, unwrap
 from bt_kernels.trainer.weights.reading import read_content
 
@@ -163,6 +162,6 @@ def _momenta(checkpoint: OfficialCheckpoint, optimizer: Optimizer) -> dict[int, 
 
 def _laid_out_as(parameter: Tensor, momentum: Tensor) -> Tensor:
     """A copy of a momentum with its parameter's strides, for which the update is a single pass over memory."""
-    if isinstance(parameter, DTensor):
+    if is_spread(parameter):
         return momentum
     return torch.empty_like(parameter, device="cpu").copy_(momentum)

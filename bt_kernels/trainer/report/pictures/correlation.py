@@ -24,7 +24,7 @@ class Correlation:
 
 
 def draw_cross_correlation(path: Path, before: Correlation, after: Correlation) -> None:
-    """Draw C of the untrained and of the trained network as heat maps of their corners, so that a cell is visible."""
+    """Draw C of the untrained and of the trained network: a corner of it, so that a cell is visible."""
     with plt.rc_context({**STYLE, "axes.spines.top": True, "axes.spines.right": True}):
         figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.9), layout="constrained")
         for axis, matrix, title in zip(axes, (before, after), ("before training", "after training")):

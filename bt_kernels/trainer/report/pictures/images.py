@@ -13,13 +13,14 @@ from bt_kernels.trainer.report.pictures.style import FRAMELESS, save, show_image
 _SAME, _OTHER = "#0b6e4f", "#b5382f"
 
 
-def draw_augmented_views(path: Path, view_a: np.ndarray, view_b: np.ndarray) -> None:
-    """Draw the two views of some images, each (N, H, W, C) in [0, 1], one image per column."""
+def draw_augmented_views(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    """Draw images, their views and the like, each (N, H, W, C) in [0, 1], a column for an image."""
+    count = min(map(len, rows.values()))
     with plt.rc_context(FRAMELESS):
-        figure, axes = plt.subplots(2, len(view_a), figsize=(len(view_a), 2), squeeze=False)
+        figure, axes = plt.subplots(len(rows), count, figsize=(count, len(rows)), squeeze=False)
         figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.06)
-        for row, (name, views) in zip(axes, {"view A": view_a, "view B": view_b}.items()):
-            for axis, image in zip(row, views):
+        for row, (name, images) in zip(axes, rows.items()):
+            for axis, image in zip(row, images):
                 show_image(axis, image)
             row[0].set_ylabel(name)
         save(figure, path)
@@ -42,6 +43,11 @@ def nearest_neighbours(features: np.ndarray, queries: np.ndarray, count: int) ->
     return np.argsort(-similarities, axis=1, kind="stable")[:, :count]
 
 
+def same_class_share(labels: np.ndarray, neighbours: np.ndarray) -> float:
+    """Return the share of the neighbours of all images, (N, K) indices, that are of the image's class, (N,)."""
+    return float(np.mean(labels[neighbours] == labels[:, None]))
+
+
 def draw_neighbours(
     path: Path,
     images: np.ndarray,
@@ -56,7 +62,7 @@ def draw_neighbours(
         images: (N, H, W, C) in [0, 1].
         labels: (N,) int64.
         queries: (Q,) indices of images.
-        neighbours: For each kind of features, (Q, K) indices.
+        neighbours: Of each network, (N, K) indices: the nearest of every image.
     """
     groups = list(neighbours.items())
     count = groups[0][1].shape[1]
@@ -76,16 +82,22 @@ def draw_neighbours(
             for number, (_, indices) in enumerate(groups):
                 start = 1 + number * (count + 1)
                 axes[row, start].set_axis_off()
-                for axis, index in zip(axes[row, start + 1 :], indices[row]):
+                for axis, index in zip(axes[row, start + 1 :], indices[query]):
                     show_image(axis, images[index])
                     axis.spines[:].set_visible(True)
                     axis.spines[:].set_linewidth(2)
                     axis.spines[:].set_color(_SAME if labels[index] == labels[query] else _OTHER)
         axes[0, 0].set_title("query", fontsize=10)
-        for number, (name, _) in enumerate(groups):
+        for number, (name, indices) in enumerate(groups):
             middle = axes[0, 2 + number * (count + 1) + count // 2]
-            middle.set_title(f"nearest by the {name} network", fontsize=10)
+            share = 100 * same_class_share(labels, indices)
+            middle.set_title(f"{name} network: {share:.0f} % of all images' {count} nearest", fontsize=10)
         figure.text(
-            0.5, 0.0, "frame: green for the query's class, red for another", ha="center", fontsize=9, color="#555555"
+            0.5,
+            0.0,
+            "% and green frames: of the same class; red: of another",
+            ha="center",
+            fontsize=9,
+            color="#555555",
         )
         save(figure, path)
