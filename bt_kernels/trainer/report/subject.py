@@ -103,11 +103,11 @@ def features_of(networks: Mapping[str, nn.Module], sample: Sample) -> dict[str, 
     return found
 
 
-def some_views(data: TrainingData, steps: int = 64) -> list[Views]:
-    """Return the views of the first steps, on the CPU, until there are enough of them."""
+def some_views(data: TrainingData) -> list[Views]:
+    """Return the views of the first steps, on the CPU, until there are enough of them; at most an epoch's."""
     chosen: list[Views] = []
     batches = data.views(0)
-    for _ in range(steps):
+    for _ in range(data.steps_per_epoch):
         views = next(batches)
         chosen.append(Views(views.a.cpu(), views.b.cpu()))
         if sum(len(batch.a) for batch in chosen) >= MOST_PAIRS:
