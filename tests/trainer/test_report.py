@@ -84,7 +84,8 @@ def test_statistics_have_a_panel_for_each_that_was_measured(figure, tmp_path):
     curves.draw_statistics(tmp_path / "x.png", metrics)
     (axis,) = figure.figure.axes
     assert axis.lines[0].get_xydata().tolist() == [[1, 2], [3, 6], [5, 10]]
-    curves.draw_statistics(tmp_path / "x.png", [*metrics, step_metrics(6, knn_accuracy=0.9, mean_correlation=-0.3)])
+    metrics.append(step_metrics(6, knn_accuracy=0.9, mean_correlation=-0.3))
+    curves.draw_statistics(tmp_path / "x.png", metrics)
     titles = [axis.get_title(loc="left") for axis in figure.figure.axes]
     assert titles == ["mean $C_{ii}$", "effective rank", "kNN accuracy"]
     assert figure.figure.axes[0].get_ylim()[0] == -0.3
@@ -214,7 +215,8 @@ def test_correlation_is_that_of_all_views_and_the_network_is_as_before(rows, gen
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
     network.train()
-    parts = [pair for batch in batches for pair in zip(*(v.chunk(-(-len(v) // BATCH)) for v in (batch.a, batch.b)))]
+    count = -(-rows[0] // BATCH)
+    parts = [pair for batch in batches for pair in zip(batch.a.chunk(count), batch.b.chunk(count))]
     with torch.no_grad():
         z_a, z_b = (torch.cat(views) for views in zip(*(network(*pair) for pair in parts)))
     c = cross_correlation(z_a.double(), z_b.double())
@@ -265,8 +267,8 @@ def test_report_of_a_stopped_run_that_has_moved_to_a_machine_without_its_gpu(sto
     damaged.write_bytes(damaged.read_bytes()[:500])
     before = {path: path.stat().st_mtime_ns for path in stopped.root.rglob("*")}
     output = tmp_path / "drawn"
-    arguments = [str(stopped.root), "--output", str(output), "--device", "cpu", "--data-dir", str(tmp_path / "moved")]
-    assert main(arguments) == 0
+    moved = ["--device", "cpu", "--data-dir", str(tmp_path / "moved")]
+    assert main([str(stopped.root), "--output", str(output), *moved]) == 0
     assert drawn(output) == CURVES | OF_VIEWS | OF_FEATURES
     captured = capsys.readouterr()
     assert captured.out == f"Pictures  {output}\n"
@@ -287,7 +289,7 @@ def test_report_before_the_first_checkpoint_draws_the_metrics(stopped, capsys):
 def test_report_without_a_run_is_one_sentence(stopped, tmp_path, capsys):
     assert main([str(tmp_path / "missing")]) == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'missing'} is no run's folder: cannot read config.json (No such file or directory)\n"
+        f"error: {tmp_path / 'missing'} is no run: cannot read config.json (No such file or directory)\n"
     )
     assert main([str(stopped.root), "--output", str(stopped.config)]) == 1
     assert capsys.readouterr().err == f"error: cannot write to {stopped.config}: File exists\n"

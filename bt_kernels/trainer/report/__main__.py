@@ -79,7 +79,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except OSError as error:
-        raise TrainerError(f"{path.parent} is no run's folder: cannot read {path.name} ({error.strerror})") from None
+        raise TrainerError(f"{path.parent} is no run: cannot read {path.name} ({error.strerror})") from None
     except ValueError:
         raise TrainerError(f"{path} is damaged; copy it anew from where the run was") from None
 
