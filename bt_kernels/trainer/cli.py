@@ -68,25 +68,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def open_run(given: Mapping[str, Any], resume: str | None, locks: ExitStack) -> Opened:
+def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, locks: ExitStack) -> Opened:
     """Open the folder of a new or a resumed run, on the first rank.
 
     Args:
         given: Options of the command line.
         resume: "always", "auto" or None.
+        source: A checkpoint that a new run continues from.
         locks: Receives the folder's lock.
     """
+    if resume == "always" and source is not None:
+        raise TrainerError("--resume goes on with the run in --run-dir, --continue-from starts a new one; give one of them")
     options = given_options(given)
     folder = RunFolder(Path(options.get("run_dir", Config.run_dir)))
-    if resume == "auto" and folder.finished:
-        return Opened(Config(**options), None, finished=True)
-    if resume == "always" or resume == "auto" and folder.checkpoints.steps():
-        locks.enter_context(folder.open_existing())
-        checkpoint = folder.checkpoints.load_latest(warn)
-        return Opened(resumed_config(checkpoint["config"], options), checkpoint["training"])
-    config = Config(**options)
-    locks.enter_context(folder.open_new())
-    return Opened(config, None)
+    try:
+        if resume == "auto" and folder.finished:
+            return Opened(Config(**options), None, finished=True)
+        if resume == "always" or resume == "auto" and folder.checkpoints.steps():
+            locks.enter_context(folder.open_existing())
+            checkpoint = folder.checkpoints.load_latest(warn)
+            return Opened(resumed_config(checkpoint["config"], options), checkpoint["training"])
+        config = Config(**options)
+        locks.enter_context(folder.open_new())
+        return Opened(config, None)
+    except OSError as error:
+        raise TrainerError(f"cannot use the run folder {folder.root}: {error.strerror}") from error
 
 
 def warn(sentence: str) -> None:
@@ -112,7 +118,7 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
         locks: Keeps other runs out of the folder while it is open.
     """
     resume, source = given.pop("resume", None), given.pop("continue_from", None)
-    opened = processes.share(lambda: open_run(given, resume, locks))
+    opened = processes.share(lambda: open_run(given, resume, source, locks))
     config, folder = opened.config, RunFolder(Path(opened.config.run_dir))
     if opened.finished:
         if processes.first:

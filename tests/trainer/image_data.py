@@ -25,7 +25,7 @@ def write_folder(root, classes=3, images=4):
     """An image folder, ``images`` files in each class folder."""
     for label in range(classes):
         folder = root / f"class{label}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for number in range(images):
             (folder / f"{number}.png").write_bytes(encoded(label * images + number))
     return root

@@ -78,7 +78,7 @@ def test_content_reaches_the_disk_before_the_name(checkpoints, monkeypatch):
     assert events == ["fsync", "replace", "fsync"]
 
 
-@pytest.fixture(params=["truncated", "garbage", "empty", "foreign", "older format", "code"])
+@pytest.fixture(params=["truncated", "garbage", "empty", "foreign", "older format", "code", "flipped bit"])
 def damage(request):
     """Damages a checkpoint's file."""
 
@@ -91,7 +91,10 @@ def damage(request):
         elif request.param == "code":
             torch.save({"format": 2, "config": {}, "training": subprocess.Popen}, path)
         else:
-            damaged = {"truncated": content[: len(content) // 2], "garbage": b"x" * 500, "empty": b""}
+            middle = len(content) // 2  # among the zeros of the weight
+            assert content[middle] == 0
+            flipped = content[:middle] + b"\x01" + content[middle + 1 :]
+            damaged = {"truncated": content[:middle], "garbage": b"x" * 500, "empty": b"", "flipped bit": flipped}
             path.write_bytes(damaged[request.param])
 
     return do

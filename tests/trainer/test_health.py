@@ -195,6 +195,7 @@ def test_rank_that_falls_to_one_is_seen_at_the_third_measurement():
         [statistics(), *[statistics(std=1e-6)] * 2] * 5,  # not three on end
         [statistics(), *[statistics(rank=1.01)] * 2] * 5,
         [statistics(std=0.01)] * 10,  # small, and none of the loss's eps
+        [statistics(std=1e-5)] * 10,  # timm's cait begins so, and trains
         [statistics(std=math.nan, rank=math.nan)] * 10,
     ],
 )

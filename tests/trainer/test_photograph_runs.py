@@ -111,3 +111,12 @@ def test_run_on_shards_and_on_synthetic_images(tmp_path):
         assert len(lines) == 4 and all(line["knn_accuracy"] is None for line in lines)
         assert (lines[-1]["unreadable_images"] > 0) == (name == "webdataset")
         assert {"cross_correlation.png", "augmented_views.png"} <= {p.name for p in folder.pictures.iterdir()}
+
+
+def test_held_out_images_that_do_not_fit_are_refused_before_the_training(images, tmp_path, capsys):
+    write_folder(tmp_path / "images" / "val", classes=4)
+    command = [*SMALL, "--data-dir", str(images), "--run-dir", str(tmp_path / "run")]
+    assert main(command) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "3 classes and the test images 4 (class3 is in one alone)" in error and "--knn-every 0" in error
+    assert not RunFolder(tmp_path / "run").checkpoints.steps()

@@ -174,6 +174,16 @@ def test_resume_without_a_run_is_refused(folder, capsys):
     assert not folder.root.exists()
 
 
+def test_resuming_and_continuing_from_elsewhere_exclude_each_other(folder, capsys):
+    assert main(["--run-dir", str(folder.root), "--resume", "--continue-from", "other.pt"]) == 1
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_folder_with_an_impossible_name_is_refused(tmp_path, capsys):
+    assert main(["--run-dir", str(tmp_path / ("x" * 300))]) == 1
+    assert capsys.readouterr().err.endswith("File name too long\n")
+
+
 def test_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["--run-dir", str(tmp_path / "file" / "run")]) == 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bt_kernels.trainer.config.parts import DataOptions
 from bt_kernels.trainer.data import LabelledImages, open_labelled
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.evaluate.options import EvaluationOptions
 
 
-def open_parts(options: EvaluationOptions) -> tuple[LabelledImages, LabelledImages]:
+def open_parts(options: DataOptions) -> tuple[LabelledImages, LabelledImages]:
     """Return the training and the test part.
 
     Raises:

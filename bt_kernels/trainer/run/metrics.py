@@ -50,7 +50,10 @@ class MetricsFile:
 
     def __init__(self, path: Path, done_steps: int) -> None:
         self._path = path
-        kept = [entry for entry in read_metrics(path) if entry.step <= done_steps]
+        kept: list[StepMetrics] = []
+        for entry in read_metrics(path):
+            if (kept[-1].step if kept else 0) < entry.step <= done_steps:
+                kept.append(entry)
         # A run that began with the weights of another one has no steps before its first line.
         lost = done_steps - kept[0].step + 1 - len(kept) if kept else 0
         if lost or done_steps and not path.exists():

@@ -90,7 +90,7 @@ def effective_rank(deviations: Tensor) -> Tensor:
 class CollapseWatch:
     """Says when the embeddings have collapsed, beyond what a run starts with.
 
-    A fresh network's embeddings may have a low rank, so it counts only after a higher one was seen. Without the
+    A fresh network's embeddings may be small or have a low rank, so both count only after better was seen. Without the
     redundancy term the rank falls below 1.3 while the backbone's features still improve, so it must be lower than
     that. And both signs count only in ``CERTAIN`` measurements on end.
     """
@@ -98,10 +98,12 @@ class CollapseWatch:
     CONSTANT = math.sqrt(EPS)  # a standard deviation under which the loss sees eps rather than the features
     ONE_FEATURE = 1.1  # an effective rank under which all features say the same
     MORE_FEATURES = 3.0  # one that a network must have had before
+    VARIED = 10 * CONSTANT  # a standard deviation that it must have had before
     CERTAIN = 3
 
     def __init__(self) -> None:
         self._highest_rank = 0.0
+        self._highest_std = 0.0
         self._signs = 0  # measurements on end
         self._healthy_until = 0  # the last step that was measured without a sign
 
@@ -119,11 +121,12 @@ class CollapseWatch:
         """Take a step's measurement; return what has happened once it is certain, else None."""
         rank, std = statistics.effective_rank, statistics.embedding_std
         sign = None
-        if std < self.CONSTANT:
+        if std < self.CONSTANT and self._highest_std > self.VARIED:
             sign = f"the embeddings have become constant (mean standard deviation {std:.1e})"
         elif rank < self.ONE_FEATURE and self._highest_rank > self.MORE_FEATURES:
             sign = f"all features of the embeddings have become one (effective rank {rank:.2f})"
         self._highest_rank = max(self._highest_rank, rank)
+        self._highest_std = max(self._highest_std, std)
         self._signs = self._signs + 1 if sign else 0
         if not sign and math.isfinite(std):
             self._healthy_until = step

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bt_kernels.trainer.data import LabelledImages, open_labelled
+from bt_kernels.trainer.data import LabelledImages
+from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.knn import TEMPERATURE, knn_accuracy, usual_neighbours
+from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.parallel.replicas import share_buffers
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ class NeighbourAccuracy:
     def __init__(self, state: Pretraining) -> None:
         self._state = state
         config = state.config
-        self._train = open_labelled(config, "train")
-        self._test = open_labelled(config, "test")
+        try:
+            self._train, self._test = open_parts(config)
+        except TrainerError as error:
+            raise TrainerError(f"{error}; or leave out the nearest neighbours, by --knn-every 0") from error
         rng = np.random.default_rng(config.seed)
         self._chosen = [
             np.sort(rng.permutation(len(part.labels))[:most])
