@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
         if resume == "always" or resume == "auto" and folder.checkpoints.steps():
             locks.enter_context(folder.open_existing())
             checkpoint = folder.checkpoints.load_latest(warn)
-            return Opened(resumed_config(checkpoint["config"], options), checkpoint["training"])
+            config = resumed_config(checkpoint["config"], options)
+            # The folder may have been moved since.
+            return Opened(replace(config, run_dir=str(folder.root)), checkpoint["training"])
         config = Config(**options)
         locks.enter_context(folder.open_new())
         return Opened(config, None)
@@ -127,9 +129,9 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
     set_threads(processes)
     state = Pretraining(config, processes)
     if opened.training is not None:
-        state.load_state_dict(opened.training)
+        processes.together(lambda: state.load_state_dict(opened.training))
     elif source is not None:
-        begin_from(source, state)
+        processes.together(lambda: begin_from(source, state, warn if processes.first else lambda sentence: None))
     processes.on_first(lambda: write_json(folder.config, config.as_dict()))
     if processes.first:
         print(describe_options(config), describe_start(state, folder), sep="\n", file=sys.stderr)
@@ -153,14 +155,17 @@ def report(state: Pretraining, folder: RunFolder) -> int:
     from bt_kernels.trainer.report.finish import finish  # matplotlib is slow to import
 
     print("Evaluating the frozen features ...", file=sys.stderr)
-    print(finish(config, network, data, folder, device=device, **finished))
+    try:
+        print(finish(config, network, data, folder, device=device, **finished))
+    except OSError as error:  # matplotlib's, of a picture; the weights and the checkpoint are written by now
+        raise TrainerError(f"cannot write the pictures: {error.strerror or error}; --resume draws them again") from error
     print(f"\nRun folder  {folder.root}\nPictures    {folder.pictures}")
     return 0
 
 
 def whole_network(state: Pretraining) -> BarlowTwinsNetwork:
     """Return the trained network as one process has it; all ranks have to ask."""
-    if state.processes.size == 1:
+    if state.processes.size == 1 and not state.config.compile:  # compiled, it would be compiled again for each use
         return state.network
     weights = whole(dict(state.network.state_dict()), keep=state.processes.first)
     network = build_network(state.config)

@@ -72,7 +72,8 @@ def test_imagenet_is_the_recipe_of_the_repository():
 
 def test_single_options_go_before_the_file_and_the_file_before_the_preset(tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text("preset: cifar\nepochs: 50\nlearning-rate: 1e-2\njitter: [0.1, 0.1, 0.1, 0]\ncompile: true\n")
+    file.write_text("preset: cifar\nepochs: 50\nlearning-rate: 1e-2\njitter: [0.1, 0.1, 0.1, 0]\ncompile: true\nwarmup: 20\n")
+    assert parse("--config", str(file)).warmup == "20"
     config = parse("--config", str(file), "--epochs", "3", "--warmup", "0", "--no-compile")
     assert config.epochs == 3 and not config.compile
     assert config.learning_rate == 0.01 and config.jitter == (0.1, 0.1, 0.1, 0.0)
@@ -193,6 +194,7 @@ def test_bad_value_on_the_command_line_is_one_sentence_and_leaves_nothing(tmp_pa
 def test_resumed_options_are_the_saved_ones_with_the_folder_given_now():
     saved = Config(seed=7, run_dir="old").as_dict()
     assert resumed_config(saved, {"run_dir": "new", "seed": 7}) == Config(seed=7, run_dir="new")
+    assert resumed_config(saved, {"workers": 3}).workers == 3
     with pytest.raises(TrainerError, match="--seed 8 contradicts the checkpoint, which was made with 7"):
         resumed_config(saved, {"seed": 8})
     with pytest.raises(TrainerError, match="--jitter 0.1,0.1,0.1,0 contradicts"):

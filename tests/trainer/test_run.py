@@ -245,7 +245,7 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, folder, arguments, monk
 
 
 def test_new_run_continues_from_a_checkpoint_of_another_with_other_rates(
-    tiny, folder, arguments, tmp_path, signal_in, monkeypatch
+    tiny, folder, arguments, tmp_path, signal_in, monkeypatch, capsys
 ):
     with monkeypatch.context():
         signal_in(3)
@@ -262,4 +262,23 @@ def test_new_run_continues_from_a_checkpoint_of_another_with_other_rates(
     before, after = last_state(folder)["network"], last_state(second)["network"]
     moved = max((after[name] - before[name]).abs().max() for name in after if name.endswith("weight"))
     assert 0 < moved < 1e-4
+    check_continuation_with_other_settings(tiny, arguments, source, tmp_path, monkeypatch, capsys)
     assert Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(second.config.read_text()).items()}) == changed
+
+
+def check_continuation_with_other_settings(tiny, arguments, source, tmp_path, monkeypatch, capsys):
+    """Another optimizer begins without the other's state; with another batch the position is that in epochs."""
+    third = RunFolder(tmp_path / "third")
+    changed = dataclasses.replace(tiny, run_dir=str(third.root), optimizer="sgd", batch_size=200, knn_every=0)
+    train_step = Pretraining.train_step
+
+    def first(state, views):
+        assert state.step == 9  # 3 of 2 × 2 steps are 9 of 2 × 6
+        signal.raise_signal(signal.SIGINT)
+        return train_step(state, views)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pretraining, "train_step", first)
+        assert main([*arguments(changed), *source]) == INTERRUPTED
+    assert "holds the state of adamw; sgd begins without one" in capsys.readouterr().err
+    assert set(last_state(third)["optimizer"]["state"][0]) == {"momentum_buffer"}

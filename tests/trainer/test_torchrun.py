@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from image_data import write_folder
 from run_state import last_state, metrics_without_time
 
 from bt_kernels import BarlowTwinsLoss
 from bt_kernels.trainer.augmentation.digits import TwoViews
 from bt_kernels.trainer.cli import main
+from bt_kernels.trainer.data import open_training_data
 from bt_kernels.trainer.data.digits import ShuffledBatches, load_split
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.model.network import build_network
@@ -27,6 +29,7 @@ from bt_kernels.trainer.training.loop import train
 from bt_kernels.trainer.training.pretraining import Pretraining
 
 RANK = str(Path(__file__).with_name("rank.py"))
+ALONE = str(Path(__file__).with_name("alone.py"))
 SPREAD = str(Path(__file__).with_name("spread.py"))
 TIMEOUT = 120
 
@@ -107,11 +110,13 @@ def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
     assert found["ddp to fsdp"] == pytest.approx(found["ddp"][2:], rel=1e-5)
 
 
-def test_bad_option_is_one_sentence(tmp_path):
-    refused = torchrun("-m", "bt_kernels.trainer", "--run-dir", str(tmp_path / "run"), "--epochs", "-1")
+def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_path, monkeypatch):
+    write_folder(tmp_path / "train")
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "imagefolder", "--data-dir", ".", "--knn-every", "0", "--batch-size", "8", "--device", "cpu"]
+    refused = torchrun(ALONE, *options, "--run-dir", str(tmp_path / "run"))
     assert refused.returncode == 1
-    assert refused.stderr.count("error: --epochs must be at least 1, got -1\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert refused.stderr.count("error: --data imagefolder needs the folder train, with a folder") == 1
 
 
 @pytest.mark.parametrize(("rows", "size"), [(64, 1), (64, 2), (7, 3), (8, 4), (10, 4)])
@@ -124,7 +129,7 @@ def test_ranks_share_out_a_batch_in_order_and_evenly(rows, size):
 
 def test_batch_of_fewer_than_two_images_a_rank_is_refused(tiny):
     with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 processes"):
-        Pretraining(dataclasses.replace(tiny, batch_size=7), Processes(3, 4, 3, 4))
+        open_training_data(dataclasses.replace(tiny, batch_size=7), Processes(3, 4, 3, 4), torch.device("cpu"))
     with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 chunks on 1 processes"):
         Pretraining(dataclasses.replace(tiny, batch_size=7, accumulate=4), Processes())
 

@@ -156,6 +156,8 @@ def typed(value: Any, kind: Any, name: str) -> Any:
             pass
     if kind is float and number:
         return float(value)
+    if kind is str and number:  # 'warmup: 10'
+        return str(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value
     if kind not in (int, float, str, bool) and isinstance(value, (list, tuple)):

@@ -154,9 +154,11 @@ def resumed_config(saved: Mapping[str, Any], given: Mapping[str, Any]) -> Config
     config = saved_config(saved)
     for name, value in given.items():
         made_with = getattr(config, name)
-        if name not in CHANGEABLE_ON_RESUME and value != made_with:
+        # Shards are dealt to the workers; whatever else is read, their number changes nothing.
+        changeable = name in CHANGEABLE_ON_RESUME or name == "workers" and config.data != "webdataset"
+        if not changeable and value != made_with:
             raise TrainerError(
                 f"{flag(name)} {shown(value)} contradicts the checkpoint, which was made with "
-                f"{shown(made_with)}; leave it out to resume, or start a new run in another --run-dir"
+                f"{shown(made_with)}; leave out what sets it to resume, or start a new run in another --run-dir"
             )
     return replace(config, **given)

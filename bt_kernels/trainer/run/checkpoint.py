@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -66,7 +66,7 @@ class Checkpoints:
             path = self.path(step)
             try:
                 return load_checkpoint(path)
-            except TrainerError as error:
+            except DamagedCheckpoint as error:
                 if step == steps[0]:
                     raise TrainerError(f"{error}; no checkpoint is left, start a new run") from error
                 warn(f"{error}; going on from the checkpoint before it")
@@ -74,18 +74,43 @@ class Checkpoints:
         raise AssertionError("the loop returns or raises")
 
 
+class DamagedCheckpoint(TrainerError):
+    """A file that is no checkpoint, or no longer one."""
+
+
+class _File:
+    """A file for torch.save, which hides the operating system's error behind one of its own."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.refusal: OSError | None = None
+
+    def write(self, part: Any) -> int:
+        try:
+            return self._file.write(part)
+        except OSError as error:
+            self.refusal = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 def _save(content: dict[str, Any], path: Path) -> None:
-    try:
-        torch.save(content, path)
-    except RuntimeError as error:  # what torch raises for a full disk
-        raise OSError(str(error).splitlines()[0]) from error
+    with open(path, "wb", buffering=0) as file:
+        target = _File(file)
+        try:
+            torch.save(content, target)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            raise target.refusal or OSError(str(error).splitlines()[0]) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Return the checkpoint at ``path``, tensors on the CPU.
 
     Raises:
-        TrainerError: it is missing, damaged, or of another format.
+        DamagedCheckpoint: it is damaged, or no checkpoint at all.
+        TrainerError: it is missing, cannot be read, or is another version's.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.save writes checksums, and torch.load does not look at them
@@ -94,8 +119,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainerError(f"there is no checkpoint at {path}") from None
+    except (OSError, MemoryError) as error:  # the file may be whole: it must not be taken for a damaged one
+        raise TrainerError(f"cannot read {path}: {getattr(error, 'strerror', None) or type(error).__name__}") from error
     except Exception as error:  # damaged content makes the unpickler raise anything
-        raise TrainerError(f"{path} is damaged or no checkpoint ({type(error).__name__})") from error
-    if not isinstance(content, dict) or set(content) != KEYS or content["format"] != FORMAT:
-        raise TrainerError(f"{path} is no checkpoint of this trainer (format {FORMAT})")
+        raise DamagedCheckpoint(f"{path} is damaged or no checkpoint ({type(error).__name__})") from error
+    if not isinstance(content, dict) or set(content) != KEYS or type(content["format"]) is not int:
+        raise DamagedCheckpoint(f"{path} is no checkpoint of this trainer")
+    if content["format"] != FORMAT:
+        raise TrainerError(
+            f"{path} is of another version of this trainer (format {content['format']}, not {FORMAT}); "
+            "go on with that version, or start a new run"
+        )
     return content

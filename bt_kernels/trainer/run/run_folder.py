@@ -116,6 +116,7 @@ class RunFolder:
             raise TrainerError(f"nothing to resume: there is no checkpoint in {self.checkpoints.folder}")
         lock = FolderLock(self.root)
         self._remove_debris()
+        self.pictures.mkdir(exist_ok=True)
         return lock
 
     def _remove_debris(self) -> None:

@@ -37,7 +37,7 @@ class _Loop:
         self.state, self.folder = state, folder
         self.config, self.processes = state.config, state.processes
         measured = self.config.knn_every and self.config.data not in UNLABELLED
-        self.neighbours = NeighbourAccuracy(state) if measured else None
+        self.neighbours = self.processes.together(lambda: NeighbourAccuracy(state)) if measured else None
         self.progress = self.processes.on_first(self._open_progress)
         self._done: StepMetrics | None = None  # the step before, not yet written down
 

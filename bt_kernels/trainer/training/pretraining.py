@@ -50,16 +50,17 @@ class Pretraining:
     def __init__(self, config: Config, processes: Processes) -> None:
         self.config = config
         self.processes = processes
-        self.device = processes.take_device(config.device)
+        # What may fail on one rank alone, whose machine lacks a file or a GPU, fails on all of them.
+        self.device = processes.together(lambda: processes.take_device(config.device))
         least = 2 * processes.size * config.accumulate
         if config.accumulate > 1 and config.batch_size < least:
             raise TrainerError(
                 f"--batch-size {config.batch_size} is less than 2 images for each of {config.accumulate} chunks "
                 f"on {processes.size} processes, which batch norm needs"
             )
-        self.data: TrainingData = open_training_data(config, processes, self.device)
+        self.data: TrainingData = processes.together(lambda: open_training_data(config, processes, self.device))
         self.total_steps = config.epochs * self.data.steps_per_epoch
-        self.network = build_network(config).to(self.device)
+        self.network = processes.together(lambda: build_network(config)).to(self.device)
         spread(self.network, processes, config.parallel)
         if config.compile:
             self.network.compile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bt_kernels.trainer.errors import TrainerError
@@ -11,7 +12,7 @@ from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.weights import official
 
 
-def begin_from(path: Path, state: Pretraining) -> None:
+def begin_from(path: Path, state: Pretraining, warn: Callable[[str], None]) -> None:
     """Give a new run the weights, the optimizer's momenta and the position of another one.
 
     Learning rates and their schedule are the new run's own, at the old one's position.
@@ -19,6 +20,7 @@ def begin_from(path: Path, state: Pretraining) -> None:
     Args:
         path: A checkpoint.
         state: The new run, at its beginning.
+        warn: Told what is not taken over.
 
     Raises:
         TrainerError: the file cannot be read, does not fit, or the new run would be over at its position.
@@ -28,7 +30,7 @@ def begin_from(path: Path, state: Pretraining) -> None:
         epochs = official.continue_from(checkpoint, state.network, state.optimizer)
         step = epochs * state.data.steps_per_epoch
     else:
-        step = _begin_from_own(path, state)
+        step = _begin_from_own(path, state, warn)
     if step >= state.total_steps:
         raise TrainerError(
             f"{path} was made after {step} steps, and this run has {state.total_steps}; give it more --epochs"
@@ -36,14 +38,21 @@ def begin_from(path: Path, state: Pretraining) -> None:
     state.start_at(step)
 
 
-def _begin_from_own(path: Path, state: Pretraining) -> int:
-    training = load_checkpoint(path)["training"]
+def _begin_from_own(path: Path, state: Pretraining, warn: Callable[[str], None]) -> int:
+    checkpoint = load_checkpoint(path)
+    training, config = checkpoint["training"], checkpoint["config"]
     try:
         load_network(state.network, training["network"])
-        rates = state.optimizer.state_dict()["param_groups"]
-        load_optimizer(state.optimizer, {**training["optimizer"], "param_groups": rates})
-        state.data.load_state_dict(training["data"])
-        return training["step"]
+        if config["optimizer"] == state.config.optimizer:
+            rates = state.optimizer.state_dict()["param_groups"]
+            load_optimizer(state.optimizer, {**training["optimizer"], "param_groups": rates})
+        else:
+            warn(f"{path} holds the state of {config['optimizer']}; {state.config.optimizer} begins without one")
+        if config["data"] == state.config.data:
+            state.data.load_state_dict(training["data"])
+        # Its position in epochs: a batch of another size makes other steps of them.
+        steps_per_epoch = max(1, state.data.images // config["batch_size"])
+        return training["step"] * state.data.steps_per_epoch // steps_per_epoch
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise TrainerError(f"{path} does not fit this configuration: {reason}") from error
