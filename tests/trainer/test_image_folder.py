@@ -87,12 +87,19 @@ def test_an_epoch_has_every_image_in_new_views(folder):
     assert len(views.flatten(3).flatten(0, 2).unique(dim=0)) == 6 * 2 * 4
 
 
-def test_closing_the_views_ends_their_workers(folder):
+@pytest.fixture
+def workers():
+    """Returns the worker processes there are, those of other tests left out."""
+    before = multiprocessing.active_children()
+    return lambda: [child for child in multiprocessing.active_children() if child not in before]
+
+
+def test_closing_the_views_ends_their_workers(folder, workers):
     views = open_training_data(photograph_config(folder, workers=2), Processes(), CPU).views(0)
     next(views)
-    assert len(multiprocessing.active_children()) == 2
+    assert len(workers()) == 2
     views.close()
-    assert multiprocessing.active_children() == []
+    assert workers() == []
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", "cut"])
@@ -142,16 +149,16 @@ def test_a_worker_that_dies_is_an_error_of_one_sentence(folder, monkeypatch):
         take(photograph_config(folder, workers=2))
 
 
-def test_a_dead_worker_is_an_error_only_where_its_batch_is_due(folder, monkeypatch):
+def test_a_dead_worker_is_an_error_only_where_its_batch_is_due(folder, workers, monkeypatch):
     monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
     views = open_training_data(photograph_config(folder, workers=2), Processes(), CPU).views(0)
     next(views)
-    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    os.kill(workers()[0].pid, signal.SIGKILL)
     time.sleep(0.2)  # DataLoader's own handler would raise here
     with pytest.raises(TrainerError, match="^a process that reads images has died, "):
         for _ in range(9):
             next(views)
-    assert multiprocessing.active_children() == []
+    assert workers() == []
 
 
 def test_an_error_with_the_views_still_open_ends_the_program(folder):
@@ -173,15 +180,15 @@ if __name__ == "__main__":
     assert subprocess.run(command, env={**os.environ, "PYTHONPATH": search}, timeout=60).returncode == 3
 
 
-def test_workers_leave_signals_to_the_main_process(folder):
+def test_workers_leave_signals_to_the_main_process(folder, workers):
     views = open_training_data(photograph_config(folder, workers=2), Processes(), CPU).views(0)
     first = next(views)
-    for child in multiprocessing.active_children():
+    for child in workers():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             os.kill(child.pid, number)
     time.sleep(0.1)
     assert next(views).a.shape == first.a.shape
-    assert len(multiprocessing.active_children()) == 2
+    assert len(workers()) == 2
     views.close()
 
 

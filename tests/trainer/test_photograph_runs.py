@@ -10,6 +10,7 @@ from run_state import last_state, metrics_without_time, same
 
 from bt_kernels.trainer.cli import INTERRUPTED, main
 from bt_kernels.trainer.evaluate.cli import main as evaluate
+from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.report.__main__ import main as report
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.torchvision_import import import_torchvision
@@ -52,7 +53,10 @@ def test_run_on_an_image_folder_to_its_evaluation(images, tmp_path, monkeypatch,
         stop_after(3, monkeypatch)
         assert main([*command, str(parts.root)]) == INTERRUPTED
         monkeypatch.undo()
-    assert main([*command, str(parts.root), "--resume", "auto"]) == 0
+    with monkeypatch.context() as patched:
+        for drawing in ("draw_curves", "draw_views", "draw_features"):  # once is enough, and slow
+            patched.setattr(draw, drawing, lambda *arguments: None)
+        assert main([*command, str(parts.root), "--resume", "auto"]) == 0
     assert same(last_state(parts), last_state(whole))
     assert metrics_without_time(parts) == lines
 

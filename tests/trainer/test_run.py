@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from bt_kernels.trainer.cli import INTERRUPTED, PREEMPTED, main
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.training.pretraining import Pretraining
 
@@ -61,7 +62,10 @@ def test_interrupted_run_resumes_to_the_bits_of_the_uninterrupted_one(
         assert last_state(second)["step"] == 3
         assert not second.finished
         monkeypatch.undo()
-    assert main(["--resume", "--run-dir", str(second.root)]) == 0
+    with monkeypatch.context() as patched:
+        for drawing in ("draw_curves", "draw_views", "draw_features"):  # once is enough, and slow
+            patched.setattr(draw, drawing, lambda *arguments: None)
+        assert main(["--resume", "--run-dir", str(second.root)]) == 0
     assert metrics_without_time(second) == metrics_without_time(folder)
     assert len(metrics_without_time(second)) == 4
     assert same(last_state(second), last_state(folder))
