@@ -204,6 +204,7 @@ def load(dataset: Dataset, requests: Iterable[Any] | None, workers: int, device:
             yield batch
     finally:
         del batches  # nothing else refers to it: its workers end
+        end()  # one that has not, ignores the SIGTERM that Python would send it and then wait for
         atexit.unregister(end)
 
 
