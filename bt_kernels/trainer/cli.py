@@ -78,7 +78,9 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
         locks: Receives the folder's lock.
     """
     if resume == "always" and source is not None:
-        raise TrainerError("--resume goes on with the run in --run-dir, --continue-from starts a new one; give one of them")
+        raise TrainerError(
+            "--resume goes on with the run in --run-dir, --continue-from starts a new one; give one of them"
+        )
     options = given_options(given)
     folder = RunFolder(Path(options.get("run_dir", Config.run_dir)))
     try:
@@ -158,7 +160,9 @@ def report(state: Pretraining, folder: RunFolder) -> int:
     try:
         print(finish(config, network, data, folder, device=device, **finished))
     except OSError as error:  # matplotlib's, of a picture; the weights and the checkpoint are written by now
-        raise TrainerError(f"cannot write the pictures: {error.strerror or error}; --resume draws them again") from error
+        raise TrainerError(
+            f"cannot write the pictures: {error.strerror or error}; --resume draws them again"
+        ) from error
     print(f"\nRun folder  {folder.root}\nPictures    {folder.pictures}")
     return 0
 

@@ -50,7 +50,8 @@ def images(tmp_path):
     ],
 )
 def test_run_stops_and_goes_on_to_its_end(images, tmp_path, monkeypatch, options):
-    command = [*SMALL, *options.split(), "--data-dir", str(images), "--run-dir", str(tmp_path / "run"), "--resume", "auto"]
+    command = [*SMALL, *options.split(), "--data-dir", str(images), "--resume", "auto"]
+    command += ["--run-dir", str(tmp_path / "run")]
     folder = RunFolder(tmp_path / "run")
     train_step = Pretraining.train_step
 

@@ -10,7 +10,7 @@ from run_state import last_state, metrics_without_time, same
 from safetensors.torch import load_file
 
 from bt_kernels.trainer.cli import INTERRUPTED, PREEMPTED, main
-from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.config.presets import saved_config
 from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.training.pretraining import Pretraining
@@ -267,7 +267,7 @@ def test_new_run_continues_from_a_checkpoint_of_another_with_other_rates(
     moved = max((after[name] - before[name]).abs().max() for name in after if name.endswith("weight"))
     assert 0 < moved < 1e-4
     check_continuation_with_other_settings(tiny, arguments, source, tmp_path, monkeypatch, capsys)
-    assert Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(second.config.read_text()).items()}) == changed
+    assert saved_config(json.loads(second.config.read_text())) == changed
 
 
 def check_continuation_with_other_settings(tiny, arguments, source, tmp_path, monkeypatch, capsys):

@@ -113,7 +113,7 @@ def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
 def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_path, monkeypatch):
     write_folder(tmp_path / "train")
     monkeypatch.chdir(tmp_path)
-    options = ["--data", "imagefolder", "--data-dir", ".", "--knn-every", "0", "--batch-size", "8", "--device", "cpu"]
+    options = ["--data", "imagefolder", "--data-dir", ".", "--knn-every", "0", "--batch-size", "8"]
     refused = torchrun(ALONE, *options, "--run-dir", str(tmp_path / "run"))
     assert refused.returncode == 1
     assert refused.stderr.count("error: --data imagefolder needs the folder train, with a folder") == 1

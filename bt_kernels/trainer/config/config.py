@@ -21,7 +21,9 @@ class RunOptions(OptionPart):
     )
     keep_checkpoints: int = option(3, "how many of the latest checkpoints are kept")
     statistics_every: int = option(10, "steps between measurements of the embeddings' statistics")
-    knn_every: int = option(10, "epochs between measurements of the nearest-neighbour accuracy, of a data set with labels; 0: never")
+    knn_every: int = option(
+        10, "epochs between measurements of the nearest-neighbour accuracy, of a data set with labels; 0: never"
+    )
     tensorboard: bool = option(False, "write the metrics for TensorBoard, too")
     label_draws: int = option(20, "random draws of the labels that the digits' evaluation averages over")
 
@@ -77,7 +79,9 @@ class OptimizationOptions(OptionPart):
     warmup: str = option(
         "10%", "linear warm-up of the learning rate, in epochs (10) or as a share of the run (10%)"
     )
-    final_learning_rate: float = option(0.0, "learning rate at the end of its cosine decay, as a share of the peak")
+    final_learning_rate: float = option(
+        0.0, "learning rate at the end of its cosine decay, as a share of the peak"
+    )
     momentum: float = option(0.9, "momentum, with lars and sgd")
     weight_decay: float = option(
         1e-4, "weight decay of matrices and kernels, decoupled with adamw; biases and norms have none"

@@ -131,7 +131,8 @@ def read_yaml(path: Path, options: type[OptionPart], also: Mapping[str, type] | 
     if not isinstance(content, dict):
         raise TrainerError(f"{path} must map options to values, such as 'epochs: 100'")
     types = get_type_hints(options)
-    kinds = {entry.name: types[entry.name] for entry in fields(options)} | dict(also or {})  # type: ignore[arg-type]
+    kinds = {entry.name: types[entry.name] for entry in fields(options)}  # type: ignore[arg-type]
+    kinds |= dict(also or {})
     values = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")

@@ -1,4 +1,4 @@
-"""The parts of a configuration, shared by pre-training and evaluation. The defaults are those of the small preset."""
+"""The parts of a configuration, shared by pre-training and evaluation; their defaults are the small preset's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class AugmentationOptions(OptionPart):
     jitter_probability: float = option(0.8, "probability of the colour jitter")
     greyscale_probability: float = option(0.2, "probability of greyscale")
     blur_probability: tuple[float, ...] = option((1.0, 0.1), "probabilities of Gaussian blur in view A and view B")
-    solarize_probability: tuple[float, ...] = option((0.0, 0.2), "probabilities of solarization in view A and view B")
+    solarize_probability: tuple[float, ...] = option(
+        (0.0, 0.2), "probabilities of solarization in view A and view B"
+    )
     augment_on: str = option(
         "loader",
         "where colours, blur and solarization are done: loader, by the --workers; device, on the training "

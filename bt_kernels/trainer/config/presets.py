@@ -88,13 +88,16 @@ def build_parser() -> argparse.ArgumentParser:
         choices=tuple(PRESETS),
         help="settings to start from; single options go before it (default: small, whose values are named below)",
     )
-    parser.add_argument("--config", metavar="FILE", type=Path, help="YAML file of options, which go before the preset's")
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="YAML file of options, which go before the preset's"
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
         choices=("always", "auto"),
         const="always",
-        help="go on from the latest checkpoint in --run-dir, with the configuration saved there; auto: if there is one",
+        help="go on from the latest checkpoint in --run-dir, with the configuration saved there; auto: if there "
+        "is one",
     )
     parser.add_argument(
         "--continue-from",

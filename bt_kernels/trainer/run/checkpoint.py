@@ -1,4 +1,4 @@
-"""Checkpoints: the last few, written atomically, read without running code from the file, refused with a reason."""
+"""Checkpoints: the last few, written atomically, read without running the file's code, refused with a reason."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise TrainerError(f"there is no checkpoint at {path}") from None
     except (OSError, MemoryError) as error:  # the file may be whole: it must not be taken for a damaged one
-        raise TrainerError(f"cannot read {path}: {getattr(error, 'strerror', None) or type(error).__name__}") from error
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise TrainerError(f"cannot read {path}: {reason}") from error
     except Exception as error:  # damaged content makes the unpickler raise anything
         raise DamagedCheckpoint(f"{path} is damaged or no checkpoint ({type(error).__name__})") from error
     if not isinstance(content, dict) or set(content) != KEYS or type(content["format"]) is not int:

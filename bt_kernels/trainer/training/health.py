@@ -90,9 +90,9 @@ def effective_rank(deviations: Tensor) -> Tensor:
 class CollapseWatch:
     """Says when the embeddings have collapsed, beyond what a run starts with.
 
-    A fresh network's embeddings may be small or have a low rank, so both count only after better was seen. Without the
-    redundancy term the rank falls below 1.3 while the backbone's features still improve, so it must be lower than
-    that. And both signs count only in ``CERTAIN`` measurements on end.
+    A fresh network's embeddings may be small or have a low rank, so both count only after better was seen.
+    Without the redundancy term the rank falls below 1.3 while the backbone's features still improve, so it must
+    be lower than that. And both signs count only in ``CERTAIN`` measurements on end.
     """
 
     CONSTANT = math.sqrt(EPS)  # a standard deviation under which the loss sees eps rather than the features

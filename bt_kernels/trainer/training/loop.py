@@ -123,6 +123,6 @@ class _Loop:
         if not good:
             return f"{error}, before any checkpoint; start again with a lower --learning-rate"
         return (
-            f"{error}; the checkpoint of step {good[-1]} is good: start a new run with a lower --learning-rate and "
-            f"--continue-from {self.folder.checkpoints.path(good[-1])}"
+            f"{error}; the checkpoint of step {good[-1]} is good: start a new run with a lower --learning-rate "
+            f"and --continue-from {self.folder.checkpoints.path(good[-1])}"
         )
