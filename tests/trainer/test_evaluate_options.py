@@ -175,3 +175,15 @@ def test_data_without_labels_are_refused(data, run):
 def test_values_out_of_range_are_said(options, given, sentence):
     with pytest.raises(TrainerError, match=sentence):
         options(weights="file", **given)
+
+
+def test_a_pth_is_described_by_the_safetensors_beside_it_and_alone_it_is_a_guess(tmp_path, capsys):
+    config = Config(backbone="resnet18", image_size=8)
+    pth, safetensors = export_backbone(build_network(config).backbone, tmp_path, config)
+    given = {"weights": str(pth), "data": "digits"}
+    described = resolve_options(given, KnnOptions)
+    assert (described.backbone, described.shortcuts, described.image_size) == ("resnet18", "pooled", 8)
+    assert not capsys.readouterr().err
+    safetensors.unlink()
+    assert resolve_options(given, KnnOptions).shortcuts == "strided"
+    assert "does not say what its shortcuts are" in capsys.readouterr().err

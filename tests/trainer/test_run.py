@@ -272,6 +272,9 @@ def test_new_run_continues_from_a_checkpoint_of_another_with_other_rates(
 
 def check_continuation_with_other_settings(tiny, arguments, source, tmp_path, monkeypatch, capsys):
     """Another optimizer begins without the other's state; with another batch the position is that in epochs."""
+    other = dataclasses.replace(tiny, run_dir=str(tmp_path / "other"), projector="16")
+    assert main([*arguments(other), *source]) == 1
+    assert f"--projector 16 is not that of {source[1]}, 32-32" in capsys.readouterr().err
     third = RunFolder(tmp_path / "third")
     changed = dataclasses.replace(tiny, run_dir=str(third.root), optimizer="sgd", batch_size=200, knn_every=0)
     train_step = Pretraining.train_step

@@ -103,8 +103,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--continue-from",
         metavar="FILE",
         type=Path,
-        help="start a new run from the weights, the optimizer's state and the epoch of a checkpoint of the "
-        "authors' code",
+        help="start a new run from the weights, the optimizer's state and the epoch of a checkpoint, this trainer's "
+        "or the authors'; --epochs counts from the beginning of the run it is of",
     )
     add_options(parser, Config)
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -48,6 +49,12 @@ def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Opt
     if given.get("data", stored.get("data")) != stored.get("data"):
         stored.pop("data_dir", None)  # it is another data set's folder
     values = {**stored, **given}
+    if "shortcuts" not in values:
+        print(
+            f"warning: {weights} does not say what its shortcuts are, taken to be {options.shortcuts}; with the wrong "
+            "ones accuracies are too low: name them by --shortcuts",
+            file=sys.stderr,
+        )
     data = values.get("data", options.data)
     if data in ("webdataset", "synthetic"):
         raise TrainerError(f"--data {data} has no labels to evaluate by; use another one, such as imagefolder")
@@ -90,8 +97,9 @@ def options_of_weights(path: Path) -> dict[str, Any]:
     Raises:
         TrainerError: it cannot be read.
     """
-    if path.suffix == SAFETENSORS:
-        metadata: dict[str, Any] = read_metadata(path)
+    described = path.with_suffix(SAFETENSORS)  # exported beside a .pth, which by itself says nothing
+    if path == described or path.suffix == ".pth" and described.exists():
+        metadata: dict[str, Any] = read_metadata(described)
         if str(metadata.get("image_size")).isdecimal():
             metadata["image_size"] = int(metadata["image_size"])
         return _picked(metadata, _OF_THE_BACKBONE, path)

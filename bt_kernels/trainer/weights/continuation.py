@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bt_kernels.trainer.config.option import flag
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.replicas import load_network, load_optimizer
 from bt_kernels.trainer.run.checkpoint import load_checkpoint
@@ -41,6 +42,12 @@ def begin_from(path: Path, state: Pretraining, warn: Callable[[str], None]) -> N
 def _begin_from_own(path: Path, state: Pretraining, warn: Callable[[str], None]) -> int:
     checkpoint = load_checkpoint(path)
     training, config = checkpoint["training"], checkpoint["config"]
+    for name in ("backbone", "stem", "shortcuts", "projector"):
+        own = getattr(state.config, name)
+        if config.get(name) != own:
+            raise TrainerError(
+                f"{flag(name)} {own} is not that of {path}, {config.get(name)}: a run continues with the same network"
+            )
     try:
         load_network(state.network, training["network"])
         if config["optimizer"] == state.config.optimizer:
