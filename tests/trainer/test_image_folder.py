@@ -13,8 +13,8 @@ from image_data import photograph_config, write_folder
 from PIL import Image
 from torch.utils.data import dataloader, get_worker_info
 
-from bt_kernels.trainer.augmentation.photometric import draw_photometry
 from bt_kernels.trainer.augmentation.photographs import PhotographViews, normalize, to_float
+from bt_kernels.trainer.augmentation.photometric import draw_photometry
 from bt_kernels.trainer.data import images as image_files
 from bt_kernels.trainer.data import open_training_data
 from bt_kernels.trainer.data.digits import ShuffledBatches

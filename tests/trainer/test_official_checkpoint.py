@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from official_step import OfficialModel, official_optimizer, official_step
 from torch import nn
 
 import __main__
@@ -19,25 +20,11 @@ torchvision = import_torchvision()
 WIDTH = 32
 
 
-class Theirs(nn.Module):
-    """The network of the authors' code, restated: the loss's batch norm belongs to it."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = torchvision.models.resnet18(zero_init_residual=True)
-        self.backbone.fc = nn.Identity()
-        layers, width = [], 512
-        for _ in range(2):
-            layers += [nn.Linear(width, WIDTH, bias=False), nn.BatchNorm1d(WIDTH), nn.ReLU()]
-            width = WIDTH
-        self.projector = nn.Sequential(*layers, nn.Linear(WIDTH, WIDTH, bias=False))
-        self.bn = nn.BatchNorm1d(WIDTH, affine=False)
-
-    def forward(self, view_a, view_b):
-        c = self.bn(self.projector(self.backbone(view_a))).T @ self.bn(self.projector(self.backbone(view_b)))
-        c = c / len(view_a)
-        on_diagonal = (c.diagonal() - 1).square().sum()
-        return on_diagonal + 0.0051 * (c.square().sum() - c.diagonal().square().sum())
+def new_network():
+    """The network of the authors' code, small."""
+    backbone = torchvision.models.resnet18(zero_init_residual=True)
+    backbone.fc = nn.Identity()
+    return OfficialModel(backbone, [512, WIDTH, WIDTH, WIDTH], batch_size=8)
 
 
 class Wrapped(nn.Module):
@@ -52,40 +39,23 @@ def exclude_bias_and_norm(parameter):
     return parameter.ndim == 1
 
 
-class TheirLARS(torch.optim.Optimizer):
-    """Their optimizer, restated: the filters are options of its groups, so they are in its state."""
-
-    def __init__(self, groups, filters):
-        defaults = {"lr": 0, "weight_decay": 1e-6, "momentum": 0.9, "eta": 0.001}
-        super().__init__(groups, defaults | {"weight_decay_filter": filters, "lars_adaptation_filter": filters})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                update = p.grad
-                if p.ndim != 1:
-                    update = update + group["weight_decay"] * p
-                    if p.norm() > 0 and update.norm() > 0:
-                        update = update * (group["eta"] * p.norm() / update.norm())
-                state = self.state[p]
-                state["mu"] = group["momentum"] * state.get("mu", torch.zeros_like(p)) + update
-                p -= group["lr"] * state["mu"]
+def new_optimizer(network):
+    """Their optimizer of an older version: the filters are functions, and so they are in its state."""
+    optimizer = official_optimizer(network)
+    for group in optimizer.param_groups:
+        group["weight_decay_filter"] = group["lars_adaptation_filter"] = exclude_bias_and_norm
+    return optimizer
 
 
 @pytest.fixture(scope="module")
 def theirs():
     """Their network and optimizer after two steps."""
     torch.manual_seed(1)
-    network = Theirs()
-    weights = [p for p in network.parameters() if p.ndim != 1]
-    biases = [p for p in network.parameters() if p.ndim == 1]
-    optimizer = TheirLARS([{"params": weights}, {"params": biases}], exclude_bias_and_norm)
+    network = new_network()
+    optimizer = new_optimizer(network)
     for _ in range(2):
         optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 0.2, 0.0048
-        optimizer.zero_grad()
-        network(torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32)).backward()
-        optimizer.step()
+        official_step(network, optimizer, torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32))
     return network, optimizer
 
 
@@ -144,11 +114,9 @@ def test_the_next_step_is_theirs(theirs, saved, config):
     network = build_network(config).double()
     optimizer = build_optimizer(network, dataclasses.replace(config, weight_decay=1e-6))
     continue_from(read_official(saved), network, optimizer)
-    their_network = Theirs().double()
+    their_network = new_network().double()
     their_network.load_state_dict(theirs[0].state_dict())
-    weights = [p for p in their_network.parameters() if p.ndim != 1]
-    biases = [p for p in their_network.parameters() if p.ndim == 1]
-    their_optimizer = TheirLARS([{"params": weights}, {"params": biases}], exclude_bias_and_norm)
+    their_optimizer = new_optimizer(their_network)
     their_optimizer.load_state_dict(theirs[1].state_dict())
     generator = torch.Generator().manual_seed(2)
     for own, other in zip(network.parameters(), their_network.parameters(), strict=True):

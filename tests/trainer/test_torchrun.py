@@ -131,7 +131,7 @@ def test_batch_of_fewer_than_two_images_a_rank_is_refused(tiny):
     with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 processes"):
         open_training_data(dataclasses.replace(tiny, batch_size=7), Processes(3, 4, 3, 4), torch.device("cpu"))
     with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 chunks on 1 processes"):
-        Pretraining(dataclasses.replace(tiny, batch_size=7, accumulate=4), Processes())
+        open_training_data(dataclasses.replace(tiny, batch_size=7, accumulate=4), Processes(), torch.device("cpu"))
 
 
 def test_every_process_takes_the_gpu_of_its_own_number(monkeypatch):

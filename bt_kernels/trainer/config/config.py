@@ -151,10 +151,3 @@ class Config(
     Raises:
         TrainerError: a value is out of range; the message names the option.
     """
-
-    def check(self) -> None:
-        if self.batch_size < 2 * self.accumulate and self.accumulation == "ordinary":
-            raise TrainerError(
-                f"--accumulate {self.accumulate} leaves less than 2 of the {self.batch_size} images to a chunk, "
-                "and the loss needs batch statistics"
-            )

@@ -5,7 +5,10 @@ paper has 1.5e-6) and in the weight of the redundancy term (0.0051; the paper ha
 authors': bfloat16 where they have float16 with a scaled gradient, and batch 2048 on any number of ranks, with
 ``gradient_divisor`` for what their number of GPUs did to the gradient.
 
-``cifar`` follows lightly's CIFAR-10 benchmark, ``small`` is the digits' demonstration.
+``cifar`` has the network, loss, batch and optimizer of lightly's CIFAR-10 benchmark
+(docs/source/getting_started/benchmarks/cifar10_benchmark.py). Not lightly's are the colours, the paper's, a learning
+rate that falls step by step instead of epoch by epoch, and weight decay of weights alone. ``small`` is the digits'
+demonstration.
 """
 
 from __future__ import annotations
@@ -32,14 +35,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "backbone": "resnet18",
         "stem": "small",
         "shortcuts": "strided",
-        "projector": "2048-2048-2048",
+        "projector": "2048-2048",
+        "lambd": 0.005,
         "epochs": 200,
         "batch_size": 512,
         "optimizer": "sgd",
         "learning_rate": 0.12,
         "learning_rate_biases": 0.12,
         "scale_learning_rates": True,
-        "warmup": "10",
+        "warmup": "0",
         "weight_decay": 5e-4,
         "views": "separately",
     },

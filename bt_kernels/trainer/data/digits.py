@@ -14,7 +14,6 @@ from torch import Tensor
 
 from bt_kernels.trainer.augmentation.digits import TwoViews
 from bt_kernels.trainer.augmentation.seeds import mixed_seed
-from bt_kernels.trainer.augmentation.seeds import mixed_seed
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data.views import Views, check_batch
 from bt_kernels.trainer.parallel.processes import Processes

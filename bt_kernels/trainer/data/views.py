@@ -62,12 +62,14 @@ class Stateless:
 
 
 def check_batch(config: Config, images: int, processes: Processes) -> None:
-    """Raise TrainerError if the batch is larger than the data set, or too small for so many processes."""
+    """Raise TrainerError if the batch is larger than the data set, or too small for its processes and chunks."""
     if config.batch_size > images:
         raise TrainerError(f"--batch-size {config.batch_size} is more than the {images} training images")
-    if config.batch_size < 2 * processes.size:
+    if config.batch_size < 2 * processes.size * config.accumulate:
         # With one image, batch norm on the CPU would see nothing but its two views.
+        parts = f"{processes.size} processes"
+        if config.accumulate > 1:
+            parts = f"{config.accumulate} chunks on {parts}"
         raise TrainerError(
-            f"--batch-size {config.batch_size} is less than 2 images for each of {processes.size} processes, "
-            "which batch norm needs"
+            f"--batch-size {config.batch_size} is less than 2 images for each of {parts}, which batch norm needs"
         )

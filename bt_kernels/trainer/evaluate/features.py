@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.evaluate.options import EvaluationOptions
 from bt_kernels.trainer.model.backbone import build_backbone
-from bt_kernels.trainer.model.network import IMAGE_CHANNELS
+from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
 from bt_kernels.trainer.weights.load import load_backbone_weights, load_into
 
@@ -31,11 +31,6 @@ def load_backbone(options: EvaluationOptions) -> tuple[nn.Module, int]:
         backbone, width = build_backbone(options, options.image_size)
     load_into(backbone, load_backbone_weights(path), path)
     return backbone.to(memory_format=torch.channels_last).eval(), width  # type: ignore[call-overload]
-
-
-def three_channels(images: Tensor) -> Tensor:
-    """Return images as the backbone takes them: (N, 1 or 3, S, S) to (N, 3, S, S)."""
-    return images.expand(-1, IMAGE_CHANNELS, -1, -1)
 
 
 @torch.no_grad()

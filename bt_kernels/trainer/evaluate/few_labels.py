@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from bt_kernels.trainer.model.network import BarlowTwinsNetwork
+from bt_kernels.trainer.model.network import BarlowTwinsNetwork, three_channels
 
 LABELS_PER_CLASS = (1, 2, 5, 10)
 INVERSE_REGULARISATION = 10.0  # logistic regression's C, the same for every representation
@@ -41,15 +41,15 @@ def frozen_features(network: BarlowTwinsNetwork, images: Tensor, calibration: Te
 
     Args:
         network: Left unchanged.
-        images: (N, 1, S, S) in [0, 1].
-        calibration: Unlabelled training images, (M, 1, S, S) in [0, 1].
+        images: (N, 1 or 3, S, S), as the network takes them.
+        calibration: Training images, (M, 1 or 3, S, S); their labels play no part.
 
     Returns:
         (N, F) float32.
     """
     device = next(network.parameters()).device
     calibrated = copy.deepcopy(network)
-    backbone_input = [batch.expand(-1, 3, -1, -1) for batch in calibration.to(device).split(_BATCH)]
+    backbone_input = [three_channels(batch) for batch in calibration.to(device).split(_BATCH)]
     update_bn(backbone_input, calibrated.backbone)
     calibrated.eval()
     with torch.no_grad():

@@ -16,10 +16,11 @@ from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
-from bt_kernels.trainer.evaluate.features import bar, extract_features, load_backbone, three_channels
+from bt_kernels.trainer.evaluate.features import bar, extract_features, load_backbone
 from bt_kernels.trainer.evaluate.options import LinearOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
+from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
 
 # One epoch's features (n, F) and labels (n,), given the images' order and the epoch over all repetitions.

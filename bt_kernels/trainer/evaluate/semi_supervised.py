@@ -15,12 +15,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
-from bt_kernels.trainer.evaluate.features import bar, load_backbone, three_channels
+from bt_kernels.trainer.evaluate.features import bar, load_backbone
 from bt_kernels.trainer.evaluate.labels import draw_labels, listed_labels
 from bt_kernels.trainer.evaluate.linear import check_finite, epoch_order, new_classifier
 from bt_kernels.trainer.evaluate.options import SemiSupervisedOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
+from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
 from bt_kernels.trainer.training.randomness import seed_rank
 

@@ -12,6 +12,11 @@ from bt_kernels.trainer.model.projector import build_projector
 IMAGE_CHANNELS = 3
 
 
+def three_channels(images: Tensor) -> Tensor:
+    """Return images as a backbone takes them, (N, 1 or 3, S, S) to (N, 3, S, S): grey is three equal channels."""
+    return images.expand(-1, IMAGE_CHANNELS, -1, -1)
+
+
 class BarlowTwinsNetwork(nn.Module):
     """Backbone and projector: two views (N, C, S, S) each, C 1 or 3, to their embeddings (N, D) each.
 
@@ -29,8 +34,8 @@ class BarlowTwinsNetwork(nn.Module):
         self.together = together
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the backbone's features: (N, C, S, S) to (N, F); one channel stands for three equal ones."""
-        return self.backbone(images.expand(-1, IMAGE_CHANNELS, -1, -1))
+        """Return the backbone's features: (N, 1 or 3, S, S) to (N, F)."""
+        return self.backbone(three_channels(images))
 
     def forward(self, view_a: Tensor, view_b: Tensor) -> tuple[Tensor, Tensor]:
         if not self.together:

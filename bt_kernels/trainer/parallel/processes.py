@@ -1,8 +1,8 @@
 """The processes of a run: one, or those that torchrun started, over which every batch is spread.
 
 All of them take the same options and do the same steps, so an error that follows from these comes up on every
-rank. What rank 0 does alone, such as reading and writing files, goes through ``on_first`` or ``share``, which
-make its errors everyone's: no rank waits for one that has given up.
+rank. What may fail on some of them goes through ``together``, what rank 0 does alone, such as writing files,
+through ``on_first`` or ``share``. These make a rank's errors everyone's: none waits for one that has given up.
 """
 
 from __future__ import annotations

@@ -6,13 +6,12 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.run.files import write_atomically
+from bt_kernels.trainer.run.files import write_atomically, writing
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,8 @@ class MetricsFile:
         if lost or done_steps and not path.exists():
             print(f"warning: {path} lacks {lost or done_steps} of {done_steps} steps", file=sys.stderr)
         write_atomically(path, lambda temporary: temporary.write_text("".join(map(_line, kept))))
-        with self._refusals():
+        with writing(self._path):
             self._file = path.open("a")
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise TrainerError(f"cannot write {self._path}: {error.strerror or error}") from error
 
     def append(self, metrics: StepMetrics) -> None:
         """Write a step's line.
@@ -75,7 +67,7 @@ class MetricsFile:
         Raises:
             TrainerError: the disk refuses.
         """
-        with self._refusals():
+        with writing(self._path):
             self._file.write(_line(metrics))
             self._file.flush()
 
@@ -85,7 +77,7 @@ class MetricsFile:
         Raises:
             TrainerError: the disk refuses.
         """
-        with self._refusals():
+        with writing(self._path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run.files import writing
 from bt_kernels.trainer.run.metrics import StepMetrics
 
 
@@ -30,15 +30,8 @@ class TensorBoard:
                 f"--tensorboard needs the package {error.name}; run: pip install tensorboard"
             ) from None
         self._folder = folder
-        with self._refusals():
+        with writing(self._folder):
             self._writer = SummaryWriter(str(folder), purge_step=done_steps + 1)
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise TrainerError(f"cannot write {self._folder}: {error.strerror or error}") from error
 
     def append(self, metrics: StepMetrics) -> None:
         """Write what a step measured.
@@ -46,7 +39,7 @@ class TensorBoard:
         Raises:
             TrainerError: the disk refuses.
         """
-        with self._refusals():
+        with writing(self._folder):
             for name, value in asdict(metrics).items():
                 if name != "step" and value is not None:
                     self._writer.add_scalar(name, value, metrics.step)

@@ -52,12 +52,6 @@ class Pretraining:
         self.processes = processes
         # What may fail on one rank alone, whose machine lacks a file or a GPU, fails on all of them.
         self.device = processes.together(lambda: processes.take_device(config.device))
-        least = 2 * processes.size * config.accumulate
-        if config.accumulate > 1 and config.batch_size < least:
-            raise TrainerError(
-                f"--batch-size {config.batch_size} is less than 2 images for each of {config.accumulate} chunks "
-                f"on {processes.size} processes, which batch norm needs"
-            )
         self.data: TrainingData = processes.together(lambda: open_training_data(config, processes, self.device))
         self.total_steps = config.epochs * self.data.steps_per_epoch
         self.network = processes.together(lambda: build_network(config)).to(self.device)
