@@ -204,7 +204,9 @@ for switch, what, missing in (
     ("BT_KERNELS_CUDA", "the CUDA kernels", cuda_missing),
 ):
     if os.environ.get(switch, "") not in ("", "0", "1"):
-        sys.exit(f"{switch}={os.environ[switch]}: 1 asks for {what}, 0 leaves them out; nothing else is understood.")
+        sys.exit(
+            f"{switch}={os.environ[switch]}: 1 asks for {what}, 0 leaves them out; nothing else is understood."
+        )
     if missing and os.environ.get(switch) == "1":
         sys.exit(f"{switch}=1 asks for {what}, but {missing}.")
 for backend, missing in (("cpu", cpp_missing), ("cuda", cuda_missing)):

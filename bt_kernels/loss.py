@@ -171,6 +171,8 @@ class BarlowTwinsLoss(nn.Module):
         return terms if self.return_terms else terms.loss
 
     def extra_repr(self) -> str:
-        changed = [f for f in fields(LossOptions) if getattr(self.options, f.name) != f.default or f.name == "lambd"]
+        changed = [
+            f for f in fields(LossOptions) if getattr(self.options, f.name) != f.default or f.name == "lambd"
+        ]
         shown = [f"{f.name}={getattr(self.options, f.name)!r}" for f in changed]
         return ", ".join(shown + self.distributed.changed())

@@ -45,7 +45,14 @@ NARROW_ONLY = {"test_tf32.py", *TRITON_ONLY}  # there, the eager backend is left
 LEFT_OUT = {
     "cpu": {"gpu", "test_interpreter_bf16.py", "test_cuda_ops.py", *NARROW_ONLY, *EMULATED_ONLY},
     "interpreter": {"gpu", "test_diagnostics.py", "test_module.py", "test_cuda_ops.py", *EMULATED_ONLY, *CPU_ONLY},
-    "emulated": {"gpu", "test_interpreter_bf16.py", "test_diagnostics.py", "test_module.py", *TRITON_ONLY, *CPU_ONLY},
+    "emulated": {
+        "gpu",
+        "test_interpreter_bf16.py",
+        "test_diagnostics.py",
+        "test_module.py",
+        *TRITON_ONLY,
+        *CPU_ONLY,
+    },
     "cuda": {"test_interpreter_bf16.py", *EMULATED_ONLY, *CPU_ONLY},
 }
 MARKS_LEFT_OUT = {

@@ -19,7 +19,14 @@ from bt_kernels.options import LossOptions
 
 # N, D and where the features, or the rows, are cut: shares of one, of a tile and a bit, and all of it in one.
 CUTS = few(
-    [((2, 1), ()), ((7, 3), (1,)), ((40, 150), (1, 70)), ((150, 40), (3, 20)), ((130, 300), (131,)), ((96, 96), (33,))],
+    [
+        ((2, 1), ()),
+        ((7, 3), (1,)),
+        ((40, 150), (1, 70)),
+        ((150, 40), (3, 20)),
+        ((130, 300), (131,)),
+        ((96, 96), (33,)),
+    ],
     [((2, 1), ()), ((7, 3), (1,)), ((40, 150), (1, 70)), ((130, 66), (1, 65))],
 )
 
@@ -112,9 +119,7 @@ def test_embeddings_that_came_standardized(in_shares, yardstick, formulation, wi
     z = torch.stack([expected.z_a, expected.z_b]).double()
     y = (z - statistics.mean[:, None]) * statistics.rstd[:, None]
     options, batch = replace(LossOptions(), eps=1.0), Batch(shape[0], None)
-    result = in_shares(
-        *y.to(widest), cuts, expected.formula, options, already_standardized(expected.z_a), batch
-    )
+    result = in_shares(*y.to(widest), cuts, expected.formula, options, already_standardized(expected.z_a), batch)
     dy = torch.stack(result.gradients).double()
     dz = statistics.rstd[:, None] * (dy - dy.mean(1, keepdim=True) - y * (dy * y).mean(1, keepdim=True))
     expected.check(Result(result.terms, tuple(dz.to(widest))))

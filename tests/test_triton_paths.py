@@ -158,7 +158,16 @@ def packed_offsets_kernel(rows, columns, offsets, N, BLOCK: tl.constexpr):
 def test_a_packed_triangle_of_more_than_32_bits():
     n = 100_003
     last = n - 1
-    corners = ((0, 0), (0, last), (1, 1), (last, 0), (60_000, 70_000), (70_000, 60_000), (last, n - 2), (last, last))
+    corners = (
+        (0, 0),
+        (0, last),
+        (1, 1),
+        (last, 0),
+        (60_000, 70_000),
+        (70_000, 60_000),
+        (last, n - 2),
+        (last, last),
+    )
     rows, columns = torch.tensor(corners, dtype=torch.int32, device=device()).T.contiguous()
     offsets = torch.empty(len(corners), dtype=torch.int64, device=device())
     packed_offsets_kernel[(1,)](rows, columns, offsets, n, BLOCK=len(corners))

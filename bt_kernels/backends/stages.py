@@ -95,7 +95,13 @@ class Backend(Protocol):
         """The first half, up to what has to be added up over the features. Without needs_backward no residuals."""
 
     def gram_total(
-        self, triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
+        self,
+        triangles: Tensor,
+        sums: Tensor,
+        n: int,
+        dtype: torch.dtype,
+        options: LossOptions,
+        needs_backward: bool,
     ) -> tuple[Terms, Residuals]:
         """The second half, from the sums over all features of embeddings of that dtype. triangles may be overwritten."""
 

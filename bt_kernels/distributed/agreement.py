@@ -104,7 +104,9 @@ def exchange(row: list[int], ranks: Ranks) -> list[list[int]]:
 def raise_first_error(table: list[list[int]]) -> None:
     for rank, row in enumerate(table):
         if row[ERROR]:
-            message = struct.pack(f"<{MESSAGE_WORDS}q", *row[-MESSAGE_WORDS:]).rstrip(b"\0").decode(errors="ignore")
+            message = (
+                struct.pack(f"<{MESSAGE_WORDS}q", *row[-MESSAGE_WORDS:]).rstrip(b"\0").decode(errors="ignore")
+            )
             raise ERRORS[row[ERROR] - 1](f"on rank {rank}: {message}")
 
 

@@ -1,10 +1,10 @@
 """The correlation form over ranks: every rank keeps its samples, the D x D matrix is added up.
 
-    statistics    of the whole batch, two small all-reduces
-    partial       the backend: C of these samples
-    all-reduce    C, with C_ii on its diagonal
-    total         the backend, on every rank: the terms, and C as the backward takes it
-    backward      the backend: dz of these samples, which needs no other rank, since q follows from C
+statistics    of the whole batch, two small all-reduces
+partial       the backend: C of these samples
+all-reduce    C, with C_ii on its diagonal
+total         the backend, on every rank: the terms, and C as the backward takes it
+backward      the backend: dz of these samples, which needs no other rank, since q follows from C
 """
 
 import torch

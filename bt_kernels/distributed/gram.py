@@ -1,10 +1,10 @@
 """The Gram form over ranks: the features are shared out, the N x N matrices added up.
 
-    all-to-all    z: this rank's samples of all features -> all samples of its features
-    partial       the backend: statistics of the whole batch, K_a and K_b over these features
-    all-reduce    the upper triangles of both, and four sums
-    total         the backend, on every rank: the terms, and K as the backward takes it
-    backward      the backend: dz of these features, which needs no other rank; all-to-all back
+all-to-all    z: this rank's samples of all features -> all samples of its features
+partial       the backend: statistics of the whole batch, K_a and K_b over these features
+all-reduce    the upper triangles of both, and four sums
+total         the backend, on every rank: the terms, and K as the backward takes it
+backward      the backend: dz of these features, which needs no other rank; all-to-all back
 """
 
 import torch

@@ -27,7 +27,9 @@ class DistributedOptions:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         group = self.process_group
         if isinstance(group, str) and group != "world":
-            raise ValueError(f'process_group must be "world", a torch.distributed.ProcessGroup or None; got {group!r}')
+            raise ValueError(
+                f'process_group must be "world", a torch.distributed.ProcessGroup or None; got {group!r}'
+            )
         if group is not None and not isinstance(group, str):
             if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
                 raise TypeError(

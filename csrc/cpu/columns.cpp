@@ -52,9 +52,8 @@ BT_MULTIVERSION void standardize_columns(T* x, int64_t n, int64_t w, const doubl
 }
 
 template <typename T>
-BT_MULTIVERSION void blend_columns(T* __restrict t, double alpha, const T* __restrict other,
-                                   const T* __restrict weight, const T* __restrict y, int64_t n, int64_t w,
-                                   double* __restrict q) {
+BT_MULTIVERSION void blend_columns(T* __restrict t, double alpha, const T* __restrict other, const T* __restrict weight,
+                                   const T* __restrict y, int64_t n, int64_t w, double* __restrict q) {
   const T factor = static_cast<T>(alpha);
   for (int64_t c = 0; c < w; ++c) q[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -89,14 +88,14 @@ BT_MULTIVERSION void combine_columns(T* __restrict t, const T* __restrict alpha,
   }
 }
 
-#define BT_INSTANTIATE(T)                                                                                    \
-  template void column_sums<T>(const T*, int64_t, int64_t, double*);                                         \
-  template void column_centred_squares<T>(const T*, int64_t, int64_t, const double*, double*);               \
-  template void column_squares<T>(const T*, int64_t, int64_t, int64_t, double*);                             \
-  template void column_products<T>(const T*, const T*, int64_t, int64_t, double*);                           \
-  template void standardize_columns<T>(T*, int64_t, int64_t, const double*, const double*);                  \
-  template void blend_columns<T>(T*, double, const T*, const T*, const T*, int64_t, int64_t, double*);       \
-  template void standardize_columns_backward<T>(T*, const T*, const T*, const T*, int64_t, int64_t);         \
+#define BT_INSTANTIATE(T)                                                                              \
+  template void column_sums<T>(const T*, int64_t, int64_t, double*);                                   \
+  template void column_centred_squares<T>(const T*, int64_t, int64_t, const double*, double*);         \
+  template void column_squares<T>(const T*, int64_t, int64_t, int64_t, double*);                       \
+  template void column_products<T>(const T*, const T*, int64_t, int64_t, double*);                     \
+  template void standardize_columns<T>(T*, int64_t, int64_t, const double*, const double*);            \
+  template void blend_columns<T>(T*, double, const T*, const T*, const T*, int64_t, int64_t, double*); \
+  template void standardize_columns_backward<T>(T*, const T*, const T*, const T*, int64_t, int64_t);   \
   template void combine_columns<T>(T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t);
 
 BT_INSTANTIATE(float)

@@ -101,9 +101,8 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
 }
 
 #define BT_INSTANTIATE(T)                                                                                             \
-  template void correlation_backward<T>(const Embeddings<T>&, const Embeddings<T>&, const Batch&,                     \
-                                        const TermWeights&, const double*, Statistics, Kept<accumulation_t<T>>, T*,   \
-                                        T*);
+  template void correlation_backward<T>(const Embeddings<T>&, const Embeddings<T>&, const Batch&, const TermWeights&, \
+                                        const double*, Statistics, Kept<accumulation_t<T>>, T*, T*);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

@@ -44,9 +44,8 @@ std::tuple<Tensor, Tensor, Tensor> correlation_partial_cpu(const Tensor& z_a, co
   Tensor c = kept(z_a, true, d), y_a = kept(z_a, needs_backward, rows), y_b = kept(z_a, needs_backward, rows);
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
-    correlation_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b),
-                        Statistics(data<double>(statistics), d), static_cast<double>(samples),
-                        kept_data<accumulation_t<scalar_t>>(c, y_a, y_b));
+    correlation_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), Statistics(data<double>(statistics), d),
+                        static_cast<double>(samples), kept_data<accumulation_t<scalar_t>>(c, y_a, y_b));
   });
   return {c, y_a, y_b};
 }

@@ -102,10 +102,10 @@ Terms correlation_total(const T* c, int64_t d, double* c_diagonal) {
   return add_up(c_diagonal, row_sums.data(), d);
 }
 
-#define BT_INSTANTIATE(T)                                                                                             \
-  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*,  \
-                                        Statistics, Kept<accumulation_t<T>>);                                         \
-  template void correlation_partial<T>(const Embeddings<T>&, const Embeddings<T>&, Statistics, double,                \
+#define BT_INSTANTIATE(T)                                                                                            \
+  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*, \
+                                        Statistics, Kept<accumulation_t<T>>);                                        \
+  template void correlation_partial<T>(const Embeddings<T>&, const Embeddings<T>&, Statistics, double,               \
                                        Kept<accumulation_t<T>>);
 
 BT_INSTANTIATE(double)

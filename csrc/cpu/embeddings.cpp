@@ -42,8 +42,8 @@ void store(const acc_t* panel, int64_t n, int64_t w, out_t* out, int64_t ld) {
   convert_rows(panel, w, out, ld, n, w);
 }
 
-#define BT_INSTANTIATE(T)                                                                     \
-  template void load<T>(const Embeddings<T>&, int64_t, int64_t, accumulation_t<T>*);          \
+#define BT_INSTANTIATE(T)                                                            \
+  template void load<T>(const Embeddings<T>&, int64_t, int64_t, accumulation_t<T>*); \
   template void store<accumulation_t<T>, T>(const accumulation_t<T>*, int64_t, int64_t, T*, int64_t);
 
 BT_INSTANTIATE(double)

@@ -54,9 +54,9 @@ Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T
 
 // dz_a, dz_b (N, D) contiguous; either may be null.
 template <typename scalar_t>
-void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps,
-                   const Batch& batch, const TermWeights& weights, const double* c_diagonal, Statistics statistics,
-                   Shifts shifts, const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b,
-                   scalar_t* dz_a, scalar_t* dz_b);
+void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps, const Batch& batch,
+                   const TermWeights& weights, const double* c_diagonal, Statistics statistics, Shifts shifts,
+                   const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
+                   scalar_t* dz_b);
 
 }  // namespace bt::cpu

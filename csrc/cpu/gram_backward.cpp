@@ -13,11 +13,11 @@ namespace {
 template <typename T>
 class PanelFinisher {
  public:
-  PanelFinisher(int64_t n, int64_t width, int64_t slots, double eps, const Batch& batch,
-                const TermWeights& weights, const double* c_diagonal)
+  PanelFinisher(int64_t n, int64_t width, int64_t slots, double eps, const Batch& batch, const TermWeights& weights,
+                const double* c_diagonal)
       : n_(n), width_(width), batch_(batch), alpha_(2 * weights.off_diagonal / (batch.samples * batch.samples)),
-        alpha_eps_(alpha_ * eps), weights_(weights), c_diagonal_(c_diagonal),
-        q_sums_(width * slots), columns_(3 * width * slots) {}
+        alpha_eps_(alpha_ * eps), weights_(weights), c_diagonal_(c_diagonal), q_sums_(width * slots),
+        columns_(3 * width * slots) {}
 
   // Columns [first, first + w) of a view; rstd is all D of it. The panels are contiguous.
   void finish(int64_t slot, int64_t first, int64_t w, T* t, const T* y, const T* y_other, const double* rstd,
@@ -48,10 +48,10 @@ class PanelFinisher {
 }  // namespace
 
 template <typename scalar_t>
-void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps,
-                   const Batch& batch, const TermWeights& weights, const double* c_diagonal, Statistics statistics,
-                   Shifts shifts, const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b,
-                   scalar_t* dz_a, scalar_t* dz_b) {
+void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps, const Batch& batch,
+                   const TermWeights& weights, const double* c_diagonal, Statistics statistics, Shifts shifts,
+                   const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
+                   scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
@@ -77,9 +77,9 @@ void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
   });
 }
 
-#define BT_INSTANTIATE(T)                                                                                             \
-  template void gram_backward<T>(const Embeddings<T>&, const Embeddings<T>&, double, const Batch&,                    \
-                                 const TermWeights&, const double*, Statistics, Shifts, const accumulation_t<T>*,     \
+#define BT_INSTANTIATE(T)                                                                                              \
+  template void gram_backward<T>(const Embeddings<T>&, const Embeddings<T>&, double, const Batch&, const TermWeights&, \
+                                 const double*, Statistics, Shifts, const accumulation_t<T>*,                          \
                                  const accumulation_t<T>*, T*, T*);
 
 BT_INSTANTIATE(double)

@@ -47,9 +47,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> gram_partial_cpu(const Tensor& z_a, c
     using scalar_t = decltype(zero);
     using acc_t = accumulation_t<scalar_t>;
     const Workspace<acc_t> k(2 * n * n);
-    const GramSums of = gram_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b),
-                                     {eps, unbiased, given.has_value()}, data<double>(c_diagonal),
-                                     Statistics(data<double>(statistics), d), k.data(), k.data() + n * n);
+    const GramSums of =
+        gram_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), {eps, unbiased, given.has_value()},
+                     data<double>(c_diagonal), Statistics(data<double>(statistics), d), k.data(), k.data() + n * n);
     pack_triangle(k.data(), n, data<acc_t>(triangles));
     pack_triangle(k.data() + n * n, n, data<acc_t>(triangles) + count);
     const double numbers[] = {of.on_diagonal, of.diagonal_squares, of.shifts.a, of.shifts.b};

@@ -149,8 +149,8 @@ Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T
   return {sums.on_diagonal, off_diagonal};
 }
 
-#define BT_INSTANTIATE(T)                                                                                             \
-  template GramSums gram_partial<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*,      \
+#define BT_INSTANTIATE(T)                                                                                        \
+  template GramSums gram_partial<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*, \
                                     Statistics, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)

@@ -34,8 +34,8 @@ torch::stable::Tensor borrow(const Matrix<T>& m) {
   const int64_t strides[] = {m.row_stride, m.col_stride};
   const int32_t dtype = std::is_same_v<value_t, double> ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
   AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_create_tensor_from_blob(
-      const_cast<value_t*>(m.data), 2, sizes, strides, 0, dtype, aoti_torch_device_type_cpu(), 0, &handle));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_create_tensor_from_blob(const_cast<value_t*>(m.data), 2, sizes, strides, 0,
+                                                                   dtype, aoti_torch_device_type_cpu(), 0, &handle));
   return torch::stable::Tensor(handle);
 }
 
@@ -45,8 +45,8 @@ template <typename T>
 void multiply(Matrix<T> out, Matrix<const T> a, Matrix<const T> b, double alpha, bool accumulate) {
   const auto out_tensor = detail::borrow(out), a_tensor = detail::borrow(a), b_tensor = detail::borrow(b);
   // beta = 0 ignores what out held, NaN included.
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(
-      out_tensor.get(), out_tensor.get(), a_tensor.get(), b_tensor.get(), accumulate ? 1.0 : 0.0, alpha));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(out_tensor.get(), out_tensor.get(), a_tensor.get(),
+                                                         b_tensor.get(), accumulate ? 1.0 : 0.0, alpha));
 }
 
 }  // namespace bt::cpu

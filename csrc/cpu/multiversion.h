@@ -3,7 +3,8 @@
 // compiler vectorises them across columns; elsewhere the macro is empty and the compiler's default set is used.
 #pragma once
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__)
 #define BT_MULTIVERSION __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define BT_MULTIVERSION

@@ -20,17 +20,15 @@ void for_each_triangle_row(int64_t n, const Body& body) {
 
 template <typename T>
 void pack_triangle(const T* k, int64_t n, T* triangle) {
-  for_each_triangle_row(n, [&](int64_t whole, int64_t packed, int64_t count) {
-    std::copy_n(k + whole, count, triangle + packed);
-  });
+  for_each_triangle_row(
+      n, [&](int64_t whole, int64_t packed, int64_t count) { std::copy_n(k + whole, count, triangle + packed); });
 }
 
 // Leaves what is below k's diagonal as it is.
 template <typename T>
 void unpack_triangle(const T* triangle, int64_t n, T* k) {
-  for_each_triangle_row(n, [&](int64_t whole, int64_t packed, int64_t count) {
-    std::copy_n(triangle + packed, count, k + whole);
-  });
+  for_each_triangle_row(
+      n, [&](int64_t whole, int64_t packed, int64_t count) { std::copy_n(triangle + packed, count, k + whole); });
 }
 
 }  // namespace bt::cpu

@@ -11,8 +11,8 @@
 
 namespace bt::cpu {
 
-// Uninitialized contiguous tensor on the CPU. The shim's own call, because the stable ABI's new_empty looks its op up by
-// name each time, which shows in the launch-bound sizes.
+// Uninitialized contiguous tensor on the CPU. The shim's own call, because the stable ABI's new_empty looks its op up
+// by name each time, which shows in the launch-bound sizes.
 inline torch::stable::Tensor empty(std::initializer_list<int64_t> sizes, int32_t dtype) {
   std::vector<int64_t> strides(sizes.size(), 1);
   for (size_t i = sizes.size(); i-- > 1;) strides[i - 1] = strides[i] * sizes.begin()[i];

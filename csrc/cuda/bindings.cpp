@@ -101,9 +101,7 @@ struct StandardizedOutputs {
   void* y_data;
 
   StandardizedOutputs(Run& run, int64_t n, int64_t d, bool keep_y)
-      : c_diagonal(run.float32({d})),
-        rstd(run.float32({2, d})),
-        y(kept(run, keep_y, {2, n, row_stride(d)})),
+      : c_diagonal(run.float32({d})), rstd(run.float32({2, d})), y(kept(run, keep_y, {2, n, row_stride(d)})),
         y_data(keep_y ? y.mutable_data_ptr() : run.take(2 * n * row_stride(d) * operand_bytes(run.operands()))) {}
 
   Standardized standardized() const { return {float_data(c_diagonal), float_data(rstd), y_data}; }
@@ -115,9 +113,7 @@ struct KeptCorrelation {
   Tensor c, row_squares, column_squares;
 
   KeptCorrelation(const Run& run, int64_t d, bool keep)
-      : keep(keep),
-        c(kept(run, keep, {d, row_stride(d)})),
-        row_squares(squares(run, d)),
+      : keep(keep), c(kept(run, keep, {d, row_stride(d)})), row_squares(squares(run, d)),
         column_squares(squares(run, d)) {}
 
   CorrelationSaved saved(const Standardized& standardized) const {
@@ -143,10 +139,8 @@ struct Gradients {
   void *a, *b;
 
   Gradients(const Run& run, const Tensor& z, bool needs_a, bool needs_b)
-      : dz_a(kept(run, needs_a, {z.size(0), z.size(1)})),
-        dz_b(kept(run, needs_b, {z.size(0), z.size(1)})),
-        a(data_if(needs_a, dz_a)),
-        b(data_if(needs_b, dz_b)) {}
+      : dz_a(kept(run, needs_a, {z.size(0), z.size(1)})), dz_b(kept(run, needs_b, {z.size(0), z.size(1)})),
+        a(data_if(needs_a, dz_a)), b(data_if(needs_b, dz_b)) {}
 };
 
 Tensors<8> gram_forward_op(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps, bool unbiased,
@@ -189,8 +183,8 @@ Tensors<5> gram_total_op(const Tensor& triangles, const Tensor& sums, int64_t n,
   Tensor shifts = run.float32({2}), k = kept(run, needs_backward, {2, n, row_stride(n)});
   const GramSaved saved{{}, float_data(shifts), data_if(needs_backward, k)};
   constexpr double kNoEps = 0;  // is in y
-  run.check(gram_total(run.operands(), halves, n, {lambd, scale, kNoEps}, out.terms(), saved, run, run.gpu(),
-                       run.stream()));
+  run.check(
+      gram_total(run.operands(), halves, n, {lambd, scale, kNoEps}, out.terms(), saved, run, run.gpu(), run.stream()));
   return {out.loss, out.on_diagonal, out.off_diagonal, shifts, k};
 }
 

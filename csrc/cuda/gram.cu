@@ -126,9 +126,9 @@ cudaError_t gram_backward(Operands operands, const Upstream& upstream, int64_t n
                                 first_view, views};
     if (const cudaError_t error = kernels.gram_product(y, k, panel, first > 0, gpu, stream)) return error;
     const GramApply apply{
-        product,           column_sums,  sample_tiles,     width,      first, ldt, upstream, standardized.c_diagonal,
-        standardized.rstd, saved.shifts, standardized.y,   dz_a,       dz_b,  n,   d,        options.lambd,
-        options.scale,     options.eps,  batch.freedom,    first_view, views};
+        product,           column_sums,  sample_tiles,   width,      first, ldt, upstream, standardized.c_diagonal,
+        standardized.rstd, saved.shifts, standardized.y, dz_a,       dz_b,  n,   d,        options.lambd,
+        options.scale,     options.eps,  batch.freedom,  first_view, views};
     if (const cudaError_t error = gram_apply(operands, apply, gpu, stream)) return error;
   }
   return cudaSuccess;

@@ -48,8 +48,10 @@ struct alignas(16) Piece {
   uint32_t words[4];
 
   __device__ __forceinline__ float operator[](int i) const {
-    if constexpr (sizeof(T) == 4) return float_of(words[i]);
-    else return i % 2 == 0 ? unpack<T>(words[i / 2]).low : unpack<T>(words[i / 2]).high;
+    if constexpr (sizeof(T) == 4)
+      return float_of(words[i]);
+    else
+      return i % 2 == 0 ? unpack<T>(words[i / 2]).low : unpack<T>(words[i / 2]).high;
   }
 };
 
@@ -58,8 +60,10 @@ __device__ __forceinline__ void store_piece(T* target, const float (&x)[Piece<T>
   uint32_t words[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    if constexpr (sizeof(T) == 4) words[i] = bits_of(x[i]);
-    else words[i] = pack<T>(x[2 * i], x[2 * i + 1]);
+    if constexpr (sizeof(T) == 4)
+      words[i] = bits_of(x[i]);
+    else
+      words[i] = pack<T>(x[2 * i], x[2 * i + 1]);
   }
   *reinterpret_cast<Piece<T>*>(target) = {{words[0], words[1], words[2], words[3]}};
 }
@@ -102,8 +106,7 @@ __device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const G
   const int64_t column = arguments.first_column + within + feature;
   if (slot >= arguments.views || within + feature >= arguments.width || column >= arguments.d) return;
   const int view = arguments.first_view + slot;
-  const float* part =
-      arguments.column_sums + int64_t{slot} * arguments.count * arguments.width + within + feature;
+  const float* part = arguments.column_sums + int64_t{slot} * arguments.count * arguments.width + within + feature;
   float sum = 0;
 #pragma unroll 8
   for (int i = 0; i < arguments.count; ++i) sum += part[i * arguments.width];

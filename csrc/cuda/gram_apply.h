@@ -8,8 +8,8 @@ namespace bt::cuda {
 // T and its column sums for the views [first_view, first_view + views) and the features [first_column, first_column +
 // width).
 struct GramApply {
-  const float* product;      // (views, width, ldt): T^T, features by samples
-  const float* column_sums;  // (views, count, width): shares of sum_n T y, by samples
+  const float* product;                // (views, width, ldt): T^T, features by samples
+  const float* column_sums;            // (views, count, width): shares of sum_n T y, by samples
   int64_t count, width, first_column;  // the last a multiple of 16 bytes of operands
   int64_t ldt;                         // a multiple of 4
   Upstream upstream;

@@ -25,7 +25,7 @@ namespace bt::cuda {
 constexpr int kCombineWarps = 8;
 
 struct GramCombineArguments {
-  float* partial;  // (splits, 2, tiles) tiles; not for Forward::total
+  float* partial;   // (splits, 2, tiles) tiles; not for Forward::total
   GramSums halves;  // Forward::partial's outputs, of which Forward::total takes the triangles
   int splits, tiles;
   int warps;  // that add one piece together

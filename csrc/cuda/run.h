@@ -37,14 +37,9 @@ class Run final : public Scratch {
       case ScalarType::Float:
         operands_ = tf32 ? Operands::tf32 : Operands::ieee, dtype_ = aoti_torch_dtype_float32();
         break;
-      case ScalarType::BFloat16:
-        operands_ = Operands::bfloat16, dtype_ = aoti_torch_dtype_bfloat16();
-        break;
-      case ScalarType::Half:
-        operands_ = Operands::float16, dtype_ = aoti_torch_dtype_float16();
-        break;
-      default:
-        STD_TORCH_CHECK(false, "embeddings must be float32, bfloat16 or float16");
+      case ScalarType::BFloat16: operands_ = Operands::bfloat16, dtype_ = aoti_torch_dtype_bfloat16(); break;
+      case ScalarType::Half: operands_ = Operands::float16, dtype_ = aoti_torch_dtype_float16(); break;
+      default: STD_TORCH_CHECK(false, "embeddings must be float32, bfloat16 or float16");
     }
 #ifdef BT_EMULATED
     check(describe_gpu(0, &gpu_));

@@ -63,8 +63,21 @@ StandardizeArguments<T> standardize_arguments(const Embeddings& z, double eps, c
                                               int64_t share, int chunk) {
   return {{{static_cast<const T*>(z.z_a), z.stride_an, z.stride_ad},
            {static_cast<const T*>(z.z_b), z.stride_bn, z.stride_bd}},
-          z.n, z.d, share, chunk, batch.samples, eps, batch.freedom, statistics, outputs.c_diagonal, outputs.rstd,
-          static_cast<T*>(outputs.y), row_stride(z.d), outputs.sums, ceil_div(z.d, kBlockColumns<T>), outputs.counter};
+          z.n,
+          z.d,
+          share,
+          chunk,
+          batch.samples,
+          eps,
+          batch.freedom,
+          statistics,
+          outputs.c_diagonal,
+          outputs.rstd,
+          static_cast<T*>(outputs.y),
+          row_stride(z.d),
+          outputs.sums,
+          ceil_div(z.d, kBlockColumns<T>),
+          outputs.counter};
 }
 
 template <typename T, bool TF32, Moments MOMENTS>

@@ -19,7 +19,7 @@ using Launched = void (*)(const char* kernel, int64_t blocks, int threads, int s
                           int dependent);
 
 struct Function {
-  std::string name;  // mangled
+  std::string name;                           // mangled
   int shared_bytes = 48 * 1024, cluster = 8;  // that a launch may have without being asked for more
 };
 
@@ -176,5 +176,4 @@ __attribute__((visibility("default"))) int resident_blocks(int capability, int t
       cudaOccMaxActiveBlocksPerMultiprocessor(&result, &gpu, &kernel, &state, threads, dynamic_bytes);
   return error == CUDA_OCC_SUCCESS ? result.activeBlocksPerMultiprocessor : -1;
 }
-
 }

@@ -35,10 +35,10 @@ def serve(rank: int, port: int, connection: Connection) -> None:
 
     torch.set_num_threads(1)
     address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group(
-        "gloo", init_method=address, rank=rank, world_size=MOST, timeout=COLLECTIVE_TIMEOUT
-    )
-    groups = {world: dist.new_group(list(range(world)), timeout=COLLECTIVE_TIMEOUT) for world in range(1, MOST + 1)}
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=MOST, timeout=COLLECTIVE_TIMEOUT)
+    groups = {
+        world: dist.new_group(list(range(world)), timeout=COLLECTIVE_TIMEOUT) for world in range(1, MOST + 1)
+    }
     with contextlib.suppress(EOFError):  # the tests have ended
         while True:
             function, world, arguments = connection.recv()

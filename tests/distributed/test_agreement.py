@@ -19,19 +19,43 @@ from bt_kernels.options import LossOptions
 FLOAT32 = torch.float32
 # What differs on rank 1 of 3: shape, dtype and options; the error that all three raise.
 DIFFERENCES = {
-    "D": (((4, 6), FLOAT32, {}), "ValueError", "the ranks disagree about the number of features D: 5 on rank 0, 6 on"),
-    "dtype": (((4, 5), torch.bfloat16, {}), "ValueError", "the embeddings' dtype: torch.float32 on rank 0, torch.bf"),
+    "D": (
+        ((4, 6), FLOAT32, {}),
+        "ValueError",
+        "the ranks disagree about the number of features D: 5 on rank 0, 6 on",
+    ),
+    "dtype": (
+        ((4, 5), torch.bfloat16, {}),
+        "ValueError",
+        "the embeddings' dtype: torch.float32 on rank 0, torch.bf",
+    ),
     "lambd": (((4, 5), FLOAT32, {"lambd": 0.1}), "ValueError", "lambd: 0.0051 on rank 0, 0.1 on rank 1"),
     "scale": (((4, 5), FLOAT32, {"scale": 2}), "ValueError", "scale: 1.0 on rank 0, 2.0 on rank 1"),
     "eps": (((4, 5), FLOAT32, {"eps": 0.0}), "ValueError", "eps: 1e-05 on rank 0, 0.0 on rank 1"),
     "unbiased": (((4, 5), FLOAT32, {"unbiased": True}), "ValueError", "unbiased: False on rank 0, True on rank 1"),
-    "formulation": (((4, 5), FLOAT32, {"formulation": "gram"}), "ValueError", "formulation: auto on rank 0, gram on"),
+    "formulation": (
+        ((4, 5), FLOAT32, {"formulation": "gram"}),
+        "ValueError",
+        "formulation: auto on rank 0, gram on",
+    ),
     "backend": (((4, 5), FLOAT32, {"backend": "eager"}), "ValueError", "backend: auto on rank 0, eager on rank 1"),
-    "gradient": (((4, 5), FLOAT32, {"gradient": "divided"}), "ValueError", "gradient: whole on rank 0, divided on"),
-    "statistics": (((4, 5), FLOAT32, {"statistics": "local"}), "ValueError", "statistics: global on rank 0, local on"),
+    "gradient": (
+        ((4, 5), FLOAT32, {"gradient": "divided"}),
+        "ValueError",
+        "gradient: whole on rank 0, divided on",
+    ),
+    "statistics": (
+        ((4, 5), FLOAT32, {"statistics": "local"}),
+        "ValueError",
+        "statistics: global on rank 0, local on",
+    ),
     "rank of z": (((4, 5, 1), FLOAT32, {}), "ValueError", "on rank 1: z_a must have shape (N, D), got (4, 5, 1)"),
     "an integer": (((4, 5), torch.int32, {}), "TypeError", "on rank 1: z_a must be float64, float32, bfloat16 or"),
-    "a backend": (((4, 5), FLOAT32, {"backend": "cuda"}), "RuntimeError", "on rank 1: backend 'cuda' cannot run on"),
+    "a backend": (
+        ((4, 5), FLOAT32, {"backend": "cuda"}),
+        "RuntimeError",
+        "on rank 1: backend 'cuda' cannot run on",
+    ),
 }
 
 
@@ -109,7 +133,9 @@ def test_an_option_that_is_wrong_on_one_rank(run, odd, kind, message):
 
 def error_of_a_driver(group, broken) -> tuple[str, str]:
     """Of a kind that nobody foresaw."""
-    with mock.patch.object(cpu, "availability", side_effect=OSError("no driver") if broken else None) as availability:
+    with mock.patch.object(
+        cpu, "availability", side_effect=OSError("no driver") if broken else None
+    ) as availability:
         availability.return_value = Availability(True, "")
         return error_on_rank(group, (4, 5), FLOAT32, {})
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 pytestmark = pytest.mark.gpu
 
+
 class Truth(NamedTuple):
     loss: Tensor
     gradients: tuple[Tensor, Tensor]

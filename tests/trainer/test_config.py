@@ -72,7 +72,9 @@ def test_imagenet_is_the_recipe_of_the_repository():
 
 def test_single_options_go_before_the_file_and_the_file_before_the_preset(tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text("preset: cifar\nepochs: 50\nlearning-rate: 1e-2\njitter: [0.1, 0.1, 0.1, 0]\ncompile: true\nwarmup: 20\n")
+    file.write_text(
+        "preset: cifar\nepochs: 50\nlearning-rate: 1e-2\njitter: [0.1, 0.1, 0.1, 0]\ncompile: true\nwarmup: 20\n"
+    )
     assert parse("--config", str(file)).warmup == "20"
     config = parse("--config", str(file), "--epochs", "3", "--warmup", "0", "--no-compile")
     assert config.epochs == 3 and not config.compile

@@ -26,9 +26,7 @@ def test_same_numbers_as_conv2d(kernel, stride, padding, height, width, bias, me
     assert all(a is b for a, b in zip(actual.parameters(), expected.parameters()))
     results = []
     for convolution in (expected, actual):
-        image = torch.randn(
-            3, 6, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
-        )
+        image = torch.randn(3, 6, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         image = image.to(memory_format=memory_format).requires_grad_()
         convolution.zero_grad()
         output = convolution(image)

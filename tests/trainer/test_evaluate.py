@@ -19,9 +19,7 @@ TEST_LABELS = np.tile(np.arange(10), 30)
 
 
 def test_perfect_features_give_full_accuracy():
-    results = label_efficiency(
-        np.eye(10)[LABELS], LABELS, np.eye(10)[TEST_LABELS], TEST_LABELS, draws=3, seed=0
-    )
+    results = label_efficiency(np.eye(10)[LABELS], LABELS, np.eye(10)[TEST_LABELS], TEST_LABELS, draws=3, seed=0)
     assert list(results) == ["1", "2", "5", "10", "all"]
     assert all(accuracy.mean == 1 and accuracy.std == 0 for accuracy in results.values())
     assert [accuracy.draws for accuracy in results.values()] == [3, 3, 3, 3, 1]
@@ -56,9 +54,7 @@ def test_normalisation_uses_the_training_mean_only():
     rng = np.random.default_rng(0)
     train, test = rng.normal(3, 1, (50, 4)), rng.normal(5, 2, (20, 4))
     centred, centred_test = centre_and_normalise(train, test)
-    assert np.allclose(np.linalg.norm(centred, axis=1), 1) and np.allclose(
-        np.linalg.norm(centred_test, axis=1), 1
-    )
+    assert np.allclose(np.linalg.norm(centred, axis=1), 1) and np.allclose(np.linalg.norm(centred_test, axis=1), 1)
     expected = test[0] - train.mean(axis=0)
     assert np.allclose(centred_test[0], expected / np.linalg.norm(expected))
 

@@ -88,7 +88,10 @@ def check_export(folder, images):
 def check_evaluation(folder, images, capsys):
     damaged = images / "train" / "class1" / "2.png"
     assert evaluate(["knn", "--run", str(folder.root)]) == 1
-    assert f"cannot read class1/2.png in {images / 'train'}; replace the file, or remove it" in capsys.readouterr().err
+    assert (
+        f"cannot read class1/2.png in {images / 'train'}; replace the file, or remove it"
+        in capsys.readouterr().err
+    )
     damaged.unlink()
     for protocol, options in (
         ("knn", []),

@@ -92,9 +92,7 @@ def check_folder(folder, config):
     assert [line["epoch"] for line in metrics] == [1, 1, 2, 2]
     for line in metrics:
         measured = line["step"] % config.statistics_every == 0
-        assert line["loss"] == pytest.approx(
-            line["on_diagonal"] + config.lambd * line["off_diagonal"], rel=1e-5
-        )
+        assert line["loss"] == pytest.approx(line["on_diagonal"] + config.lambd * line["off_diagonal"], rel=1e-5)
         assert line["unreadable_images"] == 0
         for name in ("mean_correlation", "off_diagonal_rms", "embedding_std", "effective_rank", "knn_accuracy"):
             assert (line[name] is not None) == measured  # both every second step

@@ -130,7 +130,9 @@ def test_ranks_share_out_a_batch_in_order_and_evenly(rows, size):
 def test_batch_of_fewer_than_two_images_a_rank_is_refused(tiny):
     with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 processes"):
         open_training_data(dataclasses.replace(tiny, batch_size=7), Processes(3, 4, 3, 4), torch.device("cpu"))
-    with pytest.raises(TrainerError, match="--batch-size 7 is less than 2 images for each of 4 chunks on 1 processes"):
+    with pytest.raises(
+        TrainerError, match="--batch-size 7 is less than 2 images for each of 4 chunks on 1 processes"
+    ):
         open_training_data(dataclasses.replace(tiny, batch_size=7, accumulate=4), Processes(), torch.device("cpu"))
 
 

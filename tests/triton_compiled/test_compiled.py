@@ -79,7 +79,9 @@ def test_every_row_is_compiled(table):
 @every_launch
 def test_no_spill_in_a_loop(report: Report, launch: Launch):
     inside = [x.opcode for loop in report.loops() for x in loop if x.base in SPILLS]
-    assert not inside, f"{len(inside)} spills in a loop, {report.registers} registers, {report.stack} bytes of stack"
+    assert not inside, (
+        f"{len(inside)} spills in a loop, {report.registers} registers, {report.stack} bytes of stack"
+    )
 
 
 @every_launch

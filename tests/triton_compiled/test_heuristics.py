@@ -12,7 +12,9 @@ BEYOND_N = 1 << 17
 
 ROWS = [(table, kind, limit) for table, kinds in TABLES.items() for kind, rows in kinds.items() for limit in rows]
 TILES = sorted({tile for table, kind, limit in ROWS for tile in TABLES[table][kind][limit]}, key=str)
-every_gpu = pytest.mark.parametrize("gpu", [*SMALL_GPUS, GPUS[80], GPUS[90]], ids=lambda x: f"{x.shared_bytes >> 10}K")
+every_gpu = pytest.mark.parametrize(
+    "gpu", [*SMALL_GPUS, GPUS[80], GPUS[90]], ids=lambda x: f"{x.shared_bytes >> 10}K"
+)
 every_list = pytest.mark.parametrize("table, kind, limit", ROWS)
 every_tile = pytest.mark.parametrize("tile", TILES, ids=str)
 

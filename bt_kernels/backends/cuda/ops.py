@@ -12,7 +12,9 @@ ROW_MULTIPLE = 64  # row_stride of csrc/cuda/loss.h
 SQUARES_SHARE = 64  # kSquaresShare there
 
 GRADIENTS = "Tensor? grad_loss, Tensor? grad_on_diagonal, Tensor? grad_off_diagonal"
-FORWARD = "(Tensor z_a, Tensor z_b, float lambd, float scale, float eps, bool unbiased, bool tf32, bool needs_backward)"
+FORWARD = (
+    "(Tensor z_a, Tensor z_b, float lambd, float scale, float eps, bool unbiased, bool tf32, bool needs_backward)"
+)
 TERMS = "Tensor loss, Tensor on_diagonal, Tensor off_diagonal"
 BACKWARD = "bool tf32, bool needs_a, bool needs_b) -> (Tensor dz_a, Tensor dz_b)"
 LIBRARY = torch.library.Library("bt_kernels_cuda", "DEF")

@@ -121,9 +121,7 @@ def present(kept: dict[str, Tensor | None], like: Tensor) -> list[Tensor]:
 def finish(n: int, sums: Tensor, squares: Tensor, lambd: float, scale: float) -> list[Tensor]:
     """loss, on_diagonal, off_diagonal."""
     terms = scalars(sums, 3)
-    finish_kernel[(1,)](
-        sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, **options(4)
-    )
+    finish_kernel[(1,)](sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, **options(4))
     return terms
 
 

@@ -183,9 +183,7 @@ def combine(
 def finish(n: int, sums: Tensor, inner: Tensor, lambd: float, scale: float) -> tuple[Tensor, ...]:
     """loss, on_diagonal, off_diagonal, shifts."""
     terms, shifts = scalars(sums, 3), sums.new_empty(2, dtype=torch.float32)
-    finish_kernel[(1,)](
-        sums, sums.shape[1], inner, inner.numel(), *terms, shifts, n, lambd, scale, **options(4)
-    )
+    finish_kernel[(1,)](sums, sums.shape[1], inner, inner.numel(), *terms, shifts, n, lambd, scale, **options(4))
     return *terms, shifts
 
 

@@ -139,8 +139,7 @@ register(
 )
 register(
     "correlation_partial",
-    "(Tensor z_a, Tensor z_b, Tensor mean, Tensor rstd, SymInt samples, bool needs_backward) -> "
-    f"{outputs(3)}",
+    f"(Tensor z_a, Tensor z_b, Tensor mean, Tensor rstd, SymInt samples, bool needs_backward) -> {outputs(3)}",
     correlation.partial,
     correlation_partial_shape,
 )

@@ -136,7 +136,5 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise TrainerError(f"--device {name!r} is not supported; use auto, cpu, cuda or cuda:<index>")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise TrainerError(
-            f"--device {name!r} is not there: this PyTorch sees {torch.cuda.device_count()} GPUs"
-        )
+        raise TrainerError(f"--device {name!r} is not there: this PyTorch sees {torch.cuda.device_count()} GPUs")
     return device

@@ -103,9 +103,7 @@ class LabelledDigits(LabelledImages):
 class _Rows(Dataset):
     """Batches of images and labels, by indices; ``key`` is what random views are drawn by."""
 
-    def __init__(
-        self, images: Images, view: LabelledView, key: tuple[int, int] | None, leave_out: bool
-    ) -> None:
+    def __init__(self, images: Images, view: LabelledView, key: tuple[int, int] | None, leave_out: bool) -> None:
         self._images, self._view, self._key, self._leave_out = images, view, key, leave_out
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | Failure:

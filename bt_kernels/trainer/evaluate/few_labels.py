@@ -53,9 +53,7 @@ def frozen_features(network: BarlowTwinsNetwork, images: Tensor, calibration: Te
     update_bn(backbone_input, calibrated.backbone)
     calibrated.eval()
     with torch.no_grad():
-        return (
-            torch.cat([calibrated.features(batch) for batch in images.to(device).split(_BATCH)]).cpu().numpy()
-        )
+        return torch.cat([calibrated.features(batch) for batch in images.to(device).split(_BATCH)]).cpu().numpy()
 
 
 def centre_and_normalise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,9 +70,7 @@ def draw_labelled(labels: np.ndarray, per_class: int, draw: int, seed: int) -> n
     """
     rng = np.random.default_rng([seed, per_class, draw])
     classes = np.unique(labels)
-    return np.concatenate(
-        [rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in classes]
-    )
+    return np.concatenate([rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in classes])
 
 
 def label_efficiency(

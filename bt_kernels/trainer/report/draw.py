@@ -80,8 +80,5 @@ def draw_features(
         as_pictures(sample.test_images),
         labels,
         queries,
-        {
-            name: images.nearest_neighbours(rows, everyone, SHOWN_NEIGHBOURS)
-            for name, rows in normalised.items()
-        },
+        {name: images.nearest_neighbours(rows, everyone, SHOWN_NEIGHBOURS) for name, rows in normalised.items()},
     )

@@ -141,9 +141,7 @@ def format_table(accuracies: Accuracies) -> str:
     lines = ["labels per class".ljust(18) + "".join(column.rjust(width) for column in columns)]
     for name, by_labels in accuracies.items():
         cells = [
-            f"{100 * value.mean:.1f} ± {100 * value.std:.1f}"
-            if value.draws > 1
-            else f"{100 * value.mean:.1f}"
+            f"{100 * value.mean:.1f} ± {100 * value.std:.1f}" if value.draws > 1 else f"{100 * value.mean:.1f}"
             for value in by_labels.values()
         ]
         lines.append(name.ljust(18) + "".join(cell.rjust(width) for cell in cells))

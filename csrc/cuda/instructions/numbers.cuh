@@ -19,11 +19,17 @@ __device__ __forceinline__ float to_float(half_t x) { return __half2float(x); }
 template <typename T>
 __device__ __forceinline__ T from_float(float x);
 template <>
-__device__ __forceinline__ float from_float<float>(float x) { return x; }
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
 template <>
-__device__ __forceinline__ bf16 from_float<bf16>(float x) { return __float2bfloat16_rn(x); }
+__device__ __forceinline__ bf16 from_float<bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
 template <>
-__device__ __forceinline__ half_t from_float<half_t>(float x) { return __float2half_rn(x); }
+__device__ __forceinline__ half_t from_float<half_t>(float x) {
+  return __float2half_rn(x);
+}
 
 struct alignas(8) Pair {
   float low, high;

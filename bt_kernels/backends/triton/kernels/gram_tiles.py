@@ -45,4 +45,6 @@ def gram_tiles_kernel(
         left += BLOCK_K
         right += BLOCK_K
     within = tl.arange(0, BLOCK)
-    tl.store(partial + program.to(tl.int64) * BLOCK * BLOCK + within[:, None] * BLOCK + within[None, :], accumulator)
+    tl.store(
+        partial + program.to(tl.int64) * BLOCK * BLOCK + within[:, None] * BLOCK + within[None, :], accumulator
+    )

@@ -69,6 +69,4 @@ def _draw_digits(axis: Axes, points: np.ndarray, labels: np.ndarray) -> None:
     palette = matplotlib.colormaps["tab10"]
     for digit in np.unique(labels):
         own = points[labels == digit]
-        axis.scatter(
-            own[:, 0], own[:, 1], s=42, marker=f"${digit}$", color=palette(int(digit)), linewidths=0.3
-        )
+        axis.scatter(own[:, 0], own[:, 1], s=42, marker=f"${digit}$", color=palette(int(digit)), linewidths=0.3)

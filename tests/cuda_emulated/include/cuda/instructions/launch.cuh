@@ -12,7 +12,8 @@ struct Launch {
   int cluster;
   bool dependent;
   cudaStream_t stream;
-  int shared_limit = 0;  // the most that a launch of this kernel asks for, where launches differ: threads share the limit
+  int shared_limit =
+      0;  // the most that a launch of this kernel asks for, where launches differ: threads share the limit
 };
 
 constexpr int kPortableCluster = 8;
