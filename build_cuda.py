@@ -85,7 +85,7 @@ def folders(nvcc: str) -> tuple[list[str], list[str]]:
 
 
 def find_architectures(toolkit: Toolkit) -> list[Architecture]:
-    """Those of TORCH_CUDA_ARCH_LIST. It is one for all packages and may name older GPUs than the kernels run on."""
+    """Those of TORCH_CUDA_ARCH_LIST. It is one for all packages and may name GPUs too old for the kernels."""
     requested = os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip()
     found: list[Architecture] = []
     for name in re.findall(r"[^;,\s]+", requested or ARCHITECTURES):

@@ -3,7 +3,7 @@ without them the other backends install and info says why.
 
 Environment:
     BT_KERNELS_CPP         1: fail if the C++ ops cannot be built; 0: do not build them; unset: where possible
-    BT_KERNELS_CUDA        the same for the CUDA kernels; 1 builds them beside a torch of another CUDA or of none too
+    BT_KERNELS_CUDA        the same for the CUDA kernels; 1 builds them beside a torch of another CUDA or of none
     CXX                    the compiler (default: the first of c++, g++, clang++ on PATH)
     CUDA_HOME              the CUDA toolkit (default: that of nvcc on PATH, or /usr/local/cuda)
     TORCH_CUDA_ARCH_LIST   the GPUs to build for (default: build_cuda.py's)
@@ -134,7 +134,7 @@ def cuda_extension(objects: Objects) -> Extension:
 
 
 def write_report() -> None:
-    """What bt_kernels.info will say of this build; and no library of an earlier build beside a report without one."""
+    """What bt_kernels.info will say of this build; and no earlier build's library beside a report without one."""
     report = {"torch": torch.__version__, "python": platform.python_version()}
     report |= {"cpp_missing": cpp_missing} if cpp_missing else {"compiler": compiler}
     if cuda is None:

@@ -4,12 +4,12 @@ Both compute the same loss and the same gradient (docs/mathematics.md). Floating
 products, forward and backward together:
 
     correlation   6 N D^2     C once, and two products with it for the two gradients
-    gram          6 N^2 D     the upper triangles of K_a and K_b, and one product with each (8 N^2 D without symmetry)
+    gram          6 N^2 D     the upper triangles of K_a and K_b, and a product with each (8 N^2 D if not halved)
 
-Everything else is O(N D) and the same in both, and no matrix is larger than one embedding: N^2 <= N D or D^2 <= N D.
-So the smaller of N and D decides, and the cost is O(N D min(N, D)). At N = D the products cost the same; correlation
-has one square matrix instead of two and no subtraction. Correlation asked for with N < D keeps no C and computes it
-again in the backward, once for each view: 10 N D^2.
+Everything else is O(N D) and the same in both, and no matrix is larger than one embedding: N^2 <= N D or
+D^2 <= N D. So the smaller of N and D decides, and the cost is O(N D min(N, D)). At N = D the products cost the
+same; correlation has one square matrix instead of two and no subtraction. Correlation asked for with N < D keeps
+no C and computes it again in the backward, once for each view: 10 N D^2.
 """
 
 

@@ -1,4 +1,4 @@
-"""The public face: barlow_twins_loss and BarlowTwinsLoss. Checks the input, resolves the options, returns the loss."""
+"""The public face: barlow_twins_loss and BarlowTwinsLoss. Checks the input, resolves options, returns the loss."""
 
 from __future__ import annotations
 
@@ -89,33 +89,34 @@ def barlow_twins_loss(
 
         loss = scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2)
 
-    The defaults are those of the authors' code. No D x D matrix is formed when N < D; over ranks, where the embeddings
-    on the wire count too, not from D of about N to 1.6 N on, the more ranks the sooner.
+    The defaults are those of the authors' code. No D x D matrix is formed when N < D; over ranks, where the
+    embeddings on the wire count too, not from D of about N to 1.6 N on, the more ranks the sooner.
 
     Args:
-        z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast they
-            are taken in the dtype they arrive in; everything is accumulated in float32 or wider.
+        z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast
+            they are taken in the dtype they arrive in; everything is accumulated in float32 or wider.
         lambd: weight of the redundancy-reduction term.
         scale: multiplies the loss.
         eps: added to the variance inside the square root.
         unbiased: divide the variance by N - 1 (C is divided by N all the same).
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
-        backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest that
-            works here.
+        backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest
+            that works here.
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
-        process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world", the
-            default group at the time of the call. None: this process alone, whatever else is running.
+        process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world",
+            the default group at the time of the call. None: this process alone, whatever else is running.
         gradient, statistics: see below; without a process_group they change nothing.
 
-    Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that of
-    the joined batch and the same on every rank. Forward, under no_grad too, and backward are collective: all ranks take
-    part in both. With g_r the gradient that arrives at the loss of rank r, and z_r its rows, the rows' gradient is
+    Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that
+    of the joined batch and the same on every rank. Forward, under no_grad too, and backward are collective: all
+    ranks take part in both. With g_r the gradient that arrives at the loss of rank r, and z_r its rows, the rows'
+    gradient is
 
         gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        what W equal losses, added up, have
         gradient="divided"    dz_r = (sum_s g_s / W) dloss/dz_r
 
-    After DistributedDataParallel's or FSDP's averaging, parameters have with "whole" the gradient of one process with
-    the joined batch, and with "divided" 1/W of it, as the authors' code and solo-learn give it.
+    After DistributedDataParallel's or FSDP's averaging, parameters have with "whole" the gradient of one process
+    with the joined batch, and with "divided" 1/W of it, as the authors' code and solo-learn give it.
 
         statistics="global"   y is standardized over the joined batch, as the authors' SyncBatchNorm has it
         statistics="local"    over each rank's own rows, n_r >= 2, and C is the mean of the ranks' y_a^T y_b / n_r,
@@ -126,11 +127,13 @@ def barlow_twins_loss(
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
-        ValueError: shapes, devices or option values that the loss is not defined for, or that differ between ranks.
-        RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or there is a
-            process_group, and no torch.distributed or not this process in it.
-        With a process_group, what is wrong with one rank's arguments, or differs between ranks, is the same error on
-        every rank, before anything is sent. A rank that fails later leaves the others to their group's time-out.
+        ValueError: shapes, devices or option values that the loss is not defined for, or that differ
+            between ranks.
+        RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or there is
+            a process_group, and no torch.distributed or not this process in it.
+        With a process_group, what is wrong with one rank's arguments, or differs between ranks, is the same error
+        on every rank, before anything is sent. A rank that fails later leaves the others to their group's
+        time-out.
     """
     try:
         options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)

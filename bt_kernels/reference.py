@@ -16,7 +16,8 @@ def reference_loss(
     eps: float = 1e-5,
     unbiased: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Barlow Twins loss (Zbontar et al. 2021, eq. 1-2) in the dtype of its inputs; give it float64 to get the truth.
+    """Barlow Twins loss (Zbontar et al. 2021, eq. 1-2) in the dtype of its inputs; give it float64 to get
+    the truth.
 
     Returns (loss, on_diagonal, off_diagonal), scalars: loss = scale * (on_diagonal + lambd * off_diagonal).
     """

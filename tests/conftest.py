@@ -10,7 +10,8 @@ from pathlib import Path
 # Before torch loads OpenMP: threads that spin at every barrier make small operations a hundred times slower where
 # other processes want the same cores.
 os.environ["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-# A cache of compiled graphs outlives a change of an op's schema, and then hands out graphs that call the op as it was.
+# A cache of compiled graphs outlives a change of an op's schema, and then hands out graphs that call the op as it
+# was.
 inductor_cache = tempfile.TemporaryDirectory(prefix="inductor_cache_")
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = inductor_cache.name
 

@@ -28,9 +28,9 @@ SHAPES = (
 )
 # Threads that share panels of 1024 columns need a second one, panels of the least width a third one.
 LARGE = (((530, 1050), torch.float64), ((2100, 300), torch.float32))
-# Where kernels for GPUs run on a CPU: less than the least number of rows, whole tiles and tails (triton/heuristics.py), one and
-# several tiles of K and of C, one and several splits of the features and of the batch; more: test_triton_paths.py
-# and test_cuda_paths.py.
+# Where kernels for GPUs run on a CPU: less than the least number of rows, whole tiles and tails
+# (triton/heuristics.py), one and several tiles of K and of C, one and several splits of the features and of the
+# batch; more: test_triton_paths.py and test_cuda_paths.py.
 INTERPRETED = (
     *((2, 1), (3, 2), (3, 17), (16, 16), (31, 65)),
     *((64, 64), (33, 15), (97, 130), (97, 31), (130, 66)),

@@ -113,7 +113,7 @@ def resources(log: str) -> dict[tuple[str, str], Resources]:
     """(name, architecture) -> what ptxas logged of each kernel."""
     _, *entries = re.split(ENTRY, log)
     found = {}
-    for name, architecture, text in zip(*[iter(entries)] * 3):
+    for name, architecture, text in zip(*[iter(entries)] * 3, strict=True):
         shared = re.search(SHARED, text)  # not said of none
         registers, stack = (int(re.search(what, text)[1]) for what in (REGISTERS, STACK))
         found[name, architecture] = Resources(registers, stack, int(shared[1]) if shared else 0)

@@ -3,7 +3,7 @@
 cpu           the cpu and eager backends
 interpreter   the triton backend, its kernels run by Triton's interpreter on CPU tensors: right and wrong are the
               same as on a GPU, a launch takes about 30 ms
-emulated      the cuda backend, its kernels compiled for the CPU, where each thread of a GPU is run (cuda_emulated/)
+emulated      the cuda backend, its kernels compiled for the CPU, which runs each thread of a GPU (cuda_emulated/)
 cuda          the cuda, triton and eager backends on the GPU
 """
 
@@ -56,6 +56,6 @@ def few(all_of_them: T, on_a_cpu: T) -> T:
 
 
 def few_kinds(all_of_them: T, for_triton: T) -> T:
-    """The second wherever a GPU's kernels run: Triton's are compiled again for each kind of dtype, shape and stride,
-    which takes a second on a GPU."""
+    """The second wherever a GPU's kernels run: Triton's are compiled again for each kind of dtype, shape and
+    stride, which takes a second on a GPU."""
     return all_of_them if _chosen == "cpu" else for_triton

@@ -22,7 +22,7 @@ def report(monkeypatch, tmp_path, **built):
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
-    """Makes a GPU of that compute capability and kernels built for those architectures, as far as availability goes."""
+    """Makes a GPU of that compute capability and kernels built for those architectures, for availability alone."""
 
     def make(capability=(9, 0), built=("8.0", "9.0a"), toolkit="13.0", of_torch="13.0"):
         report(monkeypatch, tmp_path, cuda=toolkit, cuda_architectures=list(built))

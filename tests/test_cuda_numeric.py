@@ -1,6 +1,6 @@
 """The arithmetic of the CUDA kernels' epilogues (csrc/cuda/numeric.h) against float64 and docs/mathematics.md.
 
-Tolerances are those of the roundings to float32 that a formula has on the way from each of its summands: see bound().
+Tolerances are those of the roundings to float32 that a formula has on the way from its summands: see bound().
 """
 
 import math
@@ -64,7 +64,8 @@ def test_diagonal_weight(c_ii, w):
 
 @given(numbers, numbers, positive, positive, weights, positive, samples, freedoms)
 def test_gram_feature(t_y, c_ii, rstd, shift, w, eps, n, correction):
-    """dz = rstd (alpha unit T + y_other d / N - y_own (q / M - alpha shift eps rstd^2)), q = alpha unit sum T y + d C_ii."""
+    """dz = rstd (alpha unit T + y_other d / N - y_own (q / M - alpha shift eps rstd^2)),
+    q = alpha unit sum T y + d C_ii."""
     of_product, of_other, of_own = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, n - correction)
     alpha, unit = 2 * w[1] / n**2, 2.0 ** math.floor(math.log2(shift))
     check(of_product, (rstd * alpha * unit, 3))
@@ -99,7 +100,8 @@ def test_nan_reaches_the_gradient(freedom):
 
 @given(positive, numbers, positive, weights, samples, freedoms)
 def test_correlation_feature(squares, c_ii, rstd, w, n, correction):
-    """dz = rstd (2 w_off / N C_off y_other + y_other d' / N - y_own q / M), d' = 2 w_on (C_ii - 1), q with d' C_ii."""
+    """dz = rstd (2 w_off / N C_off y_other + y_other d' / N - y_own q / M), d' = 2 w_on (C_ii - 1),
+    q with d' C_ii."""
     of_product, of_other, of_own = cuda.correlation_feature(squares, c_ii, rstd, w, n, n - correction)
     on = 2 * w[0] * (c_ii - 1)
     check(of_product, (2 * rstd * w[1] / n, 2))

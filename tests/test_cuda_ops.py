@@ -1,5 +1,5 @@
-"""The CUDA ops as torch sees them: schema, shapes without data and dispatch by opcheck; they refuse what would crash
-them; the tf32 setting is followed, compiled or not."""
+"""The CUDA ops as torch sees them: schema, shapes without data and dispatch by opcheck; they refuse what would
+crash them; the tf32 setting is followed, compiled or not."""
 
 import pytest
 import torch

@@ -98,7 +98,7 @@ def test_splits(choose, meets_the_standard, formulation, multiprocessors, dtype)
 @pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
 @gram_alone
 def test_splits_of_gram_tiles(choose, meets_the_standard, gpu, dtype):
-    """More samples than are standardized and multiplied at once, and embeddings as large as several partial tiles."""
+    """More samples than are standardized and multiplied at once, and embeddings of several partial tiles."""
     choose(gpu)
     meets_the_standard((140, 4200), dtype)
 
@@ -122,7 +122,7 @@ def test_unbiased(choose, meets_the_standard, n, gpu, dtype):
     meets_the_standard((n, 70), dtype, Formula(lambd=0.05, unbiased=True, upstream=(1.5, 0.5, 0.25)))
 
 
-# Per operand type: rows of samples that one, several and too many blocks of a cluster hold, and both widths of tiles.
+# Per operand type: rows of samples that one, several and too many blocks of a cluster hold, and both tile widths.
 @pytest.mark.parametrize(
     "n, gpu",
     [
@@ -173,7 +173,8 @@ def test_gradient_of_one_view(choose, terms, yardstick, gpu, n, trained):
     expected.check_gradient(trained, torch.autograd.grad(loss.loss, z[trained])[0])
 
 
-# 1100 rows of z do not fit into a block's shared memory there: read again, in chunks. On an H200 they fit into a cluster's.
+# 1100 rows of z do not fit into a block's shared memory there: read again, in chunks. On an H200 they fit into
+# a cluster's.
 CHUNKED = [A100, RTX_3090]
 
 

@@ -182,7 +182,7 @@ def test_fused_where_k_fits_into_registers():
 
 @pytest.mark.parametrize("tile", sorted(cuda.shared_tiles) if cuda else (), ids=str)
 def test_shared_tile(tile):
-    """A box's 16-byte pieces are permuted, and eight rows' pieces of one column lie in different groups of banks."""
+    """A box's 16-byte pieces are permuted, and eight rows' pieces of one column lie in other groups of banks."""
     itemsize, rows, columns = tile
     size, offset, offset_from = cuda.shared_tiles[tile]
     places = np.array([[offset(row, column) for column in range(columns)] for row in range(rows)])
@@ -199,7 +199,7 @@ def test_shared_tile(tile):
 
 @pytest.mark.parametrize("itemsize", [2, 4])
 def test_crossed_samples_meet_no_bank_twice(itemsize):
-    """T in gram_apply: rows of APPLY_SAMPLES words, written 16 bytes a lane, read by eight pieces and four samples."""
+    """T in gram_apply: rows of APPLY_SAMPLES words, written 16 bytes a lane, read by 8 pieces and 4 samples."""
     features, numbers = cuda.gram_apply_features(itemsize), 16 // itemsize
     places = np.array(
         [[cuda.crossed(n, p) for n in range(cuda.APPLY_SAMPLES)] for p in range(features // numbers)]

@@ -13,7 +13,7 @@ import torch
 from test_install import ROOT, copy_of_sources, info_line, install, run, use
 
 sys.path.insert(0, str(ROOT))
-import build_cuda  # noqa: E402
+import build_cuda
 
 NVCC = """#!{python}
 import pathlib, sys

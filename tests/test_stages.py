@@ -1,7 +1,8 @@
 """A forward in halves, the first one in shares: the terms and gradients of the whole, for every backend.
 
-What bt_kernels/distributed does between processes is done here in one: shares of the features for the Gram form, of the
-rows for the correlation form, sums of what the first halves leave, the second half, and the backward of each share.
+What bt_kernels/distributed does between processes is done here in one: shares of the features for the Gram form,
+of the rows for the correlation form, sums of what the first halves leave, the second half, and the backward of
+each share.
 """
 
 from dataclasses import replace
@@ -127,7 +128,7 @@ def test_embeddings_that_came_standardized(in_shares, yardstick, formulation, wi
 
 @pytest.mark.parametrize("given", [False, True])
 def test_a_mean_of_1e4(in_shares, terms, yardstick_of, formulation, given):
-    """No digits are lost to it beyond those that one process loses: the standard forgives what a rounded mean would."""
+    """No digits are lost to it beyond those that one process loses: a rounded mean would be forgiven."""
     z_a, z_b = (z + 1e4 for z in views(24, 17))
     expected = yardstick_of(z_a, z_b)
     statistics = statistics_of(z_a, z_b, expected.formula) if given or formulation == "correlation" else None

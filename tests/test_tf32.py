@@ -1,7 +1,7 @@
 """float32 embeddings with tf32 products: what torch.backends.cuda.matmul.fp32_precision = "tf32" asks for.
 
-The backends for GPUs round the operands to tf32 themselves and to nearest, so where a CPU multiplies them as float32, it
-sees the same numbers as the tensor cores. Held to rounded_operands.py with tf32.
+The backends for GPUs round the operands to tf32 themselves and to nearest, so where a CPU multiplies them as
+float32, it sees the same numbers as the tensor cores. Held to rounded_operands.py with tf32.
 """
 
 from functools import partial

@@ -1,6 +1,7 @@
 """The eager backend: both formulations in plain PyTorch ops, on any device. Read it beside docs/mathematics.md.
 
-Embeddings of 16 bits are standardized, multiplied and reduced in float32, and the gradient is rounded to 16 bits once.
+Embeddings of 16 bits are standardized, multiplied and reduced in float32, and the gradient is rounded
+to 16 bits once.
 """
 
 from typing import NamedTuple
@@ -119,10 +120,10 @@ def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,)
 def standardize_backward(
     dy: Tensor, y: Tensor, rstd: Tensor, q: Tensor, samples: int, batch: Batch, extra: Tensor | float = 0
 ) -> Tensor:
-    """dloss/dz from dloss/dy + extra * y, (N, D), where extra is the part that the standardization does not take out.
+    """dloss/dz from dloss/dy + extra * y, (N, D), where extra is what the standardization does not take out.
 
-    q = sum_n dy * y, (D,), over the whole batch. The columns of dy sum to zero here, so the usual term with their mean
-    is absent.
+    q = sum_n dy * y, (D,), over the whole batch. The columns of dy sum to zero here, so the usual term with their
+    mean is absent.
     """
     taken_out = 0 if batch.correction is None else q / (samples - batch.correction)
     return rstd * (dy - y * (taken_out - extra))

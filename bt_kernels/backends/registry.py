@@ -6,8 +6,8 @@ from bt_kernels.backends import cpu, cuda, eager, triton
 from bt_kernels.backends.stages import Availability, Backend
 
 BACKENDS: dict[str, Backend] = {"cuda": cuda, "triton": triton, "cpu": cpu, "eager": eager}
-# What "auto" tries for a type of device, fastest first. "eager" runs wherever PyTorch does. The order is measured, not
-# assumed: until "cuda" has been measured beside "triton", it runs where it is asked for by name.
+# What "auto" tries for a type of device, fastest first. "eager" runs wherever PyTorch does. The order is measured,
+# not assumed: until "cuda" has been measured beside "triton", it runs where it is asked for by name.
 AUTO = {"cpu": ("cpu", "eager"), "cuda": ("triton", "eager")}
 
 

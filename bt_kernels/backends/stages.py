@@ -5,8 +5,8 @@ options, on a device for which it said it is available. The formulas are in docs
 
 A forward is also there in two halves, for embeddings of which a process has a share:
 
-    gram          gram_partial on all N rows of some features         add up triangles and sums     gram_total
-    correlation   correlation_partial on all D features of some rows  add up C                      correlation_total
+    gram         gram_partial on all N rows of some features         add up triangles and sums  gram_total
+    correlation  correlation_partial on all D features of some rows  add up C                   correlation_total
 
 What both halves leave, one after the other, is what the forward leaves for the backward. The backward then needs
 nothing of the other shares.
@@ -28,7 +28,7 @@ class Availability(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What embeddings are standardized with, y = (z - mean) * rstd, where it does not come from the rows at hand."""
+    """What embeddings are standardized with, y = (z - mean) * rstd, where it is not that of the rows at hand."""
 
     mean: Tensor  # (2, D) float64, for view a and view b
     rstd: Tensor  # (2, D) float64
@@ -38,8 +38,8 @@ class Batch(NamedTuple):
     """What the rows that a backward is given are of."""
 
     samples: int | None = None  # N, which divides C; None: these rows are all
-    # The variance was divided by N - correction. None: y was not standardized here, so its gradient is dy itself. Then
-    # y = z, rstd = 1 and eps = 1, with which the Gram form puts all of K's shift back.
+    # The variance was divided by N - correction. None: y was not standardized here, so its gradient is dy itself.
+    # Then y = z, rstd = 1 and eps = 1, with which the Gram form puts all of K's shift back.
     correction: int | None = 0
 
 
@@ -53,8 +53,8 @@ class GramPartial(NamedTuple):
     """Sums over a share of the features, and what the backward needs of these features."""
 
     triangles: Tensor  # (2, N (N + 1) / 2) accumulation dtype: K_a and K_b less shift * I, upper triangles by rows
-    # (4,) float64: (1 - C_ii)^2; C_ii^2, of the y that K was made of; and what was taken from the diagonals of K_a and
-    # K_b, trace(K) / N. Each at most 4 D.
+    # (4,) float64: (1 - C_ii)^2; C_ii^2, of the y that K was made of; and what was taken from the diagonals of K_a
+    # and K_b, trace(K) / N. Each at most 4 D.
     sums: Tensor
     residuals: Residuals
 
@@ -103,7 +103,8 @@ class Backend(Protocol):
         options: LossOptions,
         needs_backward: bool,
     ) -> tuple[Terms, Residuals]:
-        """The second half, from the sums over all features of embeddings of that dtype. triangles may be overwritten."""
+        """The second half, from the sums over all features of embeddings of that dtype. It may write to
+        triangles."""
 
     def gram_backward(
         self,
@@ -133,7 +134,8 @@ class Backend(Protocol):
     def correlation_total(
         self, c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
     ) -> tuple[Terms, Residuals]:
-        """The second half, from the sum over all rows of embeddings of that dtype. c may be kept or overwritten."""
+        """The second half, from the sum over all rows of embeddings of that dtype. It may keep c, or write
+        to it."""
 
     def correlation_backward(
         self,

@@ -1,7 +1,8 @@
 """Before anything is sent: what every rank brings, whether it fits together, and who cannot take part.
 
 One exchange of a few hundred bytes a rank, through the CPU where there is a way. Ranks that went on with different
-ideas of the shapes would wait for each other for ever; here every rank sees the same table and raises the same error.
+ideas of the shapes would wait for each other for ever; here every rank sees the same table and raises the
+same error.
 """
 
 import struct
@@ -150,6 +151,7 @@ def agree(
         raise ValueError(f"the batch statistics need N >= 2 samples, and all {ranks.size} ranks have {sum(rows)}")
     if distributed.statistics == "local" and min(rows) < 2:
         raise ValueError(
-            f'statistics="local" needs at least 2 samples on every rank: rank {rows.index(min(rows))} has {min(rows)}'
+            f'statistics="local" needs at least 2 samples on every rank: rank {rows.index(min(rows))} has '
+            f"{min(rows)}"
         )
     return rows

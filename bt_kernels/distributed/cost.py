@@ -1,25 +1,26 @@
 """Bytes on the wire and FLOPs of both formulations over W ranks: the cost model behind formulation="auto" there.
 
-With N samples in all, n of them and D / W features on a rank, e bytes an embedding and f a float (4, or 8 for float64), a
-rank sends
+With N samples in all, n of them and D / W features on a rank, e bytes an embedding and f a float (4, or 8 for
+float64), a rank sends
 
     gram          4 n D e (W - 1) / W                  two views there, two gradients back
                   + 2 (N (N + 1) + 8) f (W - 1) / W    the triangles of K_a and K_b, and four sums
     correlation   2 D^2 f (W - 1) / W                  C
                   + 2 * 4 D * 8 (W - 1) / W            means, then variances of both views, float64
 
-counting an all-reduce of B bytes as 2 B (W - 1) / W, what a ring sends and no algorithm without help from the network
-can go below. For the backward both add three floats. The authors' way sends C too, under autocast in 16 bits, and
-SyncBatchNorm's statistics.
+counting an all-reduce of B bytes as 2 B (W - 1) / W, what a ring sends and no algorithm without help from the
+network can go below. For the backward both add three floats. The authors' way sends C too, under autocast in 16
+bits, and SyncBatchNorm's statistics.
 
-FLOPs a rank: 6 N^2 D / W and 6 N D^2 / W. Both terms have the smaller of N and D in their favour; the embeddings on the
-wire move the border towards the correlation form, to N = 0.64 D for two GPUs and float32, and hardly at all for many.
+FLOPs a rank: 6 N^2 D / W and 6 N D^2 / W. Both terms have the smaller of N and D in their favour; the embeddings
+on the wire move the border towards the correlation form, to N = 0.64 D for two GPUs and float32, and hardly at all
+for many.
 """
 
 from bt_kernels.formulation import choose_formulation, flops
 
-# What a rank can multiply while it sends one byte: some 400 TFLOP/s beside 25 GB/s between machines; two cores beside
-# loopback. The choice hardly depends on it.
+# What a rank can multiply while it sends one byte: some 400 TFLOP/s beside 25 GB/s between machines; two cores
+# beside loopback. The choice hardly depends on it.
 FLOPS_PER_BYTE = {"cuda": 16_000}
 FLOPS_PER_BYTE_ELSEWHERE = 50
 

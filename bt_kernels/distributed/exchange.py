@@ -1,14 +1,13 @@
 """Samples of all features against features of all samples: the all-to-all of embeddings and of their gradients.
 
-Rank k owns features_of(D, W, k) features, one after the other. What goes to one rank has to lie together, so a rank's
-(n, D) are copied into W blocks (n, D_k); what arrives, blocks (n_r, D_k) one below the other, is (N, D_k) as it is. Back
-it is the other way round. Everything travels in the dtype that it has.
+Rank k owns features_of(D, W, k) features, one after the other. What goes to one rank has to lie together, so a
+rank's (n, D) are copied into W blocks (n, D_k); what arrives, blocks (n_r, D_k) one below the other, is (N, D_k)
+as it is. Back it is the other way round. Everything travels in the dtype that it has.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -48,8 +47,8 @@ class Pending(NamedTuple):
 
 
 def blocks_of(flat: Tensor, z: Tensor, world: int) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of equal shape (shares, n, features of one): in flat, the blocks of one rank after the other's, and in z,
-    (n, D). Two pairs, as shares have two sizes; one where W divides D."""
+    """Pairs of equal shape (shares, n, features of one): in flat, the blocks of one rank after the other's, and in
+    z, (n, D). Two pairs, as shares have two sizes; one where W divides D."""
     n, d = z.shape
     least, larger = divmod(d, world)
     border = larger * (least + 1)

@@ -1,4 +1,4 @@
-"""What the collectives of both formulations go by: who has what, the backend between them, and whose gradient it is."""
+"""What the collectives of both formulations go by: who has what, the backend between, and whose gradient it is."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from bt_kernels.distributed.exchange import Layout, add_up
 
 
 class GlobalBatch(NamedTuple):
-    """A batch that is spread over ranks. Embeddings are this rank's rows, (n, D), terms those of all ranks' rows."""
+    """A batch that is spread over ranks. Embeddings are this rank's rows, (n, D), terms are those of all."""
 
     layout: Layout
     backend: Backend

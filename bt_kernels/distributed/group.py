@@ -43,8 +43,8 @@ def control_group(ranks: Ranks) -> ControlGroup:
     """Through the CPU where that can be had: through a GPU, it would wait for all that the GPU has still to do.
 
     A group that knows CPU tensors carries them. Beside a group of all processes that does not, such as that of
-    init_process_group("nccl"), there is made one that does. Not so beside a part of them: torch names such a group by how
-    many others a process is in, and processes that are in different numbers would wait for each other.
+    init_process_group("nccl"), there is made one that does. Not so beside a part of them: torch names such a group
+    by how many others a process is in, and processes that are in different numbers would wait for each other.
     """
     devices = [entry.partition(":")[0] for entry in str(dist.get_backend_config(ranks.group)).split(",")]
     if "cpu" in devices:

@@ -1,4 +1,4 @@
-"""The way of a call whose batch is spread over ranks: agree, choose a formulation, put the stages together, apply."""
+"""A call whose batch is spread over ranks: agree, choose a formulation, put the stages together, apply."""
 
 import dataclasses
 from collections.abc import Callable
@@ -31,8 +31,8 @@ class SpreadBackend(GlobalBatch):
 def standardize_locally(z: Tensor, options: LossOptions, weight: float) -> Tensor:  # (n, D) -> (n, D)
     """Over this rank's rows alone, as an ordinary part of the graph.
 
-    Float32 for 16-bit embeddings, and on the wire too: the loss needs 1 - C_ii, and the standardization's backward the
-    difference of large numbers, neither of which would outlive a rounding to 16 bits in between.
+    Float32 for 16-bit embeddings, and on the wire too: the loss needs 1 - C_ii, and the standardization's backward
+    the difference of large numbers, neither of which would outlive a rounding to 16 bits in between.
     """
     return standardize(z, options.eps, options.unbiased).y * weight
 
@@ -75,8 +75,8 @@ def global_batch_terms(
     needs_backward = torch.is_grad_enabled() and (z_a.requires_grad or z_b.requires_grad)
     local = distributed.statistics == "local" and ranks.size > 1
     if local:
-        # C is the mean of the ranks' own, whatever their numbers of rows: to a sum that is divided by N, a rank brings
-        # y^T y / n * N / W.
+        # C is the mean of the ranks' own, whatever their numbers of rows: to a sum that is divided by N, a rank
+        # brings y^T y / n * N / W.
         weight = (sum(rows) / (ranks.size * z_a.shape[0])) ** 0.5
         z_a, z_b = (standardize_locally(z, options, weight) for z in (z_a, z_b))
         options = dataclasses.replace(options, eps=1.0)  # see Batch

@@ -12,7 +12,7 @@ STATISTICS = ("global", "local")
 
 @dataclass(frozen=True)
 class DistributedOptions:
-    """See barlow_twins_loss. Raises TypeError for a value of the wrong type, ValueError for one that is unknown."""
+    """See barlow_twins_loss. Raises TypeError for a value of the wrong type, ValueError for an unknown one."""
 
     process_group: dist.ProcessGroup | str | None = None
     gradient: str = "whole"

@@ -1,8 +1,8 @@
-"""Float64 sums on a float32 wire, in the same message as the matrices: two floats each, and nothing lost on the way.
+"""Float64 sums on a float32 wire, in the matrices' message: two floats each, and nothing lost on the way.
 
-The sums are at most 4 D, all ranks' together too. The first float is rounded to a grid of 4 D / 2^23 or finer: such
-numbers, and their sums, are float32 exactly, in whatever order they are added. The second is what is left, at most half
-a step of the grid; what rounding it and adding W of them up costs is about 2^-50 W of 4 D.
+The sums are at most 4 D, all ranks' together too. The first float is rounded to a grid of 4 D / 2^23 or finer:
+such numbers, and their sums, are float32 exactly, in whatever order they are added. The second is what is left, at
+most half a step of the grid; what rounding it and adding W of them up costs is about 2^-50 W of 4 D.
 """
 
 import torch

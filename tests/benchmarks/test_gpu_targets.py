@@ -73,8 +73,12 @@ def test_targets_on_a_gpu():
     small = gpu_cell(256, 8192, GRAPH, official_float32=61, official_compiled=19, gram_compiled=2.1, roofline=5)
     found = {v["key"]: v["met"] for v in verdicts(small, targets)}
     assert found == {
-        "official_float32": True, "official_compiled": False, "gram_compiled": True, "roofline": True, "memory": True
-    }  # fmt: skip
+        "official_float32": True,
+        "official_compiled": False,
+        "gram_compiled": True,
+        "roofline": True,
+        "memory": True,
+    }
     as_called = gpu_cell(256, 8192, OURS, official_float32=61, roofline=5)
     assert [v["key"] for v in verdicts(as_called, targets)] == ["memory"]
     large = gpu_cell(8192, 4096, OURS, official_float32=5, official_compiled=2, gram_compiled=1, roofline=1.8)

@@ -82,8 +82,8 @@ HOPPER = {
     "correlation_combine": [wide("mn", "mn")],
     "correlation_gradient": [wide("k", "k"), wide("mn", "k")],
 }
-# C's product has both operands along the batch, which wgmma does not take in tf32. A's part of the registers leaves room
-# for one block of the narrow gradient.
+# C's product has both operands along the batch, which wgmma does not take in tf32. A's part of the registers
+# leaves room for one block of the narrow gradient.
 HOPPER_TF32 = HOPPER | {
     "gram_gradient": [Tile("mn", "k", 128, hopper=True, stages=4), wide("mn", "k")],
     "correlation_tiles": [Tile("mn", "mn")],

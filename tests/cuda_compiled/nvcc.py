@@ -14,7 +14,7 @@ from cuda_kernels import ROOT
 from machine_code import MachineCode, functions, resources
 
 sys.path.insert(0, str(ROOT))
-from build_cuda import HOPPER, Architecture, Objects, Toolkit  # noqa: E402
+from build_cuda import HOPPER, Architecture, Objects, Toolkit
 
 GPUS = {"sm_80": Architecture((8, 0), "", False), "sm_90a": HOPPER, "sm_100a": Architecture((10, 0), "a", False)}
 

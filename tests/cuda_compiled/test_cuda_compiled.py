@@ -51,8 +51,8 @@ def test_every_kernel_is_known(compiled, compilations, source):
 
 
 def test_no_kernel_is_in_two_files(compilations):
-    """Before CUDA 13 the linker keeps one of two host functions of that name, and with it the machine code of its file,
-    which need not be for the GPU at hand: what sm90/ has is for sm_90a alone."""
+    """Before CUDA 13 the linker keeps one of two host functions of that name, and with it the machine code of its
+    file, which need not be for the GPU at hand: what sm90/ has is for sm_90a alone."""
     files = Counter(name for source in SOURCES for name in compilations[source].instances.values())
     assert [name for name, count in files.items() if count > 1] == []
 

@@ -46,7 +46,7 @@ def test_first_kernel_of_an_op_waits_for_all_that_came_before(recorder, gpu):
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_resident_blocks(recorder, launches, kernel: Kernel, code: MachineCode):
-    """A multiprocessor has the registers for as many blocks as the kernel asks for, and the memory of each launch."""
+    """A multiprocessor has the registers for as many blocks as the kernel asks for, and each launch's memory."""
     own = {(gpu, x) for gpu in GPUS for _, x in launches[gpu] if x.kernel == kernel.instance}
     assert own, "launched for no GPU and no size"
     (threads,) = {launch.threads for _, launch in own}

@@ -1,7 +1,7 @@
 """Ranks for the tests: processes that stay, over gloo, each running what it is sent.
 
-Starting a process takes seconds, most of them torch's import, so all tests share four. A test of W ranks runs in a group
-of the first W.
+Starting a process takes seconds, most of them torch's import, so all tests share four. A test of W ranks runs in a
+group of the first W.
 """
 
 import contextlib

@@ -71,7 +71,7 @@ def error_on_rank(group, *arguments) -> tuple[str, str]:
 
 
 def assert_all_raise(results, kind: str, message: str) -> None:
-    assert {result for result in results} == {results[0]}
+    assert set(results) == {results[0]}
     assert results[0][0] == kind and message in results[0][1]
 
 

@@ -1,4 +1,4 @@
-"""The cost model: the numbers of the paper's setting, the border between the formulations, the same answer everywhere."""
+"""The cost model: the numbers of the paper's setting, the formulations' border, one answer everywhere."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from bt_kernels.formulation import choose_formulation
 
 
 def test_the_papers_setting():
-    """2048 samples over 32 ranks, D = 8192, bfloat16: 4 MB of embeddings and 34 MB of triangles against 520 MB of C."""
+    """2048 samples over 32 ranks, D = 8192, bfloat16: 4 MB of embeddings and 34 of triangles, or 520 MB of C."""
     rows = (64,) * 32
     embeddings = 4 * 64 * 8192 * 2 * 31 / 32
     triangles = 2 * (2048 * 2049 + 8) * 4 * 31 / 32

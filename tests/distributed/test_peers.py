@@ -2,8 +2,8 @@
 
 Restated on one process from what each project's source computes; W ranks have W pieces of the batch.
 
-official    global statistics, C summed over ranks outside autograd: each rank's own part of the gradient, 1/W of the
-            joined batch's after DDP's averaging
+official    global statistics, C summed over ranks outside autograd: each rank's own part of the gradient, 1/W of
+            the joined batch's after DDP's averaging
 lightly     statistics of each rank's rows, C averaged over ranks inside autograd: all of the gradient
 solo-learn  the same C, averaged outside autograd: 1/W of the gradient
 """
@@ -52,8 +52,8 @@ def evaluate(loss, z_a, z_b, rows, dtype, **options):
 
 
 def check(run, peer, rows, z_a, z_b, how, **options) -> None:
-    """Ours against the peer's formula in float64, no further than twice what the formula in float32 is; 16-bit gradients
-    may be rounded once."""
+    """Ours against the peer's formula in float64, no further than twice what the formula in float32 is; 16-bit
+    gradients may be rounded once."""
     formula, as_the_peer = PEERS[peer]
     ours = {"lambd": LAMBD, **how, **as_the_peer, **options}
     pieces = list(zip(z_a.split(list(rows)), z_b.split(list(rows)), strict=True))

@@ -1,4 +1,4 @@
-"""A small model over W ranks, under DDP and FSDP2: its parameters' gradients are those of one process with the whole batch.
+"""A small model over W ranks, under DDP and FSDP2: its gradients are those of one process with the whole batch.
 
 The model has no BatchNorm: on the CPU there is none over ranks.
 """

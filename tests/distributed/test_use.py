@@ -1,4 +1,4 @@
-"""As people use it: one frozen view, no gradient, strides, autocast, NaN, compile, copies; the same loss on all ranks."""
+"""As people use it: one frozen view, no gradient, strides, autocast, NaN, compile, copies; one loss everywhere."""
 
 import copy
 import pickle
@@ -138,7 +138,7 @@ def weighted_on_rank(group, weight, z_a, z_b):
 
 
 def test_ranks_may_weight_the_loss_differently(run):
-    """Every rank's loss depends on every rank's rows: the gradient is that of the sum of what the ranks go back from."""
+    """Every rank's loss depends on every rank's rows: the gradient is that of the ranks' losses added up."""
     z_a, z_b = views(15, 24, torch.float64)
     weights, rows = (2.0, -0.5, 0.25), (4, 5, 6)
     per_rank = [(w, *piece) for w, piece in zip(weights, split(z_a, z_b, rows), strict=True)]

@@ -12,8 +12,8 @@ from on_rank import loss_and_gradients
 from bt_kernels import barlow_twins_loss
 from bt_kernels.reference import reference_loss
 
-# Rows of each rank, and D: equal and ragged, one row, none at all, fewer features than ranks, D not a multiple of W; N
-# below and above D.
+# Rows of each rank, and D: equal and ragged, one row, none at all, fewer features than ranks, D not a multiple of
+# W; N below and above D.
 CASES = [
     ((12,), 30),
     ((9, 9), 20),

@@ -1,4 +1,4 @@
-"""The distributed layer over NCCL, as far as one GPU goes: a group of one rank, through every collective all the same."""
+"""The distributed layer over NCCL, as far as one GPU goes: a group of one rank, through every collective."""
 
 import socket
 
@@ -31,7 +31,7 @@ def ranks():
 
 @pytest.fixture
 def over_ranks(ranks, backend, formulation):
-    """barlow_twins_loss(z_a, z_b, **options) -> terms, by way of the collectives that one rank could do without."""
+    """barlow_twins_loss(z_a, z_b, **options) -> terms, by way of the collectives that one rank can spare."""
 
     def terms(z_a, z_b, **options):
         stages = SpreadBackend(Layout(ranks, (z_a.shape[0],), z_a.shape[1]), BACKENDS[backend], "whole", False)

@@ -88,7 +88,7 @@ def test_more_than_2_to_the_31_numbers(step, n):
     width, formula = 4096, Formula()
     times = 2**31 // (n * width) + 1
     a, b = large_views(n, width, torch.bfloat16)
-    loss, on_diagonal, off_diagonal, dz_a, dz_b = step(a.repeat(1, times), b.repeat(1, times), formulation="gram")
+    _, on_diagonal, off_diagonal, dz_a, dz_b = step(a.repeat(1, times), b.repeat(1, times), formulation="gram")
     for dz in (dz_a, dz_b):
         first = dz[:, :width]
         assert first.isfinite().all()

@@ -5,6 +5,7 @@ theirs has: backbone, projector, bn, and "mu" for the momentum.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ class OfficialModel(nn.Module):
         self.batch_size, self.lambd, self.gpus = batch_size, lambd, gpus
         self.backbone = backbone
         layers = []
-        for before, width in zip(widths[:-2], widths[1:-1]):
+        for before, width in pairwise(widths[:-1]):
             layers += [nn.Linear(before, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
         self.projector = nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], bias=False))
         self.bn = nn.BatchNorm1d(widths[-1], affine=False)
@@ -37,7 +38,7 @@ class OfficialModel(nn.Module):
     def forward(self, y1, y2):
         """The GPUs' losses, equal numbers with gradients of their own, which DistributedDataParallel averages."""
         h1, h2 = self.bn(self.projector(self.backbone(y1))), self.bn(self.projector(self.backbone(y2)))
-        own = [a.T @ b / self.batch_size for a, b in zip(h1.chunk(self.gpus), h2.chunk(self.gpus))]
+        own = [a.T @ b / self.batch_size for a, b in zip(h1.chunk(self.gpus), h2.chunk(self.gpus), strict=True)]
         total = sum(c.detach() for c in own)
         return torch.stack([self.loss(c + (total - c).detach()) for c in own])
 

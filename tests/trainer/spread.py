@@ -1,5 +1,5 @@
-"""What test_torchrun.py has torchrun start on every rank: the same steps by DDP and by FSDP2, and one's state in the
-other. Rank 0 writes what it found to the file named on the command line."""
+"""What test_torchrun.py has torchrun start on every rank: the same steps by DDP and by FSDP2, and one's state in
+the other. Rank 0 writes what it found to the file named on the command line."""
 
 import copy
 import json

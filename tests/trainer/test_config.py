@@ -8,7 +8,14 @@ import pytest
 from bt_kernels.trainer.cli import main
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.config.option import flag, shown
-from bt_kernels.trainer.config.presets import PRESETS, build_parser, given_options, resumed_config
+from bt_kernels.trainer.config.presets import (
+    PRESETS,
+    Given,
+    build_parser,
+    given_options,
+    resumed_config,
+    saved_config,
+)
 from bt_kernels.trainer.errors import TrainerError
 
 # The settings of the authors' repository, spelled out a second time.
@@ -43,7 +50,7 @@ IMAGENET = {
 
 
 def parse(*arguments):
-    return Config(**given_options(vars(build_parser().parse_args(arguments))))
+    return Config(**given_options(vars(build_parser(arguments).parse_args(arguments))).options)
 
 
 def test_help_names_every_option_its_meaning_and_its_default(capsys):
@@ -58,6 +65,10 @@ def test_help_names_every_option_its_meaning_and_its_default(capsys):
         assert field.metadata["help"]
     for option in ("--resume", "--preset", "--config", "--continue-from"):
         assert option in text
+    with pytest.raises(SystemExit):
+        main(["--preset", "imagenet", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "passes over the training images (default: 1000)" in text and "are those of imagenet" in text
 
 
 def test_without_options_a_run_is_the_small_preset():
@@ -94,10 +105,10 @@ def test_saved_configuration_is_a_file_of_options(tmp_path):
     ("content", "message"),
     [
         ("epoch: 3", "sets 'epoch', which is no option; epochs?"),
-        ("epochs: many", "epochs in .* must be int, got 'many'"),
-        ("epochs: 2.5", "epochs in .* must be int, got 2.5"),
-        ("compile: 1", "compile in .* must be bool, got 1"),
-        ("jitter: 0.4", "jitter in .* must be a list of numbers"),
+        ("epochs: many", "--epochs in .* must be a whole number, got many"),
+        ("epochs: 2.5", "--epochs in .* must be a whole number, got 2.5"),
+        ("compile: 1", "--compile in .* must be true or false, got 1"),
+        ("jitter: 0.4", "--jitter in .* must be a list of numbers"),
         ("- epochs", "must map options to values"),
         ("epochs: [", "is not YAML"),
         ("preset: huge", "preset in .* must be one of small, cifar, imagenet"),
@@ -195,15 +206,55 @@ def test_bad_value_on_the_command_line_is_one_sentence_and_leaves_nothing(tmp_pa
 
 def test_resumed_options_are_the_saved_ones_with_the_folder_given_now():
     saved = Config(seed=7, run_dir="old").as_dict()
-    assert resumed_config(saved, {"run_dir": "new", "seed": 7}) == Config(seed=7, run_dir="new")
-    assert resumed_config(saved, {"workers": 3}).workers == 3
+    assert resumed_config(saved, Given({"run_dir": "new", "seed": 7})) == Config(seed=7, run_dir="new")
+    assert resumed_config(saved, Given({"workers": 3})).workers == 3
     with pytest.raises(TrainerError, match="--seed 8 contradicts the checkpoint, which was made with 7"):
-        resumed_config(saved, {"seed": 8})
+        resumed_config(saved, Given({"seed": 8}))
     with pytest.raises(TrainerError, match="--jitter 0.1,0.1,0.1,0 contradicts"):
-        resumed_config(saved, {"jitter": (0.1, 0.1, 0.1, 0)})
+        resumed_config(saved, Given({"jitter": (0.1, 0.1, 0.1, 0)}))
     del saved["epochs"]
     with pytest.raises(TrainerError, match="epochs"):
-        resumed_config(saved, {})
+        resumed_config(saved, Given({}))
+
+
+def test_another_preset_than_the_runs_is_refused_with_the_runs_own():
+    saved = Config(**given_options({"preset": "cifar", "epochs": 9}).options).as_dict()
+    assert resumed_config(saved, given_options({"preset": "cifar", "epochs": 9})).epochs == 9
+    with pytest.raises(TrainerError, match="--preset imagenet sets --data .*; name --preset cifar, the run's own, to"):
+        resumed_config(saved, given_options({"preset": "imagenet", "data_dir": "data"}))
+    with pytest.raises(TrainerError, match="--preset cifar sets --epochs 200, .* made with 9; leave out --preset,"):
+        resumed_config(saved, given_options({"preset": "cifar"}))
+
+
+def test_what_is_saved_is_checked_like_a_file_of_options():
+    with pytest.raises(TrainerError, match="^the saved --epochs must be a whole number, got many$"):
+        saved_config(Config().as_dict() | {"epochs": "many"})
+
+
+def test_a_folder_that_no_data_are_read_from_is_refused():
+    with pytest.raises(TrainerError, match="--data digits reads no folder, and --data-dir images .* --data imagefolder"):
+        parse("--data-dir", "images")
+    assert parse("--preset", "cifar", "--data", "digits").data_dir == ""
+    with pytest.raises(TrainerError, match="reads no folder"):
+        parse("--preset", "cifar", "--data", "digits", "--data-dir", "images")
+
+
+def test_an_epoch_of_shards_is_imagenets_only_by_its_preset_and_said():
+    given = {"data": "webdataset", "data_dir": "images", "shards": "*.tar"}
+    assert "1281167 images" in given_options({"preset": "imagenet", **given}).assumed
+    assert given_options({"preset": "imagenet", "epoch_images": 7, **given}).assumed is None
+    assert given_options({"preset": "imagenet"}).assumed is None
+    with pytest.raises(TrainerError, match="--data webdataset needs --epoch-images"):
+        Config(**given_options(given).options)
+
+
+def test_options_are_read_before_torch_and_the_data_are_imported():
+    program = (
+        "import runpy, sys; sys.argv = ['trainer', '--help']; sys.modules['bt_kernels.trainer.cli'] = None; "
+        "runpy.run_module('bt_kernels.trainer', run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert result.returncode == 0 and "--batch-size" in result.stdout, result.stderr
 
 
 def test_missing_package_is_one_sentence_with_the_remedy():

@@ -23,7 +23,7 @@ def test_same_numbers_as_conv2d(kernel, stride, padding, height, width, bias, me
     torch.manual_seed(0)
     expected = nn.Conv2d(6, 10, kernel, stride, padding, bias=bias).double().to(memory_format=memory_format)
     actual = MatmulConv2d.from_conv(expected)
-    assert all(a is b for a, b in zip(actual.parameters(), expected.parameters()))
+    assert all(a is b for a, b in zip(actual.parameters(), expected.parameters(), strict=True))
     results = []
     for convolution in (expected, actual):
         image = torch.randn(3, 6, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -32,7 +32,7 @@ def test_same_numbers_as_conv2d(kernel, stride, padding, height, width, bias, me
         output = convolution(image)
         output.sin().sum().backward()
         results.append([output.detach(), image.grad, *(p.grad.clone() for p in convolution.parameters())])
-    for reference, value in zip(*results):
+    for reference, value in zip(*results, strict=True):
         torch.testing.assert_close(value, reference, rtol=1e-12, atol=1e-12)
 
 

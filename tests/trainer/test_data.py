@@ -59,10 +59,12 @@ def test_digits_views_are_those_of_one_generator_for_the_whole_batch():
     images, batches = load_split(8, 3).train_images, ShuffledBatches(1297, 10, 3)
     two_views = TwoViews(torch.Generator().manual_seed(3))
     expected = [two_views(images[batches[step]]) for step in range(3)]
-    for (a, b), views in zip(expected, data.views(0)):
+    for (a, b), views in zip(expected, data.views(0), strict=False):
         assert torch.equal(views.a, a) and torch.equal(views.b, b) and views.unreadable == ()
     for rank, own in enumerate((slice(0, 4), slice(4, 7), slice(7, 10))):
-        for (a, b), views in zip(expected, open_training_data(config, Processes(rank, 3), CPU).views(0)):
+        for (a, b), views in zip(
+            expected, open_training_data(config, Processes(rank, 3), CPU).views(0), strict=False
+        ):
             assert torch.equal(views.a, a[own]) and torch.equal(views.b, b[own])
 
 
@@ -76,7 +78,7 @@ def test_digits_go_on_from_their_state():
     expected = [next(views).a for _ in range(2)]
     resumed = open_training_data(config, Processes(), CPU)
     resumed.load_state_dict(state)
-    assert all(torch.equal(a, views.a) for a, views in zip(expected, resumed.views(3)))
+    assert all(torch.equal(a, views.a) for a, views in zip(expected, resumed.views(3), strict=False))
 
 
 def test_synthetic_images_are_drawn_once():

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def evaluated(capsys, protocol, run, *options):
 def test_knn_of_the_digits(run, capsys):
     shown, result = evaluated(capsys, "knn", run)
     assert result["protocol"] == "knn" and result["neighbours"] == 129 and result["classes"] == 10
-    assert result["images"] == {"train": 1297, "test": 500, "labelled": None}
+    assert result["images"] == {"train": 1297, "test": 500, "labelled": None, "left_out": 0}
     # Even an untrained network tells most digits apart.
     assert 0.5 < result["accuracy"]["top1"]["mean"] < result["accuracy"]["top5"]["mean"] < 1
     assert result["options"]["shortcuts"] == "pooled" and result["device"] == "cpu"
@@ -66,8 +67,11 @@ def test_linear_of_the_digits_over_seeds(run, capsys):
     for repetition in result["repetitions"]:
         assert repetition["best"]["top1"] >= repetition["accuracy"]["top1"] and 1 <= repetition["best_epoch"] <= 5
     assert "seed 3" in shown and "seed 4" in shown and "over 2 seeds, by Student's t" in shown
-    _, again = evaluated(capsys, "linear", run, "--epochs", "5", "--seeds", "2", "--seed", "3")
-    assert again["repetitions"] == result["repetitions"]
+    again_shown, again = evaluated(capsys, "linear", run, "--epochs", "5", "--seeds", "2", "--seed", "3")
+    assert again["repetitions"] == result["repetitions"] and again_shown.split()[-1] == shown.split()[-1]
+    other, _ = evaluated(capsys, "linear", run, "--epochs", "1", "--seed", "3")
+    with open(other.split()[-1]) as file, open(shown.split()[-1]) as first:
+        assert json.load(file)["options"]["epochs"] == 1 and json.load(first) == again
 
 
 def test_few_labels_of_the_digits(run, capsys, monkeypatch):
@@ -94,7 +98,7 @@ def test_photographs_by_a_list_of_labels(run, photographs, tmp_path, capsys):
     (tmp_path / "list.txt").write_text("class0/1.png\nclass1/0.png\nclass2/2.png\nclass2/0.png\n")
     options = ["--label-list", str(tmp_path / "list.txt"), "--epochs", "1", *photographs]
     _, result = evaluated(capsys, "semi-supervised", run, *options)
-    assert result["images"] == {"train": 9, "test": 6, "labelled": 4}
+    assert result["images"] == {"train": 9, "test": 6, "labelled": 4, "left_out": 0}
     assert (run / "evaluation-semi-supervised.json").exists()
 
 
@@ -151,6 +155,18 @@ def test_weights_without_a_run_and_a_damaged_image(run, photographs, tmp_path, c
     assert "cannot read class1/0.png" in said
 
 
+def test_a_damaged_training_image_is_left_out_counted_and_named(run, photographs, tmp_path, capsys):
+    (tmp_path / "train" / "class1" / "0.png").write_bytes(b"no image")
+    output = ["--output", str(tmp_path / "result.json"), "--epochs", "1", "--labels-percent", "100"]
+    for protocol, options in (("linear", output[:4]), ("semi-supervised", output)):
+        assert main([protocol, "--run", str(run), "--device", "cpu", *options, *photographs]) == 0
+        said = capsys.readouterr()
+        assert f"1 training images cannot be read and are left out with their labels; the first is class1/0" in said.err
+        assert "9 training images, 1 of them unreadable and left out, 6 test images" in said.out
+        images = json.loads((tmp_path / "result.json").read_text())["images"]
+        assert images == {"train": 9, "test": 6, "left_out": 1, "labelled": 8 if options == output else None}
+
+
 def test_several_processes_are_refused(run, capsys, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     assert "the evaluation runs in one process" in refused(capsys, "knn", "--run", run)
@@ -172,11 +188,16 @@ def test_runs_as_a_module(tmp_path):
     assert done.stderr == "error: --weights FILE or --run RUN_DIR must say what to evaluate\n"
 
 
+def parts(train, test, classes):
+    """Stand for the two parts of a data set."""
+    return [SimpleNamespace(labels=range(count), classes=classes, unreadable=()) for count in (train, test)]
+
+
 def test_the_table_says_what_the_numbers_are_worth():
     options = LinearOptions(weights="file.pth", data="imagefolder", data_dir="imagenet")
     best = TopAccuracy(0.75, 0.92)
     repetitions = [Repetition(seed, TopAccuracy(0.73 + 0.01 * seed, 0.91), best, 90) for seed in range(3)]
-    table = format_table(Evaluation("linear", options, repetitions, 1_281_167, 50_000, 1000))
+    table = format_table(Evaluation("linear", options, repetitions, *parts(1_281_167, 50_000, 1000)))
     assert table.splitlines() == [
         "linear: resnet50, file.pth, on imagefolder (1281167 training images, 50000 test images, 1000 classes)",
         "accuracy in %                      top-1               top-5",
@@ -193,11 +214,11 @@ def test_the_table_says_what_the_numbers_are_worth():
 
 def test_one_seed_says_nothing_about_the_training():
     options = LinearOptions(weights="file")
-    evaluation = Evaluation("linear", options, [Repetition(0, TopAccuracy(1.0, 1.0))], 10, 20, 10)
+    evaluation = Evaluation("linear", options, [Repetition(0, TopAccuracy(1.0, 1.0))], *parts(10, 20, 10))
     assert "One seed: what another training would change is not known; --seeds 3" in format_table(evaluation)
     result = json.loads(json.dumps(summarise(evaluation, 1.25)))
     assert result["accuracy"]["top1"]["half_width_over_seeds"] is None
     assert result["accuracy"]["top1"]["binomial_interval"] == pytest.approx([0.8389, 1.0], abs=1e-4)
     assert result["seconds"] == 1.2 and result["options"]["epochs"] == 100
-    knn = Evaluation("knn", KnnOptions(weights="file"), [Repetition(0, TopAccuracy(0.5, 1.0))], 10, 20, 10)
+    knn = Evaluation("knn", KnnOptions(weights="file"), [Repetition(0, TopAccuracy(0.5, 1.0))], *parts(10, 20, 10))
     assert "One seed" not in format_table(knn)

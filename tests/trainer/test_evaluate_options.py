@@ -138,7 +138,7 @@ def test_a_folder_that_is_no_run_is_said(tmp_path):
     for content, sentence in (
         ("{", "is damaged or no configuration"),
         ("[]", "is no configuration of this trainer"),
-        (json.dumps({"backbone": "resnet18", "seed": "one"}), "seed in .*config.json must be int, got 'one'"),
+        (json.dumps({"backbone": "resnet18", "seed": "one"}), "seed in .*config.json must be a whole number, got one"),
     ):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(TrainerError, match=sentence):

@@ -10,7 +10,7 @@ from torch import nn
 
 from bt_kernels.trainer.data import open_labelled
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.evaluate.features import extract_features
+from bt_kernels.trainer.evaluate.features import extract_features, training_features
 from bt_kernels.trainer.evaluate.linear import epoch_order, fit, new_classifier, of_features, of_images
 from bt_kernels.trainer.evaluate.options import LinearOptions, SemiSupervisedOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
@@ -20,10 +20,12 @@ from bt_kernels.trainer.evaluate.semi_supervised import (
     build_schedule,
     fine_tune,
     measure,
+    readable,
 )
 from bt_kernels.trainer.training.precision import Precision
 
-FLOAT32 = Precision("float32", torch.device("cpu"))
+CPU = torch.device("cpu")
+FLOAT32 = Precision("float32", CPU)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ class Points:
         self.classes, self.names = int(labels.max()) + 1, None
         self.asked = []
 
-    def batches(self, indices, batch_size, *, augment, epoch=0, drop_last=False):
+    def batches(self, indices, batch_size, *, augment, epoch=0, leave_out=False):
         self.asked.append((list(indices), augment, epoch))
         for part in torch.as_tensor(np.asarray(indices)).split(batch_size):
             yield self.rows[part, :, None, None], torch.from_numpy(self.labels)[part]
@@ -72,9 +74,9 @@ def points(generator):
 
 def test_features_are_those_of_the_frozen_backbone(backbone, train):
     before = copy.deepcopy(backbone.state_dict())
-    backbone.train()
-    features = extract_features(backbone, train, FLOAT32, batch_size=4)
-    assert backbone.training and all(torch.equal(before[name], t) for name, t in backbone.state_dict().items())
+    features, labels = extract_features(backbone.eval(), train, FLOAT32, CPU, batch_size=4)
+    assert all(torch.equal(before[name], t) for name, t in backbone.state_dict().items())
+    assert labels.tolist() == train.labels.tolist()
     assert features.shape == (9, 8) and features.dtype == torch.float32 and not features.requires_grad
     images = torch.cat([batch for batch, _ in train.batches(range(9), 9, augment=False)])
     exact = backbone.double().eval()(images.double()).detach()
@@ -82,9 +84,30 @@ def test_features_are_those_of_the_frozen_backbone(backbone, train):
     assert (features - exact).abs().max() <= 2 * rounding + 1e-6
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_left_out_with_its_label(backbone, tmp_path, workers):
+    folder = tmp_path
+    write_folder(folder / "train", classes=3, images=3)
+    (folder / "train" / "class1" / "0.png").write_bytes(b"no image")
+    train = open_labelled(photograph_config(folder, workers=workers), "train")
+    whole, _ = extract_features(backbone.eval(), train, FLOAT32, CPU, batch_size=4, indices=np.array([0, 1, 8]))
+    features, labels = training_features(backbone, train, FLOAT32, CPU, 4)
+    assert train.unreadable == {3} and train.name(3) == f"class1/0.png in {folder / 'train'}"
+    assert labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2] and torch.equal(features[[0, 1, -1]], whole)
+    assert readable(train, np.array([0, 3, 4, 6]), 4).tolist() == [0, 4, 6]
+    with pytest.raises(TrainerError, match="^the labelled images that can be read are no image of class1; add"):
+        readable(train, np.array([0, 3, 6]), 4)
+    for file in (folder / "train").glob("*/*"):
+        file.write_bytes(b"")
+    with pytest.raises(TrainerError, match="^none of the 9 training images can be read; check --data-dir$"):
+        training_features(backbone, train, FLOAT32, CPU, 4)
+
+
 def test_features_under_autocast_are_float32(backbone, train):
-    features = extract_features(backbone, train, Precision("bfloat16", torch.device("cpu")), batch_size=4)
-    exact = extract_features(backbone, train, FLOAT32, batch_size=4)
+    features, exact = (
+        extract_features(backbone.eval(), train, precision, CPU, batch_size=4)[0]
+        for precision in (Precision("bfloat16", CPU), FLOAT32)
+    )
     assert features.dtype == torch.float32
     # Two roundings to 8 bits of numbers that are averages of a row of such.
     assert 0 < (features - exact).abs().max() <= 4 * 2**-8 * exact.abs().max()
@@ -128,7 +151,7 @@ def test_the_linear_training_is_sgd_as_it_is_written(points):
             scores = (points.rows[part] @ weight.T + bias).softmax(dim=1)
             error = (scores - F.one_hot(labels[part], 3)) / len(part)
             for momentum, gradient, parameter in zip(
-                momenta, (error.T @ points.rows[part], error.sum(dim=0)), (weight, bias)
+                momenta, (error.T @ points.rows[part], error.sum(dim=0)), (weight, bias), strict=True
             ):
                 momentum.mul_(0.9).add_(gradient + 0.01 * parameter)
                 parameter -= cosine(0.3, epoch, 4) * momentum
@@ -153,14 +176,14 @@ def test_linear_batches_are_augmented_and_leave_the_backbone(backbone, train):
     before = copy.deepcopy(backbone.state_dict())
     batches = of_images(backbone, train, FLOAT32, 4)
     order = epoch_order(9, seed=0, epoch=0)
-    features, labels = (torch.cat(parts) for parts in zip(*batches(order, 2)))
+    features, labels = (torch.cat(parts) for parts in zip(*batches(order, 2), strict=True))
     images = torch.cat([batch for batch, _ in train.batches(order, 4, augment=True, epoch=2)])
     exact = copy.deepcopy(backbone).double()(images.double())
     rounding = (backbone(images) - exact).abs().max()
     assert (features - exact).abs().max() <= 2 * rounding + 1e-6
     assert labels.tolist() == train.labels[order].tolist() and not features.requires_grad
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
-    other, _ = (torch.cat(parts) for parts in zip(*batches(order, 3)))
+    other, _ = (torch.cat(parts) for parts in zip(*batches(order, 3), strict=True))
     assert not torch.equal(features, other)  # another epoch's crops
 
 
@@ -189,7 +212,7 @@ def test_fine_tuning_is_sgd_with_two_rates_as_it_is_written(points):
                     rate = 0.5 if name.startswith("classifier.") else 0.005
                     momenta[name].mul_(0.9).add_(parameter.grad + 0.01 * parameter)
                     parameter -= cosine(rate, epoch, 3) * momenta[name]
-    for (name, value), other in zip(model.state_dict().items(), restated.state_dict().values()):
+    for (name, value), other in zip(model.state_dict().items(), restated.state_dict().values(), strict=True):
         torch.testing.assert_close(value, other, rtol=1e-10, atol=1e-12, msg=name)
 
 

@@ -85,7 +85,7 @@ class Ranks:
 def test_ranks_with_rows_of_their_own_measure_the_whole_batch(generator, sizes, mean):
     z_a, z_b = two_views(generator, mean=mean)
     off_diagonal = squares_off_the_diagonal(z_a, z_b)
-    parts = list(zip(z_a.split(sizes), z_b.split(sizes)))
+    parts = list(zip(z_a.split(sizes), z_b.split(sizes), strict=True))
     found = Ranks(parts).measure(off_diagonal)
     whole = measure(z_a, z_b, off_diagonal, alone)
     for name in ("mean_correlation", "off_diagonal_rms", "embedding_std"):
@@ -149,7 +149,7 @@ def test_embeddings_that_are_not_finite_give_nan(generator):
 
 def test_rank_is_unknown_where_nobody_has_two_rows(generator):
     z_a, z_b = two_views(generator, 2)
-    found = Ranks(list(zip(z_a.split(1), z_b.split(1)))).measure(1.0)
+    found = Ranks(list(zip(z_a.split(1), z_b.split(1), strict=True))).measure(1.0)
     assert math.isnan(found.effective_rank) and found.embedding_std > 0
 
 

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the same command with --resume auto ends with the weights of a run that was never killed."""
+"""kill -9 at any moment: the same command with --resume auto ends with the weights of a run never killed."""
 
 import dataclasses
 import random

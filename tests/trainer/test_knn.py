@@ -29,7 +29,7 @@ def by_a_loop(train, train_labels, test, test_labels, k, temperature, classes):
     train, test = train.double().numpy(), test.double().numpy()
     train_labels, test_labels = train_labels.numpy(), test_labels.numpy()
     first, firsts = 0, 0
-    for row, label in zip(test, test_labels):
+    for row, label in zip(test, test_labels, strict=True):
         cosines = [float(row @ other) / (np.linalg.norm(row) * np.linalg.norm(other)) for other in train]
         votes = dict.fromkeys(range(classes), 0.0)
         for index in sorted(range(len(train)), key=lambda i: -cosines[i])[:k]:

@@ -122,11 +122,11 @@ def test_the_next_step_is_theirs(theirs, saved, config):
     for own, other in zip(network.parameters(), their_network.parameters(), strict=True):
         other.grad = torch.randn(other.shape, generator=generator, dtype=torch.float64)
         own.grad = other.grad.clone(memory_format=torch.preserve_format)
-    for group, other in zip(optimizer.param_groups, their_optimizer.param_groups):
+    for group, other in zip(optimizer.param_groups, their_optimizer.param_groups, strict=True):
         group["lr"] = other["lr"]
     optimizer.step()
     their_optimizer.step()
-    for own, other in zip(network.parameters(), their_network.parameters()):
+    for own, other in zip(network.parameters(), their_network.parameters(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-15)
 
 

@@ -1,4 +1,4 @@
-"""Whole runs on photographs, by the imagenet preset made small, and what is done with the run folder afterwards."""
+"""Whole runs on photographs, by the imagenet preset made small, and what is done with their folders afterwards."""
 
 import json
 import signal

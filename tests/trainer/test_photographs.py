@@ -80,7 +80,9 @@ def test_the_views_differ_in_how_often_they_are_solarized():
     image = picture(1)
     changed = [0, 0]
     for number in range(draws):
-        for view, (before, after) in enumerate(zip(plain(image, (number,)), solarizing(image, (number,)))):
+        for view, (before, after) in enumerate(
+            zip(plain(image, (number,)), solarizing(image, (number,)), strict=True)
+        ):
             changed[view] += not torch.equal(before, after)
     assert changed[0] == 0
     assert abs(changed[1] - 0.2 * draws) < 4 * (draws * 0.2 * 0.8) ** 0.5

@@ -60,7 +60,9 @@ def test_a_single_change_is_exact_in_float64(generator, number):
     images = batch(generator, 8, 9, 9, torch.float64)
     factors = torch.rand(8, generator=generator, dtype=torch.float64) + 0.5
     ours = photometric._JITTER[number](images, factors.view(-1, 1, 1, 1))
-    theirs = torch.stack([JITTER[number](image, float(factor)) for image, factor in zip(images, factors)])
+    theirs = torch.stack(
+        [JITTER[number](image, float(factor)) for image, factor in zip(images, factors, strict=True)]
+    )
     assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 

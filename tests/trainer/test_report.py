@@ -128,7 +128,7 @@ def test_embedding_names_the_classes(figure, tmp_path, classes):
     embedding.draw_embedding(tmp_path / "x.png", *points, labels, names)
     texts = [text.get_text() for text in figure.figure.legends[0].get_texts()]
     assert len(texts) == classes and all(len(text) == 18 for text in texts)
-    for axis, expected in zip(figure.figure.axes, points):
+    for axis, expected in zip(figure.figure.axes, points, strict=True):
         drawn = np.concatenate([dots.get_offsets() for dots in axis.collections])
         assert np.array_equal(drawn, np.concatenate([expected[labels == 7 * label] for label in range(classes)]))
 
@@ -185,7 +185,7 @@ def test_without_held_out_images_there_is_no_sample(tmp_path, capsys):
 def test_originals_are_the_images_of_the_first_views(tmp_path):
     for part in ("train", "val"):
         write_folder(tmp_path / part)
-    never = {name: 0.0 for name in ("flip_probability", "jitter_probability", "greyscale_probability")}
+    never = dict.fromkeys(("flip_probability", "jitter_probability", "greyscale_probability"), 0.0)
     plain = {"crop_scale": (0.9, 1.0), "blur_probability": (0.0, 0.0), "solarize_probability": (0.0, 0.0)}
     config = photograph_config(tmp_path, **never, **plain)
     data, sample = open_training_data(config, Processes(), CPU), sample_of(config)
@@ -216,9 +216,9 @@ def test_correlation_is_that_of_all_views_and_the_network_is_as_before(rows, gen
 
     network.train()
     count = -(-rows[0] // BATCH)
-    parts = [pair for batch in batches for pair in zip(batch.a.chunk(count), batch.b.chunk(count))]
+    parts = [pair for batch in batches for pair in zip(batch.a.chunk(count), batch.b.chunk(count), strict=True)]
     with torch.no_grad():
-        z_a, z_b = (torch.cat(views) for views in zip(*(network(*pair) for pair in parts)))
+        z_a, z_b = (torch.cat(views) for views in zip(*(network(*pair) for pair in parts), strict=True))
     c = cross_correlation(z_a.double(), z_b.double())
     np.testing.assert_allclose(found.corner, c, rtol=0, atol=1e-4)
     assert found.features == 8

@@ -4,7 +4,7 @@ import random
 import sys
 import tarfile
 from contextlib import closing
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 
 import pytest
 import torch
@@ -95,7 +95,7 @@ def test_images_are_shuffled_over_shards(paths, monkeypatch):
     monkeypatch.setattr(shards, "SHUFFLED_AT_FIRST", 4)
     taken = names(paths, 0, 26)
     assert len(set(taken)) == 26
-    switches = sum(a.partition("/")[0] != b.partition("/")[0] for a, b in zip(taken, taken[1:]))
+    switches = sum(a.partition("/")[0] != b.partition("/")[0] for a, b in pairwise(taken))
     assert switches > 3  # with nothing shuffled but the shards, they change thrice
     of_one = [image for image in taken if image.startswith("train-3")]
     assert of_one != sorted(of_one)

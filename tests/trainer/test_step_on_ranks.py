@@ -31,7 +31,9 @@ def test_exact_chunks_of_two_ranks_are_the_batch_at_once(found, parallel):
 def test_ordinary_chunks_are_those_of_all_ranks(found, parallel):
     network = Twins()
     criterion = BarlowTwinsLoss()
-    halves = zip(*(zip(*(rows.tensor_split(2) for rows in view.split(ROWS))) for view in views()), strict=True)
+    halves = zip(
+        *(zip(*(rows.tensor_split(2) for rows in view.split(ROWS)), strict=True) for view in views()), strict=True
+    )
     loss = sum(criterion(*network(torch.cat(a), torch.cat(b))) for a, b in halves) / 2
     loss.backward()
     torch.testing.assert_close(found[f"{parallel} ordinary"]["loss"], loss.detach(), rtol=1e-12, atol=0)

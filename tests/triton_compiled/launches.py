@@ -74,7 +74,7 @@ def recording(gpu: Gpu, arch: int, kind: str, found: dict[tuple, Launch]):
     """Launches within are noted instead of made, as if on that GPU and with that kind of operands."""
 
     def run(self, *args, grid, warmup, num_warps=4, num_stages=3, **kwargs):
-        arguments = dict(zip(self.arg_names, args))
+        arguments = dict(zip(self.arg_names, args, strict=False))
         options = {"num_warps": num_warps, "num_stages": num_stages}
         for name, value in kwargs.items():
             (arguments if name in self.arg_names else options)[name] = value

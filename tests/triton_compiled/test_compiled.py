@@ -1,19 +1,19 @@
 """Every kernel with every tile that heuristics.py can choose, compiled for sm_80, sm_90 and sm_100: what came out.
 
-A row is chosen for what is asserted here; none of it needs a GPU. The compiler is deterministic, so a red test is a row,
-a kernel or a new Triton that changed something.
+A row is chosen for what is asserted here; none of it needs a GPU. The compiler is deterministic, so a red test is
+a row, a kernel or a new Triton that changed something.
 """
 
 import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed: there is nothing to compile")
 
-from compile import Report  # noqa: E402
-from launches import Launch, launches  # noqa: E402
-from machine_code import GLOBAL_LOADS, MATRIX, SPILLS  # noqa: E402
-from tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES  # noqa: E402
+from compile import Report
+from launches import Launch, launches
+from machine_code import GLOBAL_LOADS, MATRIX, SPILLS
+from tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES
 
-from bt_kernels.backends.triton.heuristics import Tile  # noqa: E402
+from bt_kernels.backends.triton.heuristics import Tile
 
 REGISTERS = 65536  # of a multiprocessor: a block must find that many free
 FEW_REGISTERS = 32  # bytes of stack per thread that any kernel may have

@@ -4,7 +4,8 @@
     architectures.py   which GPUs the compiled code runs on
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
-float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: the same input gives the same bits.
+float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: same input,
+same bits.
 """
 
 import functools
@@ -91,8 +92,8 @@ def find_why_not_on(index: int) -> str | None:
     toolkit = report["cuda"]
     if toolkit.split(".")[0] != torch.version.cuda.split(".")[0]:
         return (
-            f"the kernels were built with CUDA {toolkit}, torch {torch.__version__} with CUDA {torch.version.cuda}: "
-            "install the package again beside this torch"
+            f"the kernels were built with CUDA {toolkit}, torch {torch.__version__} with CUDA "
+            f"{torch.version.cuda}: install the package again beside this torch"
         )
     capability = torch.cuda.get_device_capability(index)
     if capability < (8, 0):
@@ -111,9 +112,9 @@ def tf32() -> bool:
 
 
 # torch.compiler.assume_constant_result, which would import the whole of torch._dynamo for two lines. Dynamo cannot
-# trace what the two ask, and takes their answers into the graph. The first never changes. The second is guarded all the
-# same: dynamo's guard on global state, which every graph has, holds "allow_tf32", the very comparison above, so a
-# change of the setting compiles again (tests/test_cuda_ops.py).
+# trace what the two ask, and takes their answers into the graph. The first never changes. The second is guarded
+# all the same: dynamo's guard on global state, which every graph has, holds "allow_tf32", the very comparison
+# above, so a change of the setting compiles again (tests/test_cuda_ops.py).
 why_not_on._dynamo_marked_constant = True
 tf32._dynamo_marked_constant = True
 

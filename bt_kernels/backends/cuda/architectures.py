@@ -8,9 +8,9 @@ CLUSTERS = (9, 0)  # the first GPUs that have them
 
 
 def runs_on(architecture: str, device: Capability) -> bool:
-    """Machine code runs within its major version from its minor version on, that of an "f", its family, too; that of
-    an "a" on this one capability alone. What has no letter may be kept as PTX too, which any later GPU translates.
-    But code for GPUs without clusters knows nothing of those that a newer GPU is asked for.
+    """Machine code runs within its major version from its minor version on, that of an "f", its family, too; that
+    of an "a" on this one capability alone. What has no letter may be kept as PTX too, which any later GPU
+    translates. But code for GPUs without clusters knows nothing of those that a newer GPU is asked for.
     """
     major, minor, kind, ptx = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", architecture).groups()
     built = int(major), int(minor)

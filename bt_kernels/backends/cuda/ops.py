@@ -1,8 +1,8 @@
 """The CUDA ops as torch sees them: their schemas, and their outputs' shapes without data for torch.compile.
 
-csrc/cuda/bindings.cpp implements them for CUDA and, as the tests compile it, for the CPU. The schemas are here rather
-than there so that both libraries can be loaded in one process. An output that was not asked for is (0,): an op returns
-what its schema says. mean and given_rstd are (2, D) float64, together or not at all.
+csrc/cuda/bindings.cpp implements them for CUDA and, as the tests compile it, for the CPU. The schemas are here
+rather than there so that both libraries can be loaded in one process. An output that was not asked for is (0,): an
+op returns what its schema says. mean and given_rstd are (2, D) float64, together or not at all.
 """
 
 import torch

@@ -5,7 +5,8 @@
     ops.py                                    the torch ops around them, through which this module calls
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
-float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: the same input gives the same bits.
+float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: same input,
+same bits.
 """
 
 import os

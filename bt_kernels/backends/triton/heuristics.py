@@ -60,9 +60,9 @@ class Block:
 # Operand types: 16 bits (bfloat16, float16), tf32 and ieee float32. The first row of a list that fits the device's
 # shared memory is taken; the last ones are for 64 KB (AMD) and 99 KB (sm_86, sm_89, sm_120).
 #
-# k is at least 16: Triton 3.6 refuses less. 128 x 128 tiles of gram_tiles have 4 warps: with 8, Triton 3.6 makes each
-# wgmma wait for the one before (ptxas C7515), as it does in correlation_tiles, which has 128 x 256. 16 warps only
-# where there is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
+# k is at least 16: Triton 3.6 refuses less. 128 x 128 tiles of gram_tiles have 4 warps: with 8, Triton 3.6 makes
+# each wgmma wait for the one before (ptxas C7515), as it does in correlation_tiles, which has 128 x 256. 16 warps
+# only where there is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
 GRAM_TILES = {
     "16-bit": {
         512: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),

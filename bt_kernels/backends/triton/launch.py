@@ -42,7 +42,7 @@ def ask(device: torch.device) -> Gpu:
 
 
 def operands(dtype: torch.dtype) -> Operands:
-    """16 bits stay 16 bits; float32 follows torch.backends.cuda.matmul.fp32_precision. ROCm has no tf32 in common."""
+    """16 bits stay 16 bits; float32 follows torch.backends.cuda.matmul.fp32_precision. ROCm: no tf32 in common."""
     if dtype.itemsize == 2:
         return Operands("16-bit", 2)
     tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32" and torch.version.hip is None

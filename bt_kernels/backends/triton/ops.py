@@ -1,4 +1,4 @@
-"""The Triton forwards and backwards as torch ops: opaque to torch.compile, with shapes it can compute without data.
+"""The Triton forwards and backwards as torch ops: opaque to torch.compile, with shapes that need no data.
 
 An output that was not asked for is (0,): an op returns what its schema says.
 """

@@ -66,7 +66,7 @@ def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> Batch | F
             views[row] = two_views(sample.read(), sample.key)
         except UnreadableImage:
             missing.append(row)
-    readable = [sample for sample, pair in zip(samples, views) if pair is not None]
+    readable = [sample for sample, pair in zip(samples, views, strict=True) if pair is not None]
     if not readable:
         return Failure(
             f"none of the {len(samples)} images of a batch can be read, {samples[0].name} the first of them; "
@@ -74,7 +74,7 @@ def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> Batch | F
         )
     for number, row in enumerate(missing):
         views[row] = two_views(readable[number % len(readable)].read(), samples[row].key)
-    a, b = (torch.stack(view) for view in zip(*views))
+    a, b = (torch.stack(view) for view in zip(*views, strict=True))
     return Batch(a, b, tuple(samples[row].name for row in missing))
 
 

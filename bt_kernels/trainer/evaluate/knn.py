@@ -48,7 +48,9 @@ def knn_accuracy(
     weights = ((similarities - similarities[:, :1]) / temperature).exp()
     neighbours = train_labels.to(indices.device)[indices]
     found = []
-    for part, labels, own in zip(*(tensor.split(_QUERIES) for tensor in (weights, neighbours, test_labels))):
+    for part, labels, own in zip(
+        *(tensor.split(_QUERIES) for tensor in (weights, neighbours, test_labels)), strict=True
+    ):
         votes = part.new_zeros(len(part), classes).scatter_add_(1, labels, part)
         found.append(ranks(votes.masked_fill(votes == 0, torch.nan), own))
     accuracy = top_accuracy(torch.cat(found))

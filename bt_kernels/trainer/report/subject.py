@@ -79,7 +79,7 @@ def _draw(indices: np.ndarray, config: Config, rng: np.random.Generator) -> np.n
 
 
 def _read(part: LabelledImages, indices: np.ndarray) -> tuple[Tensor, np.ndarray]:
-    images, labels = zip(*part.batches(indices, BATCH, augment=False, leave_out=True))
+    images, labels = zip(*part.batches(indices, BATCH, augment=False, leave_out=True), strict=True)
     return torch.cat(images), torch.cat(labels).numpy()
 
 
@@ -139,10 +139,10 @@ def correlation_of(network: BarlowTwinsNetwork, batches: list[Views], device: to
     with buffers_kept(network):
         for batch in batches:
             parts = -(-len(batch.a) // BATCH)
-            for pair in zip(batch.a.chunk(parts), batch.b.chunk(parts)):
+            for pair in zip(batch.a.chunk(parts), batch.b.chunk(parts), strict=True):
                 embeddings.append(network.forward(*(view.to(device) for view in pair)))  # never the compiled one
     network.train(training)
-    z_a, z_b = (torch.cat(views).float() for views in zip(*embeddings))
+    z_a, z_b = (torch.cat(views).float() for views in zip(*embeddings, strict=True))
     off_diagonal = barlow_twins_loss(z_a, z_b, return_terms=True).off_diagonal.item()
     statistics = measure(z_a, z_b, off_diagonal, lambda sums: sums)
     corner = next(cross_correlation_blocks(z_a, z_b, rows=SHOWN_FEATURES))[:, :SHOWN_FEATURES]

@@ -46,7 +46,8 @@ def _begin_from_own(path: Path, state: Pretraining, warn: Callable[[str], None])
         own = getattr(state.config, name)
         if config.get(name) != own:
             raise TrainerError(
-                f"{flag(name)} {own} is not that of {path}, {config.get(name)}: a run continues with the same network"
+                f"{flag(name)} {own} is not that of {path}, {config.get(name)}: a run continues with the "
+                "same network"
             )
     try:
         load_network(state.network, training["network"])

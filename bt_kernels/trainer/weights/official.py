@@ -73,7 +73,7 @@ def read_official(path: Path) -> OfficialCheckpoint:
     model = unwrap(content)
     width = [tensor for name, tensor in model.items() if name.startswith("projector.")][-1:]
     size = width[0].shape[:1] if width else None
-    if any(name not in model or model[name].ndim and model[name].shape != size for name in _LOSS_BUFFERS):
+    if any(name not in model or (model[name].ndim and model[name].shape != size) for name in _LOSS_BUFFERS):
         raise _incomplete(path, "the buffers of the loss's batch norm (bn) are not those of its projector")
     epoch = content["epoch"]
     if type(epoch) is not int or epoch < 0:
@@ -146,8 +146,8 @@ def _momenta(checkpoint: OfficialCheckpoint, optimizer: Optimizer) -> dict[int, 
     groups = [group["params"] for group in optimizer.param_groups]
     shapes = [[p.shape for p in group] for group in groups]
     theirs = [
-        [shape if mu is None else mu.shape for mu, shape in zip(mus, own)]
-        for mus, own in zip(checkpoint.momentum, shapes)
+        [shape if mu is None else mu.shape for mu, shape in zip(mus, own, strict=False)]
+        for mus, own in zip(checkpoint.momentum, shapes, strict=False)
     ]
     if [len(mus) for mus in checkpoint.momentum] != [len(group) for group in groups] or theirs != shapes:
         raise _incomplete(checkpoint.path, "its optimizer's groups are not the network's weights and biases")
@@ -155,7 +155,7 @@ def _momenta(checkpoint: OfficialCheckpoint, optimizer: Optimizer) -> dict[int, 
     momenta = [mu for mus in checkpoint.momentum for mu in mus]
     return {
         index: {"mu": _laid_out_as(p, mu)}
-        for index, (p, mu) in enumerate(zip(parameters, momenta))
+        for index, (p, mu) in enumerate(zip(parameters, momenta, strict=True))
         if mu is not None
     }
 

@@ -36,7 +36,7 @@ def correlation_combine_kernel(
     within = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
     part = partial + tile.to(tl.int64) * area
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for _ in range(0, splits):
+    for _ in range(splits):
         total += tl.load(part + within)
         part += tiles.to(tl.int64) * area
     # Not before the loop, whose sums and loads take all registers there are.

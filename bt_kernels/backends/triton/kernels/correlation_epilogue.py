@@ -1,7 +1,7 @@
 """What is done with a finished tile of C = y_own^T y_other / N, wherever it was finished.
 
     squares       sum of C_ij^2 over the tile without the diagonal, float64
-    row_squares   the same per row of the tile; column_squares per column: with C_ii^2 they make the q of the backward
+    row_squares   per row of the tile; column_squares per column: with C_ii^2 they make the q of the backward
     C             without its diagonal, which the backward has in float32, as the backward's operand
     whole         C itself in float32, with C_ii of y before its rounding: what other rows' products are added to
 
@@ -54,6 +54,7 @@ def correlation_epilogue(
         tl.store(out, as_operand(values, c.dtype.element_ty, TF32), stored)
     if whole is not None:
         diagonal = tl.load(c_diagonal + rows, rows < rows_end, 0.0)
-        # 64 bits in the tile's first row alone, for they take twice the registers. first_row is 0: all rows are here.
+        # 64 bits in the tile's first row alone, for they take twice the registers. first_row is 0:
+        # all rows are here.
         out = whole + (i * BLOCK_M).to(tl.int64) * D + tl.arange(0, BLOCK_M)[:, None] * D + columns[None, :]
         tl.store(out, tl.where(rows[:, None] == columns[None, :], diagonal[:, None], values), valid)

@@ -4,9 +4,9 @@
     q    = 2 w_off sum_j C_off[i,j]^2 + 2 w_on (C_ii - 1) C_ii
     dz   = rstd (dy - y q / M)
 
-for view a; for view b with C's columns in place of its rows. q is known before the product, from the forward's norms,
-so the product's epilogue finishes the gradient. The diagonal weighs in float32: C_off alone is rounded to the operands'
-type. N rows are at hand, of samples that C was made of: q is of them all.
+for view a; for view b with C's columns in place of its rows. q is known before the product, from the forward's
+norms, so the product's epilogue finishes the gradient. The diagonal weighs in float32: C_off alone is rounded to
+the operands' type. N rows are at hand, of samples that C was made of: q is of them all.
 
 Grid: tiles of (N, width).
 """
@@ -75,7 +75,7 @@ def correlation_gradient_kernel(
     columns = first_column + within
     sums = tl.zeros((BLOCK_N,), tl.float32)
     shares = squares + within
-    for _ in range(0, count):
+    for _ in range(count):
         sums += tl.load(shares, in_width, 0.0)
         shares += width
     w_on, w_off = term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale)

@@ -1,10 +1,10 @@
 """correlation: tiles of the cross-correlation matrix C = y_own^T y_other / N, reduced as they are finished.
 
-The product runs over the batch. With one split a program finishes its tile and correlation_epilogue reduces it there;
-where D is too small to fill the GPU the batch is split as well, and correlation_combine adds the parts.
+The product runs over the batch. With one split a program finishes its tile and correlation_epilogue reduces it
+there; where D is too small to fill the GPU the batch is split as well, and correlation_combine adds the parts.
 
-Rows of C are the features first_row .. rows_end of view OWN, columns all features of the other view: OWN = 1 gives rows
-of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits * tiles.
+Rows of C are the features first_row .. rows_end of view OWN, columns all features of the other view: OWN = 1 gives
+rows of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits * tiles.
 """
 
 import triton

@@ -53,7 +53,7 @@ def gram_apply_kernel(
 
     sums = tl.zeros((BLOCK_D,), tl.float32)
     shares = column_sums + (slot * count).to(tl.int64) * width + within
-    for _ in range(0, count):
+    for _ in range(count):
         sums += tl.load(shares, in_columns, 0.0)
         shares += width
     w_on, w_off = term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale)

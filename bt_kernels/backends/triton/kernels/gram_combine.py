@@ -3,10 +3,11 @@
     inner    sum_ij K_a[i,j] K_b[i,j], each program's share; tiles above the diagonal count twice
     K        (K - shift I) / unit, shift = trace(K) / N, stored with its mirror image as the backward's operand
 
-The shift keeps what the standardization's backward takes out again from costing digits (docs/mathematics.md). unit is
-the power of two below the shift and keeps K in float16's range, large or collapsed: |K_ij| <= trace(K) = N shift.
+The shift keeps what the standardization's backward takes out again from costing digits (docs/mathematics.md). unit
+is the power of two below the shift and keeps K in float16's range, large or collapsed: |K_ij| <= trace(K) =
+N shift.
 
-Where the features are a share of all, other shares have to be added first, and this runs once before and once after:
+Where the features are a share of all, other shares have to be added first, and this runs before and after:
 
     partial tiles -> triangles    K - shift I of these features in float32, and the totals of sums
     triangles -> inner, K         from the sums of both over all shares
@@ -27,7 +28,7 @@ def gram_combine_kernel(
     splits,
     sums,  # (4, columns) float64 as of standardize
     columns,
-    triangles,  # (2, N (N + 1) / 2) float32: K - shift I, rows from the diagonal on; an output if there is a partial
+    triangles,  # (2, N (N + 1) / 2) float32: K - shift I, rows from the diagonal on; an output given a partial
     totals,  # (4,) float64: sums added up, the shifts as they were taken from triangles; None: not asked for
     inner,  # (tiles * BLOCK / ROWS,) float64, or None
     k,  # (2, N, ldk) operand type, zero from N on; None: no gradient is needed
@@ -64,7 +65,7 @@ def gram_combine_kernel(
         offsets = tile.to(tl.int64) * area + within_rows[:, None] * BLOCK + within_columns[None, :]
         k_a = tl.zeros((ROWS, BLOCK), tl.float32)
         k_b = tl.zeros((ROWS, BLOCK), tl.float32)
-        for split in range(0, splits):
+        for split in range(splits):
             k_a += tl.load(partial + (2 * split) * tiles * area + offsets)
             k_b += tl.load(partial + (2 * split + 1) * tiles * area + offsets)
         whole_a = k_a.to(tl.float64)

@@ -5,11 +5,11 @@
     q    = sum_n dy y = alpha sum_n T y + d C_ii
     dz   = rstd (dy - y (q / M - alpha shift_other eps rstd^2))
 
-with d = 2 (w_on (C_ii - 1) - w_off C_ii): docs/mathematics.md. The incoming gradients are in w_on and w_off, in float32,
-before the one rounding to the embeddings' type.
+with d = 2 (w_on (C_ii - 1) - w_off C_ii): docs/mathematics.md. The incoming gradients are in w_on and w_off, in
+float32, before the one rounding to the embeddings' type.
 
-Grid: views * ceil(D / BLOCK_D); the programs of one block of features, one for each view, run next to each other and
-read the same y.
+Grid: views * ceil(D / BLOCK_D); the programs of one block of features, one for each view, run next to each other
+and read the same y.
 """
 
 import triton

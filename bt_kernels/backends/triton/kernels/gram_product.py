@@ -3,8 +3,8 @@
     product[v, n, i]   T / unit, float32
     column_sums[v, t, i]   sum of product * y over the rows of the t-th tile: what q is made of
 
-No program sees all rows of a feature, and q needs them, so T goes through memory, a panel at a time that stays in the
-L2 cache; gram_apply does the rest. Grid: views * tiles of (N, panel).
+No program sees all rows of a feature, and q needs them, so T goes through memory, a panel at a time that stays in
+the L2 cache; gram_apply does the rest. Grid: views * tiles of (N, panel).
 """
 
 import triton

@@ -3,7 +3,8 @@
     partial[s, v, t] = y_v[i-th rows, s-th features] y_v[j-th rows, s-th features]^T      i <= j, the t-th tile
 
 Only tiles on or above the diagonal exist. N^2 tiles alone cannot fill a GPU, so the features are split: a program
-owns one tile of one view over one share. Programs of the same share run next to each other and read the same columns.
+owns one tile of one view over one share. Programs of the same share run next to each other and read
+the same columns.
 
 Operands as standardize left them, float32 accumulators; gram_combine adds the shares in their order.
 """

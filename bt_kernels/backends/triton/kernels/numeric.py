@@ -30,7 +30,7 @@ def sum_in_order(values, count, BLOCK: tl.constexpr):
 
 @triton.jit
 def term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale):
-    """w_on and w_off: what the gradients of the three outputs, where there are any, amount to for the two terms."""
+    """w_on and w_off: what the gradients of the three outputs, where given, amount to for the two terms."""
     on_diagonal = 0.0
     off_diagonal = 0.0
     if grad_loss is not None:

@@ -9,8 +9,8 @@
 
 Where mean and rstd are given instead, the rows may be a part of the batch: then so are C_ii and the sums.
 
-Grid: one program per BLOCK_D features, all N rows of both views. Up to N = BLOCK_N the embeddings are read once and
-stay in registers; beyond it they are read a second time, which the caches serve for the most part.
+Grid: one program per BLOCK_D features, all N rows of both views. Up to N = BLOCK_N the embeddings are read once
+and stay in registers; beyond it they are read a second time, which the caches serve for the most part.
 
 Elements and their sums are float32, chunks are merged in float64, and so are the sums of all programs. The mean is
 kept as high + low: subtracting a rounded mean of 1e4 would leave columns of y that do not sum to zero. Squares are

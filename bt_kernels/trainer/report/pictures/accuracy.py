@@ -24,7 +24,7 @@ def draw_accuracies(path: Path, accuracies: Mapping[str, Mapping[str, Accuracy]]
             x = np.arange(len(columns)) + (place - (len(accuracies) - 1) / 2) * width
             axis.bar(x, means, width * 0.92, label=name, color=COLOURS[name])
             axis.errorbar(x, means, errors, fmt="none", ecolor="#333333", elinewidth=1, capsize=2.5)
-            for position, mean, error in zip(x, means, errors):
+            for position, mean, error in zip(x, means, errors, strict=True):
                 axis.text(position, mean + error + 1.2, f"{mean:.0f}", ha="center", fontsize=8.5)
         axis.set_xticks(np.arange(len(columns)), columns)
         axis.set(xlabel="labels per class", ylabel="accuracy on held-out digits (%)", ylim=(0, 108))

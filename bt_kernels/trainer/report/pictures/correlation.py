@@ -27,7 +27,7 @@ def draw_cross_correlation(path: Path, before: Correlation, after: Correlation) 
     """Draw C of the untrained and of the trained network: a corner of it, so that a cell is visible."""
     with plt.rc_context({**STYLE, "axes.spines.top": True, "axes.spines.right": True}):
         figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.9), layout="constrained")
-        for axis, matrix, title in zip(axes, (before, after), ("before training", "after training")):
+        for axis, matrix, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
             image = axis.imshow(matrix.corner, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
             axis.set_title(
                 f"{title}\nmean diagonal {matrix.mean_diagonal:.2f}, "

@@ -78,7 +78,7 @@ def draw_statistics(path: Path, metrics: Sequence[StepMetrics]) -> None:
         figure, axes = plt.subplots(
             len(panels), 1, figsize=(7, 1.45 * len(panels)), sharex=True, squeeze=False, layout="constrained"
         )
-        for axis, name in zip(axes.flat, panels):
+        for axis, name in zip(axes.flat, panels, strict=True):
             label, share = STATISTICS[name]
             steps, values = thinned(*np.array(measured[name]).T)
             marker = _marker(len(steps))

@@ -37,7 +37,9 @@ def draw_embedding(
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.8), layout="constrained")
-        for axis, points, title in zip(axes, (before, after), ("untrained network", "trained without labels")):
+        for axis, points, title in zip(
+            axes, (before, after), ("untrained network", "trained without labels"), strict=True
+        ):
             if names is None:
                 _draw_digits(axis, points, labels)
             else:

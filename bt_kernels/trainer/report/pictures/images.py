@@ -19,8 +19,8 @@ def draw_augmented_views(path: Path, rows: Mapping[str, np.ndarray]) -> None:
     with plt.rc_context(FRAMELESS):
         figure, axes = plt.subplots(len(rows), count, figsize=(count, len(rows)), squeeze=False)
         figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.06)
-        for row, (name, images) in zip(axes, rows.items()):
-            for axis, image in zip(row, images):
+        for row, (name, images) in zip(axes, rows.items(), strict=True):
+            for axis, image in zip(row, images, strict=False):
                 show_image(axis, image)
             row[0].set_ylabel(name)
         save(figure, path)
@@ -82,7 +82,7 @@ def draw_neighbours(
             for number, (_, indices) in enumerate(groups):
                 start = 1 + number * (count + 1)
                 axes[row, start].set_axis_off()
-                for axis, index in zip(axes[row, start + 1 :], indices[query]):
+                for axis, index in zip(axes[row, start + 1 :], indices[query], strict=False):
                     show_image(axis, images[index])
                     axis.spines[:].set_visible(True)
                     axis.spines[:].set_linewidth(2)
