@@ -4,11 +4,24 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import TypedDict
 
 REPORT = Path(__file__).parent / "_build_report.json"
 
 
-def read_build_report() -> dict[str, str | list[str]]:
+class BuildReport(TypedDict, total=False):
+    """What setup.py writes down; what was not built has a reason instead of versions."""
+
+    torch: str
+    compiler: str
+    cpp_missing: str
+    nvcc: str
+    cuda: str
+    cuda_architectures: list[str]
+    cuda_missing: str
+
+
+def read_build_report() -> BuildReport:
     """The report as setup.py wrote it; empty if the package was never built."""
     return json.loads(REPORT.read_text()) if REPORT.exists() else {}
 

@@ -5,7 +5,7 @@ import contextlib
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.stages import Backend, Batch, OutputGradients
+from bt_kernels.backends.stages import Batch, OutputGradients, Stages
 from bt_kernels.options import LossOptions
 
 
@@ -42,13 +42,13 @@ class BarlowTwinsFunction(torch.autograd.Function):
         z_b: Tensor,  # (N, D)
         options: LossOptions,
         formulation: str,
-        stages: Backend,
+        stages: Stages,
         needs_backward: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         forward = stages.gram_forward if formulation == "gram" else stages.correlation_forward
         with without_autocast(z_a.device):
             terms, residuals = forward(z_a, z_b, options, needs_backward)
-        if needs_backward:
+        if residuals is not None:
             ctx.save_for_backward(z_a, z_b, *residuals)
             ctx.options, ctx.formulation, ctx.stages = options, formulation, stages
             ctx.set_materialize_grads(False)

@@ -28,7 +28,7 @@ class LossOptions:
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"{name} must be a real number, got {type(value).__name__}: {value!r}")
             # False for NaN. Not math.isfinite: under torch.compile a float that varies between calls is symbolic.
-            if not abs(value) <= sys.float_info.max:
+            if not abs(value) <= sys.float_info.max:  # type: ignore[operator]  # typeshed: no order
                 raise ValueError(f"{name} must be finite, got {value}")
             object.__setattr__(self, name, float(value))
         for name in ("lambd", "eps"):

@@ -3,6 +3,9 @@
 The arithmetic repeats csrc/cpu/*_bindings.cpp; opcheck compares the two in the tests.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,7 +68,7 @@ def _backward(grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_op
     )
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[..., Any]] = {
     "gram_forward": _gram_forward,
     "gram_partial": _gram_partial,
     "gram_total": _gram_total,

@@ -74,15 +74,46 @@ class OutputGradients(NamedTuple):
     off_diagonal: Tensor | None
 
 
-class Backend(Protocol):
-    """The stages. Both backwards return a gradient in the embeddings' dtype per view, None where not needed."""
-
-    def availability(self, device: torch.device, dtype: torch.dtype) -> Availability:
-        """Whether this backend can take embeddings of that dtype on that device."""
+class Stages(Protocol):
+    """What the autograd function calls. Without needs_backward there are no residuals. Both backwards return a
+    gradient in the embeddings' dtype per view, None where not needed."""
 
     def gram_forward(
         self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
     ) -> tuple[Terms, Residuals | None]: ...
+
+    def gram_backward(
+        self,
+        gradients: OutputGradients,
+        z_a: Tensor,
+        z_b: Tensor,
+        residuals: Residuals,
+        options: LossOptions,
+        batch: Batch,
+        needs: tuple[bool, bool],
+    ) -> tuple[Tensor | None, Tensor | None]: ...
+
+    def correlation_forward(
+        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+    ) -> tuple[Terms, Residuals | None]: ...
+
+    def correlation_backward(
+        self,
+        gradients: OutputGradients,
+        z_a: Tensor,
+        z_b: Tensor,
+        residuals: Residuals,
+        options: LossOptions,
+        batch: Batch,
+        needs: tuple[bool, bool],
+    ) -> tuple[Tensor | None, Tensor | None]: ...
+
+
+class Backend(Stages, Protocol):
+    """The stages, and the forwards also in halves."""
+
+    def availability(self, device: torch.device, dtype: torch.dtype) -> Availability:
+        """Whether this backend can take embeddings of that dtype on that device."""
 
     def gram_partial(
         self,
@@ -106,21 +137,6 @@ class Backend(Protocol):
         """The second half, from the sums over all features of embeddings of that dtype. It may write to
         triangles."""
 
-    def gram_backward(
-        self,
-        gradients: OutputGradients,
-        z_a: Tensor,
-        z_b: Tensor,
-        residuals: Residuals,
-        options: LossOptions,
-        batch: Batch,
-        needs: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Tensor | None]: ...
-
-    def correlation_forward(
-        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, Residuals | None]: ...
-
     def correlation_partial(
         self,
         z_a: Tensor,  # (any number of rows from 1 on, D)
@@ -136,17 +152,6 @@ class Backend(Protocol):
     ) -> tuple[Terms, Residuals]:
         """The second half, from the sum over all rows of embeddings of that dtype. It may keep c, or write
         to it."""
-
-    def correlation_backward(
-        self,
-        gradients: OutputGradients,
-        z_a: Tensor,
-        z_b: Tensor,
-        residuals: Residuals,
-        options: LossOptions,
-        batch: Batch,
-        needs: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Tensor | None]: ...
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -49,4 +49,4 @@ def backward(
     gradients = of.of_all_ranks(gradients, z_a)
     if of.layout.own_rows:
         return of.backend.correlation_backward(gradients, z_a, z_b, residuals, options, of.batch(batch), needs)
-    return tuple(torch.empty_like(z) if need else None for z, need in zip((z_a, z_b), needs, strict=True))
+    return (torch.empty_like(z_a) if needs[0] else None), (torch.empty_like(z_b) if needs[1] else None)

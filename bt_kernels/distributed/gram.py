@@ -74,7 +74,7 @@ def backward(
     if layout.own_features:
         shares = of.backend.gram_backward(gradients, shard_a, shard_b, tuple(kept), options, batch, needs)
     else:
-        shares = tuple(shard_a if need else None for need in needs)  # no numbers, and none to send
+        shares = (shard_a if needs[0] else None), (shard_a if needs[1] else None)  # no numbers, and none to send
     pending = [None if share is None else start_to_rows(share, layout) for share in shares]
     dz_a, dz_b = (None if each is None else each.wait() for each in pending)
     return dz_a, dz_b

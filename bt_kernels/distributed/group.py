@@ -18,7 +18,7 @@ class Ranks(NamedTuple):
     size: int
 
 
-def ranks_of(process_group: dist.ProcessGroup | str) -> Ranks:
+def ranks_of(process_group: dist.ProcessGroup | str | None) -> Ranks:
     """Raises RuntimeError where torch.distributed is not initialized, or without this process."""
     if not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError(
@@ -26,6 +26,7 @@ def ranks_of(process_group: dist.ProcessGroup | str) -> Ranks:
             "torch.distributed.init_process_group before the loss, or leave process_group out"
         )
     group = dist.group.WORLD if process_group == "world" else process_group
+    assert isinstance(group, dist.ProcessGroup)
     rank = dist.get_rank(group)
     if rank < 0:
         raise RuntimeError("this process is not in the process_group of the loss")

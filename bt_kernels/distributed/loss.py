@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from bt_kernels.backends.eager import standardize
 from bt_kernels.backends.registry import BACKENDS, choose_backend
-from bt_kernels.backends.stages import Backend, Terms, accumulation_dtype
+from bt_kernels.backends.stages import Stages, Terms, accumulation_dtype
 from bt_kernels.distributed import correlation, gram
 from bt_kernels.distributed.agreement import agree
 from bt_kernels.distributed.cost import choose_distributed_formulation
@@ -41,7 +41,7 @@ def travelling_dtype(z: Tensor, distributed: DistributedOptions) -> torch.dtype:
     return accumulation_dtype(z.dtype) if distributed.statistics == "local" else z.dtype
 
 
-def raise_on_every_rank(process_group: object, error: Exception) -> NoReturn:
+def raise_on_every_rank(process_group: Any, error: Exception) -> NoReturn:
     """Raises an error of this rank's arguments on the others as well, which are about to wait for it."""
     group = DistributedOptions(process_group).process_group
 
@@ -80,7 +80,7 @@ def global_batch_terms(
         weight = (sum(rows) / (ranks.size * z_a.shape[0])) ** 0.5
         z_a, z_b = (standardize_locally(z, options, weight) for z in (z_a, z_b))
         options = dataclasses.replace(options, eps=1.0)  # see Batch
-    stages: Backend = backend
+    stages: Stages = backend
     if ranks.size > 1:
         stages = SpreadBackend(Layout(ranks, rows, d), backend, distributed.gradient, local)
     return BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)

@@ -42,7 +42,7 @@ class DistributedOptions:
         group = self.process_group
         shown = []
         if group is not None:
-            shown.append(f"process_group={group!r}" if group == "world" else f"process_group={group.size()} ranks")
+            shown.append("process_group=" + (repr(group) if isinstance(group, str) else f"{group.size()} ranks"))
         for name in ("gradient", "statistics"):
             if getattr(self, name) != getattr(DistributedOptions, name):
                 shown.append(f"{name}={getattr(self, name)!r}")

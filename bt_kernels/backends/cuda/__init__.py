@@ -115,8 +115,8 @@ def tf32() -> bool:
 # trace what the two ask, and takes their answers into the graph. The first never changes. The second is guarded
 # all the same: dynamo's guard on global state, which every graph has, holds "allow_tf32", the very comparison
 # above, so a change of the setting compiles again (tests/test_cuda_ops.py).
-why_not_on._dynamo_marked_constant = True
-tf32._dynamo_marked_constant = True
+why_not_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
+tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def gram_forward(

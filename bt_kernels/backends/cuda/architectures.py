@@ -12,7 +12,9 @@ def runs_on(architecture: str, device: Capability) -> bool:
     of an "a" on this one capability alone. What has no letter may be kept as PTX too, which any later GPU
     translates. But code for GPUs without clusters knows nothing of those that a newer GPU is asked for.
     """
-    major, minor, kind, ptx = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", architecture).groups()
+    parsed = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", architecture)
+    assert parsed is not None, architecture  # build_cuda.py writes no other
+    major, minor, kind, ptx = parsed.groups()
     built = int(major), int(minor)
     if kind == "a":
         return device == built

@@ -75,7 +75,7 @@ def why_not_on(device: torch.device) -> str | None:
 
 
 # torch.compiler.assume_constant_result(why_not_on), which would import the whole of torch._dynamo for this line.
-why_not_on._dynamo_marked_constant = True
+why_not_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def gram_forward(

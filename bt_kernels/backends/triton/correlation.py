@@ -3,6 +3,8 @@
 In halves: partial ends with C in float32, total begins with correlation_total.
 """
 
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
@@ -100,9 +102,7 @@ def total(
     return *terms, c_diagonal, *present(kept, like)
 
 
-def reductions(
-    n: int, d: int, kind: Operands, keep: bool, like: Tensor
-) -> tuple[Tensor, dict[str, Tensor | None]]:
+def reductions(n: int, d: int, kind: Operands, keep: bool, like: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """squares (tiles,), and what the backward keeps by the names of the kernels' parameters: empty, or None."""
     tile = product_tile(kind, n, like.device)
     side_m, side_n = triton.cdiv(d, tile.m), triton.cdiv(d, tile.n)
@@ -205,8 +205,8 @@ def backward(
     n, d = z.shape
     samples = n if samples is None else samples
     kind = operands(z.dtype)
-    out = tuple(torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
-    for view, dz in enumerate(out):
+    dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
+    for view, dz in enumerate((dz_a, dz_b)):
         if dz is None:
             continue
         # What the gradient's kernel needs whichever part of C it is given, by the names of its parameters.
@@ -234,7 +234,7 @@ def backward(
                 gradient(c, (c.stride(0), 1), row_squares, 0, epilogue, kind)
             else:
                 gradient(c, (1, c.stride(0)), column_squares, 0, epilogue, kind)
-    return out
+    return dz_a, dz_b
 
 
 def gradient_by_panels(epilogue: dict, kind: Operands) -> None:

@@ -70,7 +70,7 @@ def partial(
     kind = operands(z_a.dtype)
     n = z_a.shape[0]
     with on_device_of(z_a):
-        if mean is None:
+        if mean is None or rstd is None:
             y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
         else:
             y, rstd, c_diagonal, sums = standardize_as_given(z_a, z_b, mean, rstd, n, kind)
@@ -101,7 +101,7 @@ class Tiles(NamedTuple):
 
     tile: Tile
     side: int
-    count: int
+    number: int
 
 
 def tiles_of(n: int, kind: Operands, gpu: Gpu) -> Tiles:

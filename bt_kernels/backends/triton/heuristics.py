@@ -57,13 +57,15 @@ class Block:
     warps: int
 
 
+Table = dict[str, dict[int | None, tuple[Tile, ...]]]  # kind -> largest N of a class, None for all others -> tiles
+
 # Operand types: 16 bits (bfloat16, float16), tf32 and ieee float32. The first row of a list that fits the device's
 # shared memory is taken; the last ones are for 64 KB (AMD) and 99 KB (sm_86, sm_89, sm_120).
 #
 # k is at least 16: Triton 3.6 refuses less. 128 x 128 tiles of gram_tiles have 4 warps: with 8, Triton 3.6 makes
 # each wgmma wait for the one before (ptxas C7515), as it does in correlation_tiles, which has 128 x 256. 16 warps
 # only where there is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
-GRAM_TILES = {
+GRAM_TILES: Table = {
     "16-bit": {
         512: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),
         None: (Tile(128, 128, 64, 4, 3), Tile(128, 128, 32, 4, 3)),
@@ -74,7 +76,7 @@ GRAM_TILES = {
     },
     "ieee": {512: (Tile(64, 64, 32, 8, 3),), None: (Tile(128, 128, 16, 8, 3),)},
 }
-GRAM_GRADIENT = {  # m: at least N, all rows
+GRAM_GRADIENT: Table = {  # m: at least N, all rows
     "16-bit": {
         64: (Tile(64, 64, 64, 4, 3),),
         128: (Tile(128, 64, 64, 8, 3), Tile(128, 64, 32, 8, 3)),
@@ -99,7 +101,7 @@ GRAM_GRADIENT = {  # m: at least N, all rows
         512: (Tile(512, 16, 16, 16, 2), Tile(512, 16, 16, 8, 1)),
     },
 }
-GRAM_PRODUCT = {
+GRAM_PRODUCT: Table = {
     "16-bit": {
         1024: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
         None: (Tile(128, 256, 64, 8, 4), Tile(128, 256, 32, 8, 4), Tile(128, 128, 32, 8, 3)),
@@ -107,8 +109,8 @@ GRAM_PRODUCT = {
     "tf32": {None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2))},
     "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
 }
-CORRELATION_TILES = {**GRAM_PRODUCT, "16-bit": {None: GRAM_PRODUCT["16-bit"][None]}}
-CORRELATION_GRADIENT = {
+CORRELATION_TILES: Table = {**GRAM_PRODUCT, "16-bit": {None: GRAM_PRODUCT["16-bit"][None]}}
+CORRELATION_GRADIENT: Table = {
     "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
     "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
     "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
@@ -121,7 +123,7 @@ def combine_warps(tile: Tile) -> int:
     return max(4, tile.m * tile.n // 1024)
 
 
-def pick(table: dict, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:
+def pick(table: Table, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:
     """The first tile for N samples that fits the GPU's shared memory."""
     rows = next(tiles for limit, tiles in table[kind].items() if limit is None or n <= limit)
     return next((tile for tile in rows if tile.shared_bytes(itemsize) <= gpu.shared_bytes), rows[-1])
