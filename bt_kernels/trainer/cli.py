@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ class Opened:
     config: Config
     training: dict[str, Any] | None  # of the checkpoint
     finished: bool = False
+    notes: list[str] = field(default_factory=list)  # what was taken for granted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     processes = Processes.join()
     try:
-        given = processes.share(lambda: vars(build_parser().parse_args(arguments)))
+        given = processes.share(lambda: vars(build_parser(arguments).parse_args(arguments)))
     except SystemExit:  # --help, or what the parser refuses
         processes.leave()
         raise
@@ -81,20 +85,21 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
         raise TrainerError(
             "--resume goes on with the run in --run-dir, --continue-from starts a new one; give one of them"
         )
-    options = given_options(given)
+    sources = given_options(given)
+    options = sources.options
     folder = RunFolder(Path(options.get("run_dir", Config.run_dir)))
     try:
         if resume == "auto" and folder.finished:
             return Opened(Config(**options), None, finished=True)
-        if resume == "always" or resume == "auto" and folder.checkpoints.steps():
+        if resume == "always" or (resume == "auto" and folder.checkpoints.steps()):
             locks.enter_context(folder.open_existing())
             checkpoint = folder.checkpoints.load_latest(warn)
-            config = resumed_config(checkpoint["config"], options)
+            config = resumed_config(checkpoint["config"], sources)
             # The folder may have been moved since.
             return Opened(replace(config, run_dir=str(folder.root)), checkpoint["training"])
         config = Config(**options)
         locks.enter_context(folder.open_new())
-        return Opened(config, None)
+        return Opened(config, None, notes=[sources.assumed] if sources.assumed else [])
     except OSError as error:
         raise TrainerError(f"cannot use the run folder {folder.root}: {error.strerror}") from error
 
@@ -126,17 +131,17 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
     config, folder = opened.config, RunFolder(Path(opened.config.run_dir))
     if opened.finished:
         if processes.first:
-            print(f"{folder.root} holds a finished run; nothing is left to do.", file=sys.stderr)
+            print(f"{folder.finished_sentence}; nothing is left to do.", file=sys.stderr)
         return 0
     set_threads(processes)
     state = Pretraining(config, processes)
-    if opened.training is not None:
-        processes.together(lambda: state.load_state_dict(opened.training))
+    if (training := opened.training) is not None:
+        processes.together(lambda: state.load_state_dict(training))
     elif source is not None:
         processes.together(lambda: begin_from(source, state, warn if processes.first else lambda sentence: None))
     processes.on_first(lambda: write_json(folder.config, config.as_dict()))
     if processes.first:
-        print(describe_options(config), describe_start(state, folder), sep="\n", file=sys.stderr)
+        print(describe_options(config), describe_start(state, folder), *opened.notes, sep="\n", file=sys.stderr)
     reason = train(state, folder)
     if reason != Stop.NO:
         if processes.first:
@@ -149,7 +154,11 @@ def report(state: Pretraining, folder: RunFolder) -> int:
     """Evaluate a trained network, draw and write what a finished run holds; return the exit status."""
     config, processes, device, first = state.config, state.processes, state.device, state.processes.first
     network = whole_network(state)
-    finished = {"steps": state.step, "seconds": state.seconds}
+    finished: dict[str, Any] = {
+        "loss_backend": state.loss_backend.name,
+        "steps": state.step,
+        "seconds": state.seconds,
+    }
     data = state.data
     processes.leave()  # before the evaluation, in which batch norm must not wait for the other ranks
     if not first:
@@ -194,16 +203,33 @@ def describe_start(state: Pretraining, folder: RunFolder) -> str:
     begin = f", going on after step {state.step}" if state.step else ""
     return (
         f"{state.config.backbone} on {state.data.description}, {state.total_steps} steps of "
-        f"{state.config.batch_size} images, device {device}{processes}, run folder {folder.root}{begin}"
+        f"{state.config.batch_size} images, device {device}{processes}, loss backend "
+        f"{state.loss_backend}, run folder {folder.root}{begin}"
     )
 
 
 def describe_stop(state: Pretraining, folder: RunFolder, reason: Stop) -> str:
     """What was saved, and the command that goes on from it."""
-    size = state.processes.local_size
-    launcher = f"torchrun --nproc-per-node {size}" if state.processes.size > 1 else "python"
     word = "Interrupted" if reason == Stop.INTERRUPTED else "Told to stop"
     return (
         f"{word} after step {state.step} of {state.total_steps}, checkpoint saved; go on with:\n"
-        f"  {launcher} -m bt_kernels.trainer --resume --run-dir {folder.root}"
+        f"  {launcher(state.processes)} -m bt_kernels.trainer --resume --run-dir {shlex.quote(str(folder.root))}"
     )
+
+
+def launcher(processes: Processes) -> str:
+    """The command that starts a module in this Python as this run was started; run from the same folder."""
+    folder = Path(sys.executable).parent
+
+    def on_path(name: str) -> bool:
+        found = shutil.which(name)
+        return found is not None and Path(found).absolute().parent == folder  # a venv's is a link
+
+    python = next((name for name in ("python", "python3") if on_path(name)), None)
+    if python is None:
+        below = os.path.relpath(sys.executable)
+        python = shlex.quote(sys.executable if below.startswith(os.pardir) else below)
+    if processes.size == 1:
+        return python
+    torchrun = "torchrun" if on_path("torchrun") else f"{python} -m torch.distributed.run"
+    return f"{torchrun} --nproc-per-node {processes.local_size}"

@@ -1,6 +1,6 @@
 import dataclasses
 import json
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -220,9 +220,13 @@ def test_resumed_options_are_the_saved_ones_with_the_folder_given_now():
 def test_another_preset_than_the_runs_is_refused_with_the_runs_own():
     saved = Config(**given_options({"preset": "cifar", "epochs": 9}).options).as_dict()
     assert resumed_config(saved, given_options({"preset": "cifar", "epochs": 9})).epochs == 9
-    with pytest.raises(TrainerError, match="--preset imagenet sets --data .*; name --preset cifar, the run's own, to"):
+    with pytest.raises(
+        TrainerError, match="--preset imagenet sets --data .*; name --preset cifar, the run's own, to"
+    ):
         resumed_config(saved, given_options({"preset": "imagenet", "data_dir": "data"}))
-    with pytest.raises(TrainerError, match="--preset cifar sets --epochs 200, .* made with 9; leave out --preset,"):
+    with pytest.raises(
+        TrainerError, match="--preset cifar sets --epochs 200, .* made with 9; leave out --preset,"
+    ):
         resumed_config(saved, given_options({"preset": "cifar"}))
 
 
@@ -232,7 +236,9 @@ def test_what_is_saved_is_checked_like_a_file_of_options():
 
 
 def test_a_folder_that_no_data_are_read_from_is_refused():
-    with pytest.raises(TrainerError, match="--data digits reads no folder, and --data-dir images .* --data imagefolder"):
+    with pytest.raises(
+        TrainerError, match="--data digits reads no folder, and --data-dir images .* --data imagefolder"
+    ):
         parse("--data-dir", "images")
     assert parse("--preset", "cifar", "--data", "digits").data_dir == ""
     with pytest.raises(TrainerError, match="reads no folder"):
@@ -248,21 +254,24 @@ def test_an_epoch_of_shards_is_imagenets_only_by_its_preset_and_said():
         Config(**given_options(given).options)
 
 
-def test_options_are_read_before_torch_and_the_data_are_imported():
-    program = (
-        "import runpy, sys; sys.argv = ['trainer', '--help']; sys.modules['bt_kernels.trainer.cli'] = None; "
-        "runpy.run_module('bt_kernels.trainer', run_name='__main__')"
-    )
-    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert result.returncode == 0 and "--batch-size" in result.stdout, result.stderr
+def run_as_a_program(*arguments):
+    """Return the exit status of ``python -m bt_kernels.trainer``, which is run in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(sys, "argv", ["trainer", *arguments])
+        patch.delenv("RANK", raising=False)
+        runpy.run_module("bt_kernels.trainer", run_name="__main__")
+    return stopped.value.code
 
 
-def test_missing_package_is_one_sentence_with_the_remedy():
-    program = (
-        "import runpy, sys; sys.modules['sklearn'] = None; "
-        "runpy.run_module('bt_kernels.trainer', run_name='__main__')"
-    )
-    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert result.returncode == 1
-    expected = "error: the trainer needs the package sklearn; run: pip install 'bt_kernels[trainer]'\n"
-    assert result.stderr == expected
+def test_options_are_read_before_what_takes_seconds_to_import(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bt_kernels.trainer.cli", None)
+    assert run_as_a_program("--help") == 0
+    assert "--batch-size" in capsys.readouterr().out
+    assert run_as_a_program("--batchsize", "3") == 2
+    assert "unrecognized arguments: --batchsize" in capsys.readouterr().err
+
+
+def test_missing_package_is_one_sentence_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    expected = "error: the trainer needs the package sklearn; run: pip install 'bt_kernels[trainer]'"
+    assert run_as_a_program() == expected

@@ -161,7 +161,10 @@ def test_a_damaged_training_image_is_left_out_counted_and_named(run, photographs
     for protocol, options in (("linear", output[:4]), ("semi-supervised", output)):
         assert main([protocol, "--run", str(run), "--device", "cpu", *options, *photographs]) == 0
         said = capsys.readouterr()
-        assert f"1 training images cannot be read and are left out with their labels; the first is class1/0" in said.err
+        assert (
+            "1 training images cannot be read and are left out with their labels; the first is class1/0"
+            in said.err
+        )
         assert "9 training images, 1 of them unreadable and left out, 6 test images" in said.out
         images = json.loads((tmp_path / "result.json").read_text())["images"]
         assert images == {"train": 9, "test": 6, "left_out": 1, "labelled": 8 if options == output else None}

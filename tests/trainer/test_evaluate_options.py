@@ -8,7 +8,7 @@ import torch
 
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.evaluate.cli import PROTOCOLS, build_parser
+from bt_kernels.trainer.evaluate.command import PROTOCOLS, build_parser
 from bt_kernels.trainer.evaluate.options import KnnOptions, LinearOptions, SemiSupervisedOptions
 from bt_kernels.trainer.evaluate.sources import resolve_options
 from bt_kernels.trainer.model.network import build_network
@@ -73,7 +73,7 @@ def test_every_option_is_on_the_command_line(protocol, capsys):
 @pytest.mark.parametrize(("data", "side"), [("digits", 16), ("cifar10", 32), ("stl10", 96), ("imagefolder", 224)])
 def test_the_images_have_the_data_sets_usual_side(data, side, backbone, tmp_path):
     torch.save(backbone.state_dict(), tmp_path / "file.pth")
-    given = {"weights": str(tmp_path / "file.pth"), "data": data, "data_dir": "folder"}
+    given = {"weights": str(tmp_path / "file.pth"), "data": data, "data_dir": "" if data == "digits" else "folder"}
     assert resolve(**given).image_size == side and resolve(**given).shortcuts == "strided"
     assert resolve(**given, image_size=64).image_size == 64
 
@@ -138,7 +138,10 @@ def test_a_folder_that_is_no_run_is_said(tmp_path):
     for content, sentence in (
         ("{", "is damaged or no configuration"),
         ("[]", "is no configuration of this trainer"),
-        (json.dumps({"backbone": "resnet18", "seed": "one"}), "seed in .*config.json must be a whole number, got one"),
+        (
+            json.dumps({"backbone": "resnet18", "seed": "one"}),
+            "seed in .*config.json must be a whole number, got one",
+        ),
     ):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(TrainerError, match=sentence):

@@ -12,6 +12,7 @@ from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run import progress as progress_module
 from bt_kernels.trainer.run.metrics import MetricsFile, StepMetrics, read_metrics
 from bt_kernels.trainer.run.progress import Progress, describe
+from bt_kernels.trainer.run.unreadable import UnreadableImages
 
 
 def step_metrics(step, **more):
@@ -53,6 +54,18 @@ def test_steps_that_are_done_again_are_dropped(path, capsys):
     assert recorded_steps(path) == [1, 2, 3, 4, 5, 6]
     assert [file.name for file in path.parent.iterdir()] == ["metrics.jsonl"]
     assert capsys.readouterr().err == ""
+
+
+def test_step_that_was_measured_further_replaces_its_line(path):
+    write(path, (1, 2))
+    file = MetricsFile(path, 2)
+    assert file.last == step_metrics(2)
+    for metrics in (step_metrics(2, knn_accuracy=0.5), step_metrics(3), step_metrics(3, knn_accuracy=0.25)):
+        file.append(metrics)
+        assert read_metrics(path)[-1] == file.last == metrics
+    file.close()
+    assert [metrics.knn_accuracy for metrics in read_metrics(path)] == [None, 0.5, 0.25]
+    assert recorded_steps(path) == [1, 2, 3]
 
 
 def test_line_that_a_kill_cut_off_is_passed_over_and_then_replaced(path):
@@ -137,7 +150,8 @@ def test_line_at_the_end_of_an_epoch_shows_its_measurements_and_the_pace_of_this
             progress.log(step_metrics(step, **measured))
     assert recorded_steps(path) == [1, 2, 3, 4, 5, 6]
     assert capsys.readouterr().err.splitlines() == [
-        "epoch 2/4 loss  10.5 on   8.0 off   500 rank 12  15 images/s, 00:08 left",
+        "epoch 2/4 loss  10.5 on   8.0 off   500 rank 12 step 1/2",  # after so long a silence
+        "epoch 2/4 loss  10.5 on   8.0 off   500  15 images/s, 00:08 left",
         "epoch 3/4 loss  10.5 on   8.0 off   500 kNN 98.8 %  15 images/s, 00:04 left",
     ]
 
@@ -155,6 +169,22 @@ def test_bar_on_a_terminal(path, monkeypatch):
             progress._bar.refresh()
     assert "epoch 1/2 loss  10.5 on   8.0 off   500 rank 3 |" in terminal.getvalue().split("\r")[-2]
     assert "\n" not in terminal.getvalue().rstrip("\n")
+
+
+def test_names_of_unreadable_images_are_written_once_and_said_once(tmp_path, capsys):
+    file = tmp_path / "unreadable.txt"
+    images = UnreadableImages(file)
+    images.add([])
+    assert not file.exists()
+    for names in (["a/1.png", "b/\udcff.png"], ["a/1.png", "a\nb.png"]):
+        images.add(names)
+    assert file.read_bytes() == b"a/1.png\nb/\xff.png\na b.png\n"
+    assert capsys.readouterr().err == (
+        "warning: a/1.png cannot be read, and another image takes its place; all such images are named in "
+        f"{file}\n"
+    )
+    UnreadableImages(file).add(["a/1.png", "c.png"])  # of the resumed run
+    assert file.read_bytes().splitlines()[2:] == [b"a b.png", b"c.png"]
 
 
 def test_unreadable_images_are_shown_once_there_are_any():

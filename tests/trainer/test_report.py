@@ -316,7 +316,9 @@ def test_run_whose_held_out_images_are_gone_still_finishes(stopped, tmp_path, ca
     file = MetricsFile(stopped.metrics, 2)
     file.append(last)
     file.close()
-    text = finish_module.finish(config, build_network(config), data, stopped, device=CPU, steps=3, seconds=1.5)
+    text = finish_module.finish(
+        config, build_network(config), data, stopped, device=CPU, loss_backend="eager", steps=3, seconds=1.5
+    )
     assert text.splitlines() == [
         "Nearest-neighbour accuracy of the held-out images: 25.0 %",
         "2 times an image could not be read, and another took its place.",
@@ -324,6 +326,7 @@ def test_run_whose_held_out_images_are_gone_still_finishes(stopped, tmp_path, ca
     assert drawn(stopped.pictures) == CURVES | OF_VIEWS
     summary = json.loads(stopped.summary.read_text())
     assert summary["accuracy"] == {} and summary["images"] == {"train": 12} and summary["precision"] == "float32"
+    assert summary["loss_backend"] == "eager"
     assert summary["final"]["knn_accuracy"] == 0.25 and summary["final"]["unreadable_images"] == 2
     assert summary["seconds"]["training"] == 1.5 and summary["steps"] == 3
     assert {"resnet18.pth", "resnet18.safetensors"} <= {file.name for file in stopped.root.iterdir()}

@@ -2,17 +2,26 @@
 
 import dataclasses
 import json
+import re
 import signal
+import sys
 
 import pytest
 import torch
 from run_state import last_state, metrics_without_time, same
 from safetensors.torch import load_file
 
-from bt_kernels.trainer.cli import INTERRUPTED, PREEMPTED, main
+from bt_kernels.backends import cpu
+from bt_kernels.backends.registry import choose_backend
+from bt_kernels.backends.stages import Availability
+from bt_kernels.trainer.cli import INTERRUPTED, PREEMPTED, launcher, main
 from bt_kernels.trainer.config.presets import saved_config
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.training.loss_backend import take_backend
+from bt_kernels.trainer.training.neighbours import NeighbourAccuracy
 from bt_kernels.trainer.training.pretraining import Pretraining
 
 PICTURES = [
@@ -52,7 +61,10 @@ def test_interrupted_run_resumes_to_the_bits_of_the_uninterrupted_one(
     tiny, folder, arguments, tmp_path, signal_in, monkeypatch, capsys
 ):
     assert main(arguments(tiny)) == 0
-    assert "backbone='resnet18'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    backend = choose_backend("auto", torch.device("cpu"))
+    assert "backbone='resnet18'" in said and f", loss backend {backend}" in said
+    assert json.loads(folder.summary.read_text())["loss_backend"] == backend
     with monkeypatch.context():
         signal_in(3)  # in the middle of the second epoch
         second = RunFolder(tmp_path / "second")
@@ -113,11 +125,43 @@ def check_finished_run_is_kept(folder, config, arguments, capsys):
     capsys.readouterr()
     for extra in ([], ["--resume"]):
         assert main(["--run-dir", str(folder.root), *extra]) == 1
-        expected = f"error: {folder.root} already holds a finished run; choose another --run-dir\n"
-        assert capsys.readouterr().err == expected
+        longer = f"holds a finished run; to train it longer, .* --continue-from {folder.checkpoints.path(4)}"
+        expected = longer if extra else "already holds a finished run; choose another --run-dir"
+        assert re.fullmatch(f"error: {folder.root} {expected}\n", capsys.readouterr().err)
     assert main([*arguments(config), "--resume", "auto"]) == 0
-    assert capsys.readouterr().err == f"{folder.root} holds a finished run; nothing is left to do.\n"
+    assert re.fullmatch(f"{folder.root} {longer}; nothing is left to do.\n", capsys.readouterr().err)
     assert {file: file.stat().st_mtime_ns for file in folder.root.rglob("*")} == before
+
+
+def test_what_fails_while_neighbours_are_measured_costs_no_step(tiny, folder, arguments, signal_in, monkeypatch):
+    def fail(neighbours):
+        raise TrainerError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NeighbourAccuracy, "__call__", fail)
+        assert main(arguments(tiny)) == 1
+    assert folder.checkpoints.steps() == [2]
+    assert [line["knn_accuracy"] for line in metrics_without_time(folder)] == [None, None]
+    signal_in(3)
+    assert main(["--resume", "--run-dir", str(folder.root)]) == INTERRUPTED
+    assert [line["knn_accuracy"] is not None for line in metrics_without_time(folder)] == [False, True, False]
+
+
+def test_the_command_to_go_on_names_this_python(tmp_path, monkeypatch):
+    for name in ("python", "torchrun"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.chdir(tmp_path)
+    assert launcher(Processes()) == "bin/python"
+    assert launcher(Processes(0, 4, 0, 2)) == "bin/python -m torch.distributed.run --nproc-per-node 2"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert launcher(Processes()) == str(tmp_path / "bin" / "python")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert launcher(Processes()) == "python"
+    assert launcher(Processes(0, 4, 0, 2)) == "torchrun --nproc-per-node 2"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -192,6 +236,16 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"error: cannot write to the run folder {tmp_path / 'file' / 'run'}: Not a directory\n"
     )
+
+
+def test_loss_backend_is_known_with_the_reason_for_a_slower_one(monkeypatch, tmp_path, capsys):
+    device = torch.device("cpu")
+    monkeypatch.setattr(cpu, "LIBRARY", Availability(False, "the C++ ops are not built"))
+    assert str(take_backend("auto", device, torch.float32)) == "eager (no cpu: the C++ ops are not built)"
+    assert str(take_backend("eager", device, torch.float32)) == "eager"
+    command = ["--run-dir", str(tmp_path), "--backbone", "resnet18", "--device", "cpu", "--loss-backend", "cuda"]
+    assert main(command) == 1
+    assert "error: --loss-backend cuda is not possible: backend 'cuda' cannot run on" in capsys.readouterr().err
 
 
 def test_batch_larger_than_the_data_is_refused(tmp_path, capsys):

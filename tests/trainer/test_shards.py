@@ -11,7 +11,7 @@ import torch
 from image_data import encoded, photograph_config, write_shard
 
 from bt_kernels.trainer.data import open_training_data, shards
-from bt_kernels.trainer.data.shards import Problems, ShardStream, read_shard
+from bt_kernels.trainer.data.shards import Problems, ShardStream, find_shards, read_shard
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 
@@ -245,6 +245,14 @@ def test_no_readable_shard_is_an_error(folder, workers):
         steps(shard_config(folder, workers=workers))
 
 
+def test_shards_are_named_by_braces_and_wildcards(folder):
+    numbers = {"train-{0..3}.tar": "0123", "*.tar": "0123", "train-[12].tar": "12", "train-{3,?}.tar": "30123"}
+    for pattern, expected in numbers.items():
+        assert find_shards(pattern, str(folder)) == [str(folder / f"train-{number}.tar") for number in expected]
+    (folder / "train-[12].tar").touch()
+    assert find_shards("train-[12].tar", str(folder)) == [str(folder / "train-[12].tar")]
+
+
 def refusal(folder, processes=Processes(), **options):
     with pytest.raises(TrainerError) as error:
         open_training_data(shard_config(folder, **options), processes, CPU)
@@ -255,6 +263,8 @@ def refusal(folder, processes=Processes(), **options):
 def test_bad_options_are_refused(folder, monkeypatch):
     missing = f"there is no shard {folder / 'train-4.tar'}; check --shards and --data-dir"
     assert refusal(folder, shards="train-{0..9}.tar") == missing
+    missing = f"there is no shard {folder / 'val-*.tar'}; check --shards and --data-dir"
+    assert refusal(folder, shards="val-*.tar") == missing
     assert refusal(folder, shards="train-{0..3.tar").startswith("--shards train-{0..3.tar is no pattern")
     assert refusal(folder, Processes(size=2), shards="train-0.tar") == (
         "--shards train-0.tar names fewer shards (1) than there are processes (2), each of which needs one; "

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -64,6 +65,9 @@ def test_both_exports_hold_the_backbones_state(network, exported):
 
 
 def test_metadata_says_what_the_weights_do_not(exported):
+    content = exported[1].read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert list(header["__metadata__"]) == sorted(header["__metadata__"])  # the same file for the same run
     with safe_open(exported[1], framework="pt") as file:
         assert file.metadata() == {
             "format": "pt",

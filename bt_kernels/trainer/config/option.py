@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields
@@ -51,7 +52,7 @@ class OptionPart:
         """Raise TrainerError unless the named options are finite numbers >= 0, or > 0 if ``positive``."""
         for name in names:
             value = getattr(self, name)
-            valid = math.isfinite(value) and (value > 0 or value == 0 and not positive)
+            valid = math.isfinite(value) and (value > 0 or (value == 0 and not positive))
             self.require(valid, name, f"a finite number {'greater than 0' if positive else '>= 0'}")
 
     def require_choice(self, *names: str) -> None:
@@ -85,19 +86,27 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
 
-def add_options(parser: argparse.ArgumentParser, options: type[OptionPart]) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, options: type[OptionPart], defaults: Mapping[str, Any] | None = None
+) -> None:
     """Add one command-line option for every field of ``options``, in groups by the part that defines it.
 
     Options that are not given are left out of the parsed result.
+
+    Args:
+        parser: Gets the options.
+        options: The configuration's class.
+        defaults: What to name as the default where it is not the field's own.
     """
     types = get_type_hints(options)
     groups: dict[type, Any] = {}
     for entry in fields(options):  # type: ignore[arg-type]
-        part = next(base for base in options.__mro__ if entry.name in base.__dict__.get("__annotations__", {}))
+        part = next(base for base in options.__mro__ if entry.name in inspect.get_annotations(base))
         if part not in groups:
             groups[part] = parser.add_argument_group(str(part.__doc__).partition("\n")[0].rstrip("."))
         kind, choices = types[entry.name], entry.metadata["choices"]
-        default = shown(entry.default) if isinstance(entry.default, tuple) else entry.default
+        default = (defaults or {}).get(entry.name, entry.default)
+        default = shown(default) if isinstance(default, tuple) else default
         keywords: dict[str, Any] = {
             "help": f"{entry.metadata['help']} (default: {default})".replace("%", "%%"),
             "default": argparse.SUPPRESS,
@@ -139,7 +148,7 @@ def read_yaml(path: Path, options: type[OptionPart], also: Mapping[str, type] | 
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1)
             raise TrainerError(f"{path} sets {key!r}, which is no option" + (f"; {near[0]}?" if near else ""))
-        values[name] = typed(value, kinds[name], f"{name} in {path}")
+        values[name] = typed(value, kinds[name], f"{flag(name)} in {path}")
     return values
 
 
@@ -163,5 +172,16 @@ def typed(value: Any, kind: Any, name: str) -> Any:
         return value
     if kind not in (int, float, str, bool) and isinstance(value, (list, tuple)):
         return tuple(typed(part, float, name) for part in value)
-    wanted = kind.__name__ if kind in (int, float, str, bool) else "a list of numbers"
-    raise TrainerError(f"{name} must be {wanted}, got {value!r}")
+    wanted = _KINDS.get(kind, "a list of numbers, such as [0.4, 0.1]")
+    raise TrainerError(f"{name} must be {wanted}, got {_in_yaml(value)}")
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _in_yaml(value: Any) -> str:
+    """A value on one line, as a YAML file would have it."""
+    if value is None:
+        return "nothing"
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n")
+    return " ".join(text.split())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from bt_kernels.trainer.config.option import OptionPart, option
 from bt_kernels.trainer.errors import TrainerError
 
+if TYPE_CHECKING:
+    import torch
+
 DATA = ("digits", "cifar10", "cifar100", "stl10", "imagefolder", "webdataset", "synthetic")
 UNLABELLED = ("webdataset", "synthetic")
+WITHOUT_FOLDER = ("digits", "synthetic")
 DIGITS_SIDE = 8
 
 
@@ -26,7 +29,9 @@ class DataOptions(OptionPart):
         choices=DATA,
     )
     data_dir: str = option("", "folder of the data set; digits and synthetic have none")
-    shards: str = option("", "webdataset: training shards, such as train-{0000..0146}.tar, below --data-dir")
+    shards: str = option(
+        "", "webdataset: training shards below --data-dir, such as train-{0000..0146}.tar or train-*.tar"
+    )
     epoch_images: int = option(0, "webdataset and synthetic: images that count as an epoch")
     image_size: int = option(16, "side in pixels of the images that the network sees")
     workers: int = option(0, "processes per rank that read and augment images; 0: the training process itself")
@@ -37,10 +42,16 @@ class DataOptions(OptionPart):
         self.require(self.image_size >= DIGITS_SIDE, "image_size", "at least 8, the digits' own size")
         self.require_at_least(0, "workers", "epoch_images")
         self.require(0 <= self.seed < 2**32, "seed", "between 0 and 2**32 - 1")
-        if self.data not in ("digits", "synthetic") and not self.data_dir.strip():
+        given = self.data_dir.strip() != ""
+        if self.data not in WITHOUT_FOLDER and not given:
             raise TrainerError(f"--data {self.data} needs --data-dir, the folder of the images")
+        if self.data in WITHOUT_FOLDER and given:
+            raise TrainerError(
+                f"--data {self.data} reads no folder, and --data-dir {self.data_dir} names one; for the images "
+                "there add --data imagefolder, or leave it out"
+            )
         if self.data == "webdataset" and not self.shards.strip():
-            raise TrainerError("--data webdataset needs --shards, such as train-{0000..0146}.tar")
+            raise TrainerError("--data webdataset needs --shards, such as train-{0000..0146}.tar or train-*.tar")
         if self.data in ("webdataset", "synthetic") and self.epoch_images == 0:
             raise TrainerError(f"--data {self.data} needs --epoch-images, how many images count as an epoch")
 
@@ -125,6 +136,8 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         TrainerError: the name is no device, or the device is not there.
     """
+    import torch  # seconds, which --help and a mistyped option have no need of
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

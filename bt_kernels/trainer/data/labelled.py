@@ -21,6 +21,8 @@ from bt_kernels.trainer.errors import TrainerError
 class LabelledImages:
     """One part of a data set: photographs that are read when they are asked for.
 
+    ``unreadable`` holds the indices of the images that were left out so far.
+
     Args:
         images: The part.
         options: Size of the images, workers and seed.
@@ -30,6 +32,7 @@ class LabelledImages:
     def __init__(self, images: Images, options: DataOptions, margin: float) -> None:
         self.labels = images.labels  # (N,) int64
         self.classes = images.classes
+        self.unreadable: set[int] = set()
         self._images = images
         self._options = options
         self._view = LabelledView(options.image_size, margin)
@@ -39,6 +42,10 @@ class LabelledImages:
         """The files, relative to the part's folder, or None where images have no file."""
         return self._images.names()
 
+    def name(self, index: int) -> str:
+        """What an image is called in a message."""
+        return f"{self._images.name(index)} in {self._images.place}"
+
     def batches(
         self,
         indices: Sequence[int] | np.ndarray,
@@ -46,7 +53,6 @@ class LabelledImages:
         *,
         augment: bool,
         epoch: int = 0,
-        drop_last: bool = False,
         leave_out: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, C, S, S) float32, as in ``Views``, and labels (n,) int64, on the CPU.
@@ -57,17 +63,23 @@ class LabelledImages:
             augment: Random crops and flips, that depend on the seed, ``epoch`` and the index alone, instead of
                 the central crop. Digits are always as they are.
             epoch: See ``augment``.
-            drop_last: Leave out a last batch with fewer images.
             leave_out: Leave out images that cannot be read; batches have fewer images, perhaps none.
 
         Raises:
             TrainerError: an image cannot be read, or a worker has died.
         """
-        rows = _Rows(self._images, self._view, (self._options.seed, epoch) if augment else None, leave_out)
-        requests = split(indices, batch_size, drop_last)
+        whole = np.asarray(indices, dtype=np.int64)
+        requests = [whole[start : start + batch_size] for start in range(0, len(whole), batch_size)]
+        return self._read(requests, (self._options.seed, epoch) if augment else None, leave_out)
+
+    def _read(
+        self, requests: Sequence[np.ndarray], key: tuple[int, int] | None, leave_out: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = _Rows(self._images, self._view, key, leave_out)
         workers = min(self._options.workers, len(requests))
         with closing(load(rows, [part.tolist() for part in requests], workers, torch.device("cpu"))) as batches:
-            for pixels, labels in batches:
+            for pixels, labels, left_out in batches:
+                self.unreadable.update(left_out)
                 yield normalize(to_float(pixels)), labels
 
 
@@ -77,26 +89,22 @@ class LabelledDigits(LabelledImages):
     Args:
         images: (N, 1, S, S) float32 in [0, 1].
         labels: (N,) int64.
+        options: Those of the data.
     """
 
     names = None
 
-    def __init__(self, images: Tensor, labels: np.ndarray) -> None:
+    def __init__(self, images: Tensor, labels: np.ndarray, options: DataOptions) -> None:
         self.labels = labels
         self.classes = 10
+        self.unreadable = set()
+        self._options = options
         self._pixels = images
 
-    def batches(
-        self,
-        indices: Sequence[int] | np.ndarray,
-        batch_size: int,
-        *,
-        augment: bool,
-        epoch: int = 0,
-        drop_last: bool = False,
-        leave_out: bool = False,
+    def _read(
+        self, requests: Sequence[np.ndarray], key: tuple[int, int] | None, leave_out: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        for part in split(indices, batch_size, drop_last):
+        for part in requests:
             yield self._pixels[torch.from_numpy(part)], torch.from_numpy(self.labels[part])
 
 
@@ -106,8 +114,8 @@ class _Rows(Dataset):
     def __init__(self, images: Images, view: LabelledView, key: tuple[int, int] | None, leave_out: bool) -> None:
         self._images, self._view, self._key, self._leave_out = images, view, key, leave_out
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | Failure:
-        pixels, read = [], []
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]] | Failure:
+        pixels, read, left_out = [], [], []
         for index in indices:
             try:
                 key = None if self._key is None else (*self._key, index)
@@ -117,17 +125,10 @@ class _Rows(Dataset):
                 # Another image in its place would be classified under the wrong label.
                 if not self._leave_out:
                     return Failure(f"cannot read {error} in {self._images.place}; replace the file, or remove it")
-        if not read:
-            side = self._view.side
-            return torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
-        return torch.stack(pixels), torch.from_numpy(self._images.labels[read])
-
-
-def split(indices: Sequence[int] | np.ndarray, batch_size: int, drop_last: bool) -> list[np.ndarray]:
-    """Cut indices into batches, int64 each."""
-    whole = np.asarray(indices, dtype=np.int64)
-    parts = [whole[start : start + batch_size] for start in range(0, len(whole), batch_size)]
-    return parts[:-1] if drop_last and parts and len(parts[-1]) < batch_size else parts
+                left_out.append(index)
+        side = self._view.side
+        images = torch.stack(pixels) if read else torch.empty(0, 3, side, side, dtype=torch.uint8)
+        return images, torch.from_numpy(self._images.labels[read]), left_out
 
 
 def open_labelled(options: DataOptions, part: str) -> LabelledImages:
@@ -148,8 +149,8 @@ def open_labelled(options: DataOptions, part: str) -> LabelledImages:
     if options.data == "digits":
         digits = load_split(options.image_size, options.seed)
         if part == "train":
-            return LabelledDigits(digits.train_images, digits.train_labels)
-        return LabelledDigits(digits.test_images, digits.test_labels)
+            return LabelledDigits(digits.train_images, digits.train_labels, options)
+        return LabelledDigits(digits.test_images, digits.test_labels, options)
     # The small images of CIFAR and STL-10 are evaluated whole.
     margin = EVALUATION_MARGIN if options.data == "imagefolder" else 1.0
     return LabelledImages(open_images(options, part), options, margin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import random
 import tarfile
@@ -62,10 +63,14 @@ class Problems:
 
 
 def find_shards(pattern: str, folder: str) -> list[str]:
-    """Return the files that ``pattern`` with its braces stands for, below ``folder``.
+    """Return the files that ``pattern`` with its braces and its ``*``, ``?`` and ``[]`` stands for, below
+    ``folder``.
+
+    Those of a wildcard are sorted by name.
 
     Raises:
-        TrainerError: one is missing, the braces do not match, or the package webdataset is not installed.
+        TrainerError: one is missing, nothing matches a wildcard, the braces do not match, or the package
+        webdataset is not installed.
     """
     try:
         from webdataset.shardlists import expand_urls
@@ -76,10 +81,13 @@ def find_shards(pattern: str, folder: str) -> list[str]:
     except ValueError as error:
         raise TrainerError(f"--shards {pattern} is no pattern of file names: {error}") from None
     root = Path(folder).expanduser()
-    paths = [str(root / name) for name in names]
-    missing = next((path for path in paths if not os.path.exists(path)), None)
-    if missing is not None:
-        raise TrainerError(f"there is no shard {missing}; check --shards and --data-dir")
+    paths = []
+    for name in names:
+        path = str(root / name)
+        found = [path] if os.path.exists(path) else sorted(glob.glob(name, root_dir=root))
+        if not found:
+            raise TrainerError(f"there is no shard {path}; check --shards and --data-dir")
+        paths += [str(root / file) for file in found]
     return paths
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bt_kernels.trainer.data import LabelledImages
+from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.options import EvaluationOptions
 from bt_kernels.trainer.model.backbone import build_backbone
 from bt_kernels.trainer.model.network import three_channels
@@ -35,37 +37,67 @@ def load_backbone(options: EvaluationOptions) -> tuple[nn.Module, int]:
 
 @torch.no_grad()
 def extract_features(
-    backbone: nn.Module,
+    backbone: Callable[[Tensor], Tensor],
     images: LabelledImages,
     precision: Precision,
+    device: torch.device,
+    *,
     batch_size: int,
-    description: str = "features",
-) -> Tensor:
-    """Return the features of all images, in evaluation mode and without augmentation.
+    indices: np.ndarray | None = None,
+    leave_out: bool = False,
+    description: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return images' features and labels, without augmentation.
 
     Args:
-        backbone: On any device; its mode is as before in the end.
+        backbone: From (n, 3, S, S) to (n, F); in evaluation mode.
         images: One part of a data set.
         precision: Of the forward.
+        device: Of the backbone.
         batch_size: Images at a time.
-        description: For the progress bar.
+        indices: Which images, in which order; all of them if None.
+        leave_out: Leave out images that cannot be read.
+        description: For a progress bar; without one there is none.
 
     Returns:
-        (N, F) float32 on the CPU.
+        (N, F) float32 and (N,) int64, on the CPU.
+
+    Raises:
+        TrainerError: an image cannot be read, or a worker has died.
     """
-    device, training = next(backbone.parameters()).device, backbone.training
-    backbone.eval()
-    count, done, features = len(images.labels), 0, torch.empty(0)
-    batches = images.batches(range(count), batch_size, augment=False)
-    for batch, _ in bar(batches, -(-count // batch_size), description):
+    chosen = np.arange(len(images.labels)) if indices is None else indices
+    batches: Iterable[tuple[Tensor, Tensor]] = images.batches(
+        chosen, batch_size, augment=False, leave_out=leave_out
+    )
+    if description is not None:
+        batches = bar(batches, -(-len(chosen) // batch_size), description)
+    # Made once: a list of ImageNet's features would need their memory twice when it is joined.
+    done, features, labels = 0, torch.empty(0), torch.empty(len(chosen), dtype=torch.int64)
+    for batch, batch_labels in batches:
         with precision.autocast():
             part = backbone(three_channels(batch.to(device)))
-        if done == 0:
-            features = torch.empty(count, part.shape[1])
-        features[done : done + len(part)] = part
+        if features.ndim == 1:
+            features = torch.empty(len(chosen), part.shape[1])
+        rows = slice(done, done + len(part))
+        features[rows], labels[rows] = part, batch_labels
         done += len(part)
-    backbone.train(training)
-    return features
+    return features[:done], labels[:done]
+
+
+def training_features(
+    backbone: nn.Module, images: LabelledImages, precision: Precision, device: torch.device, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Return the features and labels of the training images that can be read; see ``extract_features``.
+
+    Raises:
+        TrainerError: none can be read, or a worker has died.
+    """
+    features, labels = extract_features(
+        backbone, images, precision, device, batch_size=batch_size, leave_out=True, description="training features"
+    )
+    if len(labels) == 0:
+        raise TrainerError(f"none of the {len(images.labels)} training images can be read; check --data-dir")
+    return features, labels
 
 
 def bar(iterable: Iterable[T], total: int, description: str) -> Iterable[T]:

@@ -13,7 +13,6 @@ from torch import Tensor
 from bt_kernels.trainer.evaluate.accuracy import ranks, top_accuracy
 
 NEIGHBOURS = 200
-TEMPERATURE = 0.07
 _QUERIES = 512
 _KEYS = 32768  # with the above, 64 MiB of similarities at a time
 

@@ -16,7 +16,7 @@ from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
-from bt_kernels.trainer.evaluate.features import bar, extract_features, load_backbone
+from bt_kernels.trainer.evaluate.features import bar, extract_features, load_backbone, training_features
 from bt_kernels.trainer.evaluate.options import LinearOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
@@ -40,21 +40,26 @@ def evaluate_linear(options: LinearOptions) -> Evaluation:
     backbone.to(device)
     if options.compile:
         backbone.compile()
-    test_features = extract_features(backbone, test, precision, options.batch_size, "test features").to(device)
-    test_labels = torch.from_numpy(test.labels).to(device)
+    size = options.batch_size
+    test_features, test_labels = extract_features(
+        backbone, test, precision, device, batch_size=size, description="test features"
+    )
+    images = len(train.labels)
     # The backbone is frozen: of images that are the same in all epochs, so are the features.
     if options.cache_features or options.data == "digits":
-        features = extract_features(backbone, train, precision, options.batch_size, "training features")
-        batches = of_features(features, torch.from_numpy(train.labels), options.batch_size)
+        features, labels = training_features(backbone, train, precision, device, size)
+        images = len(labels)
+        batches = of_features(features, labels, size)
     else:
-        batches = of_images(backbone, train, precision, options.batch_size)
+        batches = of_images(backbone, train, precision, size)
     repetitions = []
     for repeat in range(options.seeds):
         classifier = new_classifier(width, train.classes, options.seed + repeat).to(device)
-        measured = fit(classifier, batches, len(train.labels), test_features, test_labels, options, repeat)
+        on_device = test_features.to(device), test_labels.to(device)
+        measured = fit(classifier, batches, images, *on_device, options, repeat)
         best = max(measured, key=lambda accuracy: accuracy.top1)
         repetitions.append(Repetition(options.seed + repeat, measured[-1], best, measured.index(best) + 1))
-    return Evaluation("linear", options, repetitions, len(train.labels), len(test.labels), train.classes)
+    return Evaluation("linear", options, repetitions, train, test)
 
 
 def new_classifier(width: int, classes: int, seed: int) -> nn.Linear:
@@ -81,11 +86,13 @@ def of_features(features: Tensor, labels: Tensor, batch_size: int) -> Batches:
 
 
 def of_images(backbone: nn.Module, images: LabelledImages, precision: Precision, batch_size: int) -> Batches:
-    """Return batches of the features of cropped and flipped images."""
+    """Return batches of the features of cropped and flipped images; those that cannot be read are left out."""
     device = next(backbone.parameters()).device
 
     def batches(order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for pixels, labels in images.batches(order, batch_size, augment=True, epoch=epoch):
+        for pixels, labels in images.batches(order, batch_size, augment=True, epoch=epoch, leave_out=True):
+            if len(labels) == 0:
+                continue
             with torch.no_grad(), precision.autocast():
                 features = backbone(three_channels(pixels.to(device, non_blocking=True)))
             yield features.float(), labels

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy
-from bt_kernels.trainer.evaluate.features import extract_features, load_backbone
+from bt_kernels.trainer.evaluate.features import extract_features, load_backbone, training_features
 from bt_kernels.trainer.evaluate.knn import knn_accuracy, usual_neighbours
 from bt_kernels.trainer.evaluate.options import KnnOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
@@ -32,19 +30,24 @@ def evaluate_knn(options: KnnOptions) -> Evaluation:
     backbone.to(device)
     if options.compile:
         backbone.compile()
-    features = [
-        extract_features(backbone, part, precision, options.batch_size, f"{name} features")
-        for name, part in (("test", test), ("training", train))
-    ]
-    k = options.neighbours or usual_neighbours(images, train.classes)
+    size = options.batch_size
+    features, labels = extract_features(
+        backbone, test, precision, device, batch_size=size, description="test features"
+    )
+    train_features, train_labels = training_features(backbone, train, precision, device, size)
+    k = options.neighbours or usual_neighbours(len(train_labels), train.classes)
+    if k > len(train_labels):
+        raise TrainerError(
+            f"--neighbours {k} is more than the {len(train_labels)} training images that can be read"
+        )
     top1, top5 = knn_accuracy(
-        features[1],
-        torch.from_numpy(train.labels),
-        features[0].to(device),
-        torch.from_numpy(test.labels).to(device),
+        train_features,
+        train_labels,
+        features.to(device),
+        labels.to(device),
         k,
         options.temperature,
         train.classes,
     )
     repetition = Repetition(options.seed, TopAccuracy(top1, top5))
-    return Evaluation("knn", options, [repetition], images, len(test.labels), train.classes, neighbours=k)
+    return Evaluation("knn", options, [repetition], train, test, neighbours=k)

@@ -9,8 +9,8 @@ from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.config.option import OptionPart, option
 from bt_kernels.trainer.config.parts import BackboneOptions, DataOptions, DeviceOptions
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.evaluate.knn import TEMPERATURE
 
+TEMPERATURE = 0.07
 USUAL_SIDE = {"digits": 16, "cifar10": 32, "cifar100": 32, "stl10": 96, "imagefolder": 224}
 
 
@@ -34,7 +34,11 @@ class EvaluationOptions(DataOptions, BackboneOptions, DeviceOptions):
         224, "side in pixels of the images that the network sees; of digits 16, of CIFAR 32, of STL-10 96"
     )
     batch_size: int = option(256, "images per step")
-    output: str = option("", "JSON file of the result; with --run it is evaluation-<protocol>.json there")
+    output: str = option(
+        "",
+        "JSON file of the result; with --run it is evaluation-<protocol>.json there, or, if that is of other "
+        "settings, one with a number",
+    )
 
     def check(self) -> None:
         self.require(self.weights.strip() != "", "weights", "a file of weights")

@@ -12,6 +12,7 @@ import torch
 
 from bt_kernels import __version__
 from bt_kernels.trainer.config import resolve_device
+from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy
 from bt_kernels.trainer.evaluate.confidence import LEVEL, binomial_interval, half_width
 from bt_kernels.trainer.evaluate.options import EvaluationOptions
@@ -45,9 +46,8 @@ class Evaluation:
         protocol: "knn", "linear" or "semi-supervised".
         options: Its options.
         repetitions: One per seed.
-        train_images: Images of the training part.
-        test_images: Images of the test part.
-        classes: Classes of both.
+        train: The training part.
+        test: The test part.
         labelled: Training images whose labels were used, if not all.
         neighbours: That voted, of knn.
     """
@@ -55,11 +55,15 @@ class Evaluation:
     protocol: str
     options: EvaluationOptions
     repetitions: list[Repetition]
-    train_images: int
-    test_images: int
-    classes: int
+    train: LabelledImages
+    test: LabelledImages
     labelled: int | None = None
     neighbours: int | None = None
+
+    @property
+    def left_out(self) -> int:
+        """Training images that could not be read."""
+        return len(self.train.unreadable)
 
     def values(self, name: str) -> list[float]:
         """The accuracies called "top1" or "top5", by repetition."""
@@ -68,12 +72,13 @@ class Evaluation:
 
 def format_table(evaluation: Evaluation) -> str:
     """Return the accuracies in %, a line per seed, and what they can be trusted for."""
-    options, repetitions, images = evaluation.options, evaluation.repetitions, evaluation.test_images
+    options, repetitions, images = evaluation.options, evaluation.repetitions, len(evaluation.test.labels)
+    left_out = f", {evaluation.left_out} of them unreadable and left out" if evaluation.left_out else ""
     used = f"{evaluation.labelled} labels of " if evaluation.labelled is not None else ""
     kind = f"knn, {evaluation.neighbours} neighbours" if evaluation.neighbours else evaluation.protocol
     lines = [
-        f"{kind}: {options.backbone}, {options.weights}, on {options.data} ({used}{evaluation.train_images} "
-        f"training images, {images} test images, {evaluation.classes} classes)",
+        f"{kind}: {options.backbone}, {options.weights}, on {options.data} ({used}{len(evaluation.train.labels)} "
+        f"training images{left_out}, {images} test images, {evaluation.train.classes} classes)",
         _row("accuracy in %", "top-1", "top-5"),
     ]
     for repetition in repetitions if len(repetitions) > 1 else []:
@@ -109,7 +114,7 @@ def summarise(evaluation: Evaluation, seconds: float) -> dict[str, Any]:
                 "mean": float(np.mean(evaluation.values(name))),
                 "half_width_over_seeds": half_width(evaluation.values(name)),
                 "binomial_interval": binomial_interval(
-                    float(np.mean(evaluation.values(name))), evaluation.test_images
+                    float(np.mean(evaluation.values(name))), len(evaluation.test.labels)
                 ),
             }
             for name in ("top1", "top5")
@@ -117,11 +122,12 @@ def summarise(evaluation: Evaluation, seconds: float) -> dict[str, Any]:
         "confidence": LEVEL,
         "repetitions": [asdict(repetition) for repetition in evaluation.repetitions],
         "images": {
-            "train": evaluation.train_images,
-            "test": evaluation.test_images,
+            "train": len(evaluation.train.labels),
+            "test": len(evaluation.test.labels),
             "labelled": evaluation.labelled,
+            "left_out": evaluation.left_out,
         },
-        "classes": evaluation.classes,
+        "classes": evaluation.train.classes,
         "neighbours": evaluation.neighbours,
         "options": evaluation.options.as_dict(),
         "seconds": round(seconds, 1),

@@ -16,7 +16,7 @@ from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
 from bt_kernels.trainer.evaluate.features import bar, load_backbone
-from bt_kernels.trainer.evaluate.labels import draw_labels, listed_labels
+from bt_kernels.trainer.evaluate.labels import draw_labels, listed_labels, require_every_class
 from bt_kernels.trainer.evaluate.linear import check_finite, epoch_order, new_classifier
 from bt_kernels.trainer.evaluate.options import SemiSupervisedOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
@@ -52,6 +52,7 @@ def evaluate_semi_supervised(options: SemiSupervisedOptions) -> Evaluation:
     for repeat in range(options.seeds):
         seed = options.seed + repeat
         chosen = draw_labels(train, options.labels_percent, seed) if listed is None else listed
+        chosen = readable(train, chosen, options.batch_size)
         labelled = len(chosen)
         model = Classifier(copy.deepcopy(backbone), new_classifier(width, train.classes, seed)).to(device)
         if options.compile:
@@ -60,9 +61,24 @@ def evaluate_semi_supervised(options: SemiSupervisedOptions) -> Evaluation:
         seed_rank(seed, 0)  # dropout's, in the backbones that have it
         fine_tune(model, train, chosen, precision, options, repeat)
         repetitions.append(Repetition(seed, measure(model, test, precision, options.batch_size)))
-    return Evaluation(
-        "semi-supervised", options, repetitions, len(train.labels), len(test.labels), train.classes, labelled
-    )
+    return Evaluation("semi-supervised", options, repetitions, train, test, labelled)
+
+
+def readable(images: LabelledImages, chosen: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return the chosen images, (L,) int64, without those that cannot be read.
+
+    They are few, so all are read once beforehand: a batch in the midst of the training could be left with a single
+    row, which batch norm does not take.
+
+    Raises:
+        TrainerError: a class has none left, or a worker has died.
+    """
+    for _ in images.batches(chosen, batch_size, augment=False, leave_out=True):
+        pass
+    left = np.array([index for index in chosen if int(index) not in images.unreadable], np.int64)
+    if len(left) < len(chosen):
+        require_every_class(images, left, "the labelled images that can be read are")
+    return left
 
 
 def fine_tune(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -51,8 +52,8 @@ def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Opt
     values = {**stored, **given}
     if "shortcuts" not in values:
         print(
-            f"warning: {weights} does not say what its shortcuts are, taken to be {options.shortcuts}; with the wrong "
-            "ones accuracies are too low: name them by --shortcuts",
+            f"warning: {weights} does not say what its shortcuts are, taken to be {options.shortcuts}; with the "
+            "wrong ones accuracies are too low: name them by --shortcuts",
             file=sys.stderr,
         )
     data = values.get("data", options.data)
@@ -61,9 +62,33 @@ def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Opt
     values.setdefault("image_size", USUAL_SIDE.get(data, options.image_size))
     resolved = options(**values)
     if run and not resolved.output:
-        values["output"] = str(Path(run) / f"{resolved.result_name}.json")
+        values["output"] = str(result_file(Path(run), resolved))
         resolved = options(**values)
     return resolved
+
+
+def result_file(folder: Path, options: EvaluationOptions) -> Path:
+    """Return where a result goes in a run folder: a file of its own for every choice of settings.
+
+    The same evaluation again replaces its result; one with other settings gets a number.
+    """
+    for number in count(1):
+        path = folder / f"{options.result_name}{'' if number == 1 else f'-{number}'}.json"
+        if not path.exists() or _settings_in(path) == _settings(options.as_dict()):
+            return path
+    raise AssertionError("the loop returns")
+
+
+def _settings_in(path: Path) -> dict[str, Any] | None:
+    """The settings of a result; None if the file cannot be read or holds none."""
+    try:
+        return _settings(json.loads(path.read_text())["options"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in ("output", "workers")}
 
 
 def options_of_run(root: Path, find_weights: bool) -> dict[str, Any]:
@@ -98,7 +123,7 @@ def options_of_weights(path: Path) -> dict[str, Any]:
         TrainerError: it cannot be read.
     """
     described = path.with_suffix(SAFETENSORS)  # exported beside a .pth, which by itself says nothing
-    if path == described or path.suffix == ".pth" and described.exists():
+    if path == described or (path.suffix == ".pth" and described.exists()):
         metadata: dict[str, Any] = read_metadata(described)
         if str(metadata.get("image_size")).isdecimal():
             metadata["image_size"] = int(metadata["image_size"])

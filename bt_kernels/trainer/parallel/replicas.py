@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from bt_kernels.trainer.parallel.processes import Processes
+
+if TYPE_CHECKING:  # importing them takes a second, which only those who spread their parameters wait for
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor, Placement
 
 _OWN_UNIT = 2**20  # parameters from which a layer is gathered by itself; below, it comes with the layer around it
 
@@ -41,6 +46,12 @@ def spread(network: nn.Module, processes: Processes, parallel: str) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+        # A convolution as a matrix product, a ResNet that flattens its maps and both views' embeddings out of one
+        # batch are views of tensors, and nothing here writes into them: of other modules FSDP2 may still warn.
+        known = "MatmulConv2d|PooledShortcut|ResNet|BarlowTwinsNetwork"
+        warnings.filterwarnings(
+            "ignore", f"FSDP2-wrapped module .FSDP({known}). returned a view tensor", UserWarning
+        )
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # FSDP2 takes no other
         mesh = init_device_mesh(device, (processes.size,))
         for module in reversed(list(network.modules())):  # the inner ones first, as fully_shard wants it
@@ -74,7 +85,7 @@ def synchronizer(replica: nn.Module) -> Callable[[bool], None]:
 
     def synchronize(flag: bool) -> None:
         if _spread_by_fsdp(replica):
-            replica.set_requires_gradient_sync(flag)
+            cast("FSDPModule", replica).set_requires_gradient_sync(flag)
         elif isinstance(replica, nn.parallel.DistributedDataParallel):
             replica.require_backward_grad_sync = flag  # what its no_sync() sets
 
@@ -99,7 +110,13 @@ def is_spread(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """Return this rank's part of a tensor, which is a view."""
-    return tensor.to_local() if is_spread(tensor) else tensor  # type: ignore[attr-defined]
+    return cast("DTensor", tensor).to_local() if is_spread(tensor) else tensor
+
+
+def layout_of(tensor: Tensor) -> tuple[DeviceMesh, tuple[Placement, ...]]:
+    """Return over which ranks a DTensor is spread, and how."""
+    spread = cast("DTensor", tensor)
+    return spread.device_mesh, spread.placements
 
 
 def whole(state: Any, keep: bool = True) -> Any:
@@ -115,7 +132,7 @@ def whole(state: Any, keep: bool = True) -> Any:
         return type(state)(whole(value, keep) for value in state)
     if not isinstance(state, Tensor):
         return state
-    tensor = state.full_tensor() if is_spread(state) else state  # type: ignore[attr-defined]
+    tensor = cast("DTensor", state).full_tensor() if is_spread(state) else state
     return tensor.detach().cpu() if keep else None
 
 
@@ -125,8 +142,9 @@ def spread_like(tensors: dict[str, Tensor], like: Tensor) -> dict[str, Tensor]:
         return tensors
     from torch.distributed.tensor import distribute_tensor
 
+    mesh, placements = layout_of(like)
     return {
-        name: distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+        name: distribute_tensor(tensor.to(like.device), mesh, placements, src_data_rank=None)
         if isinstance(tensor, Tensor) and tensor.shape == like.shape
         else tensor
         for name, tensor in tensors.items()

@@ -77,7 +77,10 @@ def draw_run(folder: RunFolder, output: Path, device: str = "auto", data_dir: st
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+        raise ValueError
     except OSError as error:
         raise TrainerError(f"{path.parent} is no run: cannot read {path.name} ({error.strerror})") from None
     except ValueError:

@@ -34,6 +34,7 @@ def finish(
     folder: RunFolder,
     *,
     device: torch.device,
+    loss_backend: str,
     steps: int,
     seconds: float,
 ) -> str:
@@ -48,6 +49,7 @@ def finish(
         data: What it was trained on.
         folder: The run's.
         device: Where to evaluate.
+        loss_backend: What computed the loss.
         steps: Training steps done.
         seconds: Spent in them.
 
@@ -75,7 +77,8 @@ def finish(
     drawn = time.perf_counter()
     times = {"training": seconds, "evaluation": evaluated - start, "pictures": drawn - evaluated}
     last = metrics[-1] if metrics else None
-    write_json(folder.summary, summarise(config, data, sample, accuracies, last, steps, times, device))
+    summary = summarise(config, data, sample, accuracies, last, steps, times, device)
+    write_json(folder.summary, summary | {"loss_backend": loss_backend})
     return describe(accuracies, last)
 
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run.files import write_atomically, writing
@@ -39,6 +40,8 @@ class MetricsFile:
     Lines of steps after ``done_steps``, which are done again, are dropped. Lines that were lost, to a power cut
     for one, are missed by nothing but the pictures: that is said on stderr, and the run goes on.
 
+    ``last`` is the step of the last line, None if there is none.
+
     Args:
         path: JSON lines.
         done_steps: Steps already done.
@@ -49,27 +52,40 @@ class MetricsFile:
 
     def __init__(self, path: Path, done_steps: int) -> None:
         self._path = path
+        self._latest: tuple[str, int, int] | None = None  # the line, its step, where it begins
         kept: list[StepMetrics] = []
         for entry in read_metrics(path):
             if (kept[-1].step if kept else 0) < entry.step <= done_steps:
                 kept.append(entry)
         # A run that began with the weights of another one has no steps before its first line.
         lost = done_steps - kept[0].step + 1 - len(kept) if kept else 0
-        if lost or done_steps and not path.exists():
+        if lost or (done_steps and not path.exists()):
             print(f"warning: {path} lacks {lost or done_steps} of {done_steps} steps", file=sys.stderr)
         write_atomically(path, lambda temporary: temporary.write_text("".join(map(_line, kept))))
+        self.last = kept[-1] if kept else None
         with writing(self._path):
             self._file = path.open("a")
+            if self.last is not None:
+                line = _line(self.last)
+                self._latest = line, self.last.step, self._file.tell() - len(line.encode())
 
     def append(self, metrics: StepMetrics) -> None:
-        """Write a step's line.
+        """Write a step's line; one of the step before it, which has been measured further, takes its place.
 
         Raises:
             TrainerError: the disk refuses.
         """
         with writing(self._path):
-            self._file.write(_line(metrics))
+            line, begin = _line(metrics), self._file.tell()
+            if self._latest is not None and self._latest[1] == metrics.step:
+                if line == self._latest[0]:
+                    return
+                begin = self._latest[2]
+                self._file.truncate(begin)
+            self._file.write(line)
             self._file.flush()
+            self._latest = line, metrics.step, begin
+        self.last = metrics
 
     def sync(self) -> None:
         """Return when all lines are on the disk.
@@ -120,7 +136,8 @@ def _parsed(line: str) -> StepMetrics | None:
         return None
     if not isinstance(metrics.step, int):
         return None
-    unknown = {name: math.nan for name in _ALWAYS if getattr(metrics, name) is None}  # was not finite
+    # What is null was not finite.
+    unknown: dict[str, Any] = {name: math.nan for name in _ALWAYS if getattr(metrics, name) is None}
     return replace(metrics, **unknown)
 
 

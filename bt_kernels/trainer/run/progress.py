@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 from typing_extensions import Self
@@ -16,6 +17,7 @@ from bt_kernels.trainer.run.metrics import MetricsFile, StepMetrics
 from bt_kernels.trainer.run.tensorboard import TensorBoard
 
 _BAR = "{desc} |{bar}| {rate_fmt}, {remaining} left"
+_LONGEST_SILENCE = 60.0  # seconds between two lines where there is no bar
 
 
 class Progress:
@@ -62,8 +64,10 @@ class Progress:
             mininterval=0.2,
         )
         self._total_steps = total_steps
+        self._shown_step = done_steps
+        self._latest_line = time.perf_counter()
         self._begin: tuple[int, float] | None = None  # this part's first step and when it was done
-        self._measured: dict[str, float] = {}  # since the last line, or the latest on the bar
+        self._measured: dict[str, Any] = {}  # since the last line, or the latest on the bar
 
     def __enter__(self) -> Self:
         return self
@@ -77,19 +81,34 @@ class Progress:
             self._board.close()
 
     def log(self, metrics: StepMetrics) -> None:
-        """Record a step; show it on the bar, or as a line at the end of its epoch."""
-        self._file.append(metrics)
+        """Record a step; show it on the bar, or as a line at the end of its epoch and at least once a minute."""
+        self.record(metrics)
         if self._board is not None:
             self._board.append(metrics)
         self._measured |= {name: value for name in _SOMETIMES if (value := getattr(metrics, name)) is not None}
         line = describe(replace(metrics, **self._measured), self._epochs)
         self._bar.set_description_str(line, refresh=False)
-        self._bar.update(self._batch_size)
+        self._bar.update(self._batch_size * (metrics.step - self._shown_step))
+        self._shown_step = metrics.step
         now = time.perf_counter()
         self._begin = self._begin or (metrics.step, now)
-        if not self._terminal and metrics.step % self._steps_per_epoch == 0:
-            print(f"{line}  {self._pace(metrics.step, now)}".rstrip(), file=sys.stderr, flush=True)
+        if self._terminal:
+            return
+        of_epoch = metrics.step % self._steps_per_epoch
+        if of_epoch == 0 or now - self._latest_line >= _LONGEST_SILENCE:
+            position = f" step {of_epoch}/{self._steps_per_epoch}" if of_epoch else ""
+            print(f"{line}{position}  {self._pace(metrics.step, now)}".rstrip(), file=sys.stderr, flush=True)
+            self._latest_line = now
             self._measured = {}
+
+    def record(self, metrics: StepMetrics) -> None:
+        """Write a step's line, without showing it; ``log`` of the same step replaces it."""
+        self._file.append(metrics)
+
+    @property
+    def last(self) -> StepMetrics | None:
+        """The last step on record."""
+        return self._file.last
 
     def _pace(self, step: int, now: float) -> str:
         """Images per second and the time left, by the clock: with all that goes on between the steps, too."""

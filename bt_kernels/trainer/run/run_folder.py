@@ -81,6 +81,21 @@ class RunFolder:
         """Whether the run here has come to its end."""
         return self.summary.exists()
 
+    @property
+    def finished_sentence(self) -> str:
+        """What there is to say of a finished run that is to go on, without a full stop."""
+        steps = self.checkpoints.steps()
+        source = self.checkpoints.path(steps[-1]) if steps else "a checkpoint of it"
+        return (
+            f"{self.root} holds a finished run; to train it longer, start one in another --run-dir with more "
+            f"--epochs and --continue-from {source}"
+        )
+
+    @property
+    def unreadable(self) -> Path:
+        """Names of the images that could not be read, one a line; there is none while all could."""
+        return self.root / "unreadable.txt"
+
     def open_new(self) -> FolderLock:
         """Create the folder for a new run, and lock it.
 
@@ -90,7 +105,8 @@ class RunFolder:
         Raises:
             TrainerError: it holds a run already, another process runs here, or it cannot be written.
         """
-        self._refuse_finished()
+        if self.finished:
+            raise TrainerError(f"{self.root} already holds a finished run; choose another --run-dir")
         if self.checkpoints.steps():
             raise TrainerError(
                 f"{self.root} holds an unfinished run; go on with it by --resume or choose another --run-dir"
@@ -101,6 +117,7 @@ class RunFolder:
             lock = FolderLock(self.root)
             self._remove_debris()
             self.metrics.write_text("")
+            self.unreadable.unlink(missing_ok=True)
         except OSError as error:
             raise TrainerError(f"cannot write to the run folder {self.root}: {error.strerror}") from None
         return lock
@@ -111,7 +128,8 @@ class RunFolder:
         Raises:
             TrainerError: there is none, it is finished, or another process runs here.
         """
-        self._refuse_finished()
+        if self.finished:
+            raise TrainerError(self.finished_sentence)
         if not self.checkpoints.steps():
             raise TrainerError(f"nothing to resume: there is no checkpoint in {self.checkpoints.folder}")
         lock = FolderLock(self.root)
@@ -122,7 +140,3 @@ class RunFolder:
     def _remove_debris(self) -> None:
         for folder in (self.root, self.checkpoints.folder):
             remove_debris(folder)
-
-    def _refuse_finished(self) -> None:
-        if self.finished:
-            raise TrainerError(f"{self.root} already holds a finished run; choose another --run-dir")

@@ -15,6 +15,7 @@ from bt_kernels.trainer.run.metrics import StepMetrics
 from bt_kernels.trainer.run.progress import Progress
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop, StopRequest
+from bt_kernels.trainer.run.unreadable import UnreadableImages
 from bt_kernels.trainer.training.neighbours import NeighbourAccuracy
 from bt_kernels.trainer.training.pretraining import Pretraining
 
@@ -25,8 +26,6 @@ def train(state: Pretraining, folder: RunFolder) -> Stop:
     Raises:
         TrainerError: the training went wrong, images cannot be read, or a file cannot be written.
     """
-    if state.step >= state.total_steps:
-        return Stop.NO
     return _Loop(state, folder).run()
 
 
@@ -40,6 +39,8 @@ class _Loop:
         self.neighbours = self.processes.together(lambda: NeighbourAccuracy(state)) if measured else None
         self.progress = self.processes.on_first(self._open_progress)
         self._done: StepMetrics | None = None  # the step before, not yet written down
+        self._unreadable: list[str] = []  # names, not yet written down
+        self._unreadable_file = UnreadableImages(folder.unreadable)
 
     def _open_progress(self) -> Progress:
         return Progress(
@@ -61,6 +62,7 @@ class _Loop:
             state.replicated(),
             closing(state.data.views(state.step)) as batches,
         ):
+            self._catch_up()
             while state.step < state.total_steps and reason == Stop.NO:
                 views = self.processes.together(lambda: self._next(batches))
                 try:
@@ -79,7 +81,18 @@ class _Loop:
         """Write down the step before, if that has not been done."""
         if self.progress is not None and self._done is not None:
             self.progress.log(self._done)
-        self._done = None
+            self._unreadable_file.add(self._unreadable)
+        self._done, self._unreadable = None, []
+
+    def _catch_up(self) -> None:
+        """Measure the neighbours that a run ended before, between its checkpoint and their measurement."""
+        last = self.progress.last if self.progress is not None else None
+        lacking = last is not None and last.step == self.state.step and last.knn_accuracy is None
+        if self.neighbours is None or not self._ends_epochs(self.config.knn_every):
+            return
+        if self.processes.any(lacking):
+            accuracy = self.neighbours()
+            self._done = replace(last, knn_accuracy=accuracy) if last is not None else None
 
     def _step(self, views: Views, request: StopRequest) -> Stop:
         state = self.state
@@ -90,12 +103,15 @@ class _Loop:
         interrupted, preempted, unreadable = self.processes.total(told).tolist()
         reason = Stop.PREEMPTED if preempted else Stop.INTERRUPTED if interrupted else Stop.NO
         state.unreadable_images += unreadable
-        accuracy = None
-        if self.neighbours is not None and self._ends_epochs(self.config.knn_every):
-            accuracy = self.neighbours()
-        self._done = replace(metrics, unreadable_images=state.unreadable_images, knn_accuracy=accuracy)
+        if unreadable:
+            names = self.processes.gather(views.unreadable)
+            self._unreadable = [name for own in names or () for name in own]
+        self._done = replace(metrics, unreadable_images=state.unreadable_images)
         if reason != Stop.NO or self._ends_epochs(self.config.checkpoint_every):
             self._save()
+        # After the checkpoint: nothing that goes wrong in it costs the epoch.
+        if self.neighbours is not None and self._ends_epochs(self.config.knn_every):
+            self._done = replace(self._done, knn_accuracy=self.neighbours())
         return reason
 
     def _ends_epochs(self, epochs: int) -> bool:
@@ -110,7 +126,9 @@ class _Loop:
 
     def _write(self, training: dict[str, object]) -> None:
         assert self.progress is not None
-        self._record()
+        assert self._done is not None
+        self.progress.record(self._done)
+        self._unreadable_file.add(self._unreadable)
         self.progress.sync()  # the steps that the checkpoint has behind it must not be lost to a power cut
         checkpoints = self.folder.checkpoints
         checkpoints.save(self.state.step, self.config.as_dict(), training)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.evaluate.knn import TEMPERATURE, knn_accuracy, usual_neighbours
+from bt_kernels.trainer.evaluate.features import extract_features
+from bt_kernels.trainer.evaluate.knn import knn_accuracy, usual_neighbours
+from bt_kernels.trainer.evaluate.options import TEMPERATURE
 from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.parallel.replicas import share_buffers
 
@@ -51,11 +53,11 @@ class NeighbourAccuracy:
         network = self._state.network
         share_buffers(network, self._state.processes)
         network.eval()
-        features = [self._features(*part) for part in zip((self._train, self._test), self._chosen)]
+        features = [self._features(*part) for part in zip((self._train, self._test), self._chosen, strict=True)]
         network.train()
         if not self._state.processes.first:
             return None
-        (train, train_labels), (test, test_labels) = features
+        (train, train_labels), (test, test_labels) = (part for part in features if part is not None)
         classes = self._train.classes
         k = usual_neighbours(len(train), classes)
         return knn_accuracy(train, train_labels, test, test_labels, k, TEMPERATURE, classes)[0]
@@ -69,14 +71,17 @@ class NeighbourAccuracy:
         gathered = processes.gather(processes.together(lambda: self._own_features(images, own)))
         if gathered is None:
             return None
-        features, labels = (torch.cat(parts)[: len(chosen)] for parts in zip(*gathered))
+        features, labels = (torch.cat(parts)[: len(chosen)] for parts in zip(*gathered, strict=True))
         return features.to(self._state.device), labels.to(self._state.device)
 
-    @torch.no_grad()
     def _own_features(self, images: LabelledImages, own: np.ndarray) -> tuple[Tensor, Tensor]:
-        features, labels = [], []
-        for batch, batch_labels in images.batches(own, BATCH, augment=False, leave_out=True):
-            with self._state.precision.autocast():
-                features.append(self._state.network.features(batch.to(self._state.device)).float().cpu())
-            labels.append(batch_labels)
-        return torch.cat(features), torch.cat(labels)
+        state = self._state
+        return extract_features(
+            state.network.features,
+            images,
+            state.precision,
+            state.device,
+            batch_size=BATCH,
+            indices=own,
+            leave_out=True,
+        )

@@ -18,7 +18,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self._device = device.type
-        self._dtype = None if name == "float32" else getattr(torch, name)
+        self.dtype: torch.dtype = getattr(torch, name)  # of the embeddings
         if name == "float16":
             # The scaler leaves out steps, the first ones above all, and the schedule goes on.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
@@ -27,6 +27,6 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context that the network runs in; the loss computes in float32 in any."""
-        if self._dtype is None:
+        if self.dtype == torch.float32:
             return nullcontext()
-        return torch.autocast(self._device, dtype=self._dtype)
+        return torch.autocast(self._device, dtype=self.dtype)

@@ -31,6 +31,7 @@ from bt_kernels.trainer.parallel.replicas import (
 from bt_kernels.trainer.run.metrics import StepMetrics
 from bt_kernels.trainer.training.accumulation import StepResult, forward_backward
 from bt_kernels.trainer.training.health import CollapseWatch, measure
+from bt_kernels.trainer.training.loss_backend import take_backend
 from bt_kernels.trainer.training.precision import Precision
 from bt_kernels.trainer.training.randomness import random_state, restore_random_state, seed_rank
 
@@ -44,7 +45,7 @@ class Pretraining:
 
     Raises:
         TrainerError: the data cannot be read, a batch is larger than the data set or too small for so many
-            processes and chunks, or the network cannot be built.
+            processes and chunks, the network cannot be built, or the loss's backend cannot run.
     """
 
     def __init__(self, config: Config, processes: Processes) -> None:
@@ -59,15 +60,18 @@ class Pretraining:
         if config.compile:
             self.network.compile()
         self.replica: nn.Module = self.network  # what a step calls
+        self.precision = Precision(config.precision, self.device)
+        self.loss_backend = processes.together(
+            lambda: take_backend(config.loss_backend, self.device, self.precision.dtype)
+        )
         self.criterion = BarlowTwinsLoss(
             lambd=config.lambd,
-            backend=config.loss_backend,
+            backend=self.loss_backend.name,
             return_terms=True,
             process_group="world" if processes.size > 1 else None,
         )
         self.optimizer = build_optimizer(self.network, config)
         self.scheduler = build_scheduler(self.optimizer, config, self.data.steps_per_epoch)
-        self.precision = Precision(config.precision, self.device)
         self.watch = CollapseWatch()
         self.step = 0
         self.seconds = 0.0
@@ -195,5 +199,5 @@ class Pretraining:
         """Begin at a later step: the position in the data and in the learning rate's schedule."""
         self.step = self.scheduler.last_epoch = step
         shares, peaks = self.scheduler.lr_lambdas, self.scheduler.base_lrs
-        for group, share, peak in zip(self.optimizer.param_groups, shares, peaks):
+        for group, share, peak in zip(self.optimizer.param_groups, shares, peaks, strict=True):
             group["lr"] = peak * share(step)

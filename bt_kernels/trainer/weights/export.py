@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import torch
@@ -60,8 +61,21 @@ def export_backbone(backbone: nn.Module, folder: Path, config: Config) -> tuple[
     buffer = io.BytesIO()  # writing to a full disk by itself, PyTorch raises what cannot be told from other errors
     torch.save(weights, buffer)
     write_atomically(pth, lambda temporary: _write(temporary, buffer.getbuffer()))
-    write_atomically(safetensors, lambda temporary: _write(temporary, save(weights, metadata)))
+    write_atomically(safetensors, lambda temporary: _write(temporary, in_order(save(weights, metadata))))
     return pth, safetensors
+
+
+def in_order(content: bytes) -> bytes:
+    """Return a safetensors file's content with sorted metadata: safetensors gives them a random order.
+
+    The format is the header's length in 8 bytes, the header as JSON padded with spaces, the tensors.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:

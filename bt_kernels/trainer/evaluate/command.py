@@ -1,0 +1,61 @@
+"""The command line of the evaluations, a command per protocol; without PyTorch, so a wrong one is refused at once."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from bt_kernels.trainer.config.option import add_options
+from bt_kernels.trainer.evaluate.options import (
+    EvaluationOptions,
+    KnnOptions,
+    LinearOptions,
+    SemiSupervisedOptions,
+)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way of evaluating: its options, and what --help says."""
+
+    options: type[EvaluationOptions]
+    help: str
+
+
+PROTOCOLS = {
+    "knn": Protocol(KnnOptions, "classify by the nearest training images; nothing is trained"),
+    "linear": Protocol(
+        LinearOptions, "train a linear classifier on the frozen features; the result is that after the last epoch"
+    ),
+    "semi-supervised": Protocol(
+        SemiSupervisedOptions,
+        "fine-tune backbone and classifier on a few of the labels, 1 % or 10 %; the result is that after the last "
+        "epoch",
+    ),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """One command per protocol, each with its options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bt_kernels.trainer.evaluate",
+        description="Measure how good a pre-trained backbone's features are, by the paper's protocols.",
+    )
+    commands = parser.add_subparsers(dest="protocol", required=True, metavar="{knn,linear,semi-supervised}")
+    for name, protocol in PROTOCOLS.items():
+        command = commands.add_parser(
+            name,
+            help=protocol.help.replace("%", "%%"),
+            description=protocol.help.capitalize() + ".",
+            argument_default=argparse.SUPPRESS,
+        )
+        command.add_argument("--config", metavar="FILE", type=Path, help="YAML file of options; others go before")
+        command.add_argument(
+            "--run",
+            metavar="RUN_DIR",
+            help="run folder to take the weights from (those exported, else the latest checkpoint's), and, unless "
+            "given here, backbone, stem, shortcuts, image size, data set and seed",
+        )
+        add_options(command, protocol.options)
+    return parser
