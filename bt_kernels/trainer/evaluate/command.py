@@ -1,4 +1,4 @@
-"""The command line of the evaluations, a command per protocol; without PyTorch, so a wrong one is refused at once."""
+"""The command line of the evaluations, a command per protocol; no PyTorch: what is mistyped is refused at once."""
 
 from __future__ import annotations
 
