@@ -1,0 +1,138 @@
+"""The command line: run what is missing of the grid, then write the tables and draw the picture."""
+
+import argparse
+import datetime
+import multiprocessing
+import platform
+import shlex
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from benchmarks import machine
+from benchmarks.device import open_device
+from benchmarks.paper import grid, results, train
+from benchmarks.paper.grid import Run, Scale
+from bt_kernels import __version__
+from bt_kernels.backends.registry import choose_backend
+from bt_kernels.trainer.errors import TrainerError
+
+RESULTS = Path(__file__).parents[1] / "results"
+PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "paper.png"
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.paper",
+        description="Repeats the paper's ablations (tables 5 and 6) and its figures 2, 4 and 5 in miniature, and "
+        "says for each finding whether the small setting agrees. Finished runs are kept in the result file: the "
+        "same command goes on where it was stopped.",
+    )
+    add = parser.add_argument
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--reduced", action="store_true", help="small network and grid (default on a CPU)")
+    size.add_argument(
+        "--full", action="store_true", help="larger network, more seeds and points (default on a GPU)"
+    )
+    add("--data", choices=("digits", "cifar10"), default="digits", help="default %(default)s")
+    add("--data-dir", default="", help="folder of CIFAR-10, which is not downloaded")
+    add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
+    add("--jobs", type=int, help="runs at a time, with one CPU thread each (default: CPU cores; on a GPU 1)")
+    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/paper-DATA-DEVICE.json")
+    add("--picture", type=Path, default=PICTURE, help="default docs/pictures/paper.png")
+    add(
+        "--report",
+        type=Path,
+        metavar="RESULT.json",
+        help="run nothing; write the table and the picture of a result",
+    )
+    options = parser.parse_args(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        parser.error("--jobs: expected a whole number >= 1")
+    options.parser = parser
+    return options
+
+
+def choose_scale(options: argparse.Namespace, on_gpu: bool) -> Scale:
+    full = options.full or (on_gpu and not options.reduced)
+    if options.data == "cifar10":
+        return grid.FULL_CIFAR if full else grid.REDUCED_CIFAR
+    return grid.FULL if full else grid.REDUCED
+
+
+def head(options: argparse.Namespace, scale: Scale, opened, jobs: int, command: str) -> dict:
+    """What the result file says of where its numbers came from."""
+    return {
+        "command": command,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe_machine(opened) | {"threads_per_run": 1, "jobs": jobs},
+        "versions": {
+            "bt_kernels": __version__,
+            "bt_kernels_backend": choose_backend("auto", opened.torch_device, torch.float32),
+            "python": platform.python_version(),
+            **{name: machine.installed(name) for name in ("torch", "torchvision", "scikit-learn", "numpy")},
+        },
+        "git": machine.describe_commit(),
+        "configuration": results.configuration(scale, options.data, opened.name),
+    }
+
+
+def run_grid(store: results.Store, runs: list[Run], jobs: int, execute_arguments: tuple) -> None:
+    """Do the runs that the store lacks, ``jobs`` at a time, and keep each as it finishes."""
+    missing = store.missing(runs)
+    print(f"{len(runs) - len(missing)} of {len(runs)} runs are in {store.path}; {jobs} at a time", flush=True)
+    start = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+    scale, *where = execute_arguments
+    try:
+        started = {pool.submit(train.execute, scale, run, *where): run for run in missing}
+        for done, future in enumerate(as_completed(started), 1):
+            run, entry = started[future], future.result()
+            store.add(run, entry)
+            accuracy = 100 * entry["accuracy"]["10"]
+            passed = (time.perf_counter() - start) / 60
+            print(f"{done}/{len(missing)} {passed:.1f} min  {accuracy:.1f} %  {run.key}", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    store.finish(runs)
+
+
+def report(result: dict, path: Path, picture: Path) -> None:
+    """Write RESULT.md and the picture, and print the former."""
+    from benchmarks.paper import plot, table  # needs matplotlib
+
+    text = table.markdown(result)
+    path.with_suffix(".md").write_text(text)
+    print(text)
+    print(plot.draw(result, picture))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        if options.report:
+            report(results.read(options.report), options.report, options.picture)
+            return 0
+        opened = open_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        on_gpu = opened.torch_device.type == "cuda"
+        train.check_data(options.data, options.data_dir)
+        scale = choose_scale(options, on_gpu)
+        jobs = options.jobs or (1 if on_gpu else machine.cores())
+        given = shlex.join(sys.argv[1:] if arguments is None else arguments)
+        path = options.output or RESULTS / f"paper-{options.data}-{machine.device_slug(opened)}.json"
+        command = f"python -m benchmarks.paper {given}".strip()
+        store = results.Store(path, head(options, scale, opened, jobs, command))
+        where = (scale, options.data, options.data_dir, str(opened.torch_device))
+        run_grid(store, grid.all_runs(scale), jobs, where)
+    except (ValueError, RuntimeError, TrainerError) as error:
+        options.parser.error(str(error))
+    report(store.result, path, options.picture)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
