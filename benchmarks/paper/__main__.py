@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -76,6 +77,7 @@ def head(options: argparse.Namespace, scale: Scale, opened, jobs: int, command: 
             **{name: machine.installed(name) for name in ("torch", "torchvision", "scikit-learn", "numpy")},
         },
         "git": machine.describe_commit(),
+        "grid": asdict(scale),
         "configuration": results.configuration(scale, options.data, opened.name),
     }
 

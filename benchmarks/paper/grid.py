@@ -28,10 +28,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Scale:
-    """Size of the grid and of its network; the first of the batch sizes, widths and λ are the baseline's.
+    """Size of the grid and of its network.
 
-    ``batches`` holds the reference batch 64 as well; at a batch N the peak learning rate of AdamW is
-    ``learning_rate`` · √(N / 64).
+    ``batches`` holds the reference batch, ``widths`` the baseline's width and ``lambdas`` its λ. At a batch of N the
+    peak learning rate of AdamW is ``learning_rate`` · √(N / reference batch).
     """
 
     name: str

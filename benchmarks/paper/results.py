@@ -63,6 +63,7 @@ class Store:
             differing = differences(self.result["configuration"], head["configuration"])
             if differing:
                 raise Mixed(f"{path} was made with other settings ({'; '.join(differing)}); use another --output")
+            self.result |= {"complete": False, "grid": head["grid"]}
         else:
             self.result = {"benchmark": BENCHMARK, "complete": False, **head, "runs": {}}
 
