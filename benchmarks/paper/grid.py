@@ -30,8 +30,8 @@ class Run:
 class Scale:
     """Size of the grid and of its network.
 
-    ``batches`` holds the reference batch, ``widths`` the baseline's width and ``lambdas`` its λ. At a batch of N the
-    peak learning rate of AdamW is ``learning_rate`` · √(N / reference batch).
+    ``batches`` holds the reference batch, ``widths`` the baseline's width and ``lambdas`` its λ. At a batch of N
+    the peak learning rate of AdamW is ``learning_rate`` · √(N / reference batch).
     """
 
     name: str

@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.paper import published
 from benchmarks.paper.findings import LABELS, Measured, difference, mean
 from benchmarks.paper.table import TITLES
+from benchmarks.plot import short
 
 OURS, OTHER, PAPER, GREY = "#c8102e", "#1f4e79", "#444444", "#999999"
 RC = {
@@ -85,7 +86,7 @@ def draw_ablations(axes, measured: Measured) -> None:
         axes.plot([], [], "--", color=OURS, linewidth=1, label="here, untrained network")[0],
         axes.plot([], [], "D", color=PAPER, markerfacecolor="white", label="paper")[0],
     )
-    axes.legend(handles=handles, loc="upper left", frameon=True, facecolor="white", edgecolor="white")
+    axes.legend(handles=handles, loc="lower right", frameon=True, facecolor="white", edgecolor="white")
 
 
 def curve(axes, points: dict[float, dict[int, float]], color: str, label: str, style: str = "-") -> None:
@@ -124,7 +125,7 @@ def draw_batches(axes, measured: Measured) -> None:
 def draw_widths(axes, measured: Measured) -> None:
     reference_lines(axes, measured)
     curve(axes, measured.curve("width"), OURS, "Barlow Twins")
-    log_axis(axes, 2, measured.scale.widths)
+    log_axis(axes, 2, measured.scale.widths, short)
     axes.set_xlabel("width of the projector's three layers")
     axes.set_title("Projector width")
 
