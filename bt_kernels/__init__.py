@@ -1,5 +1,6 @@
 """The Barlow Twins loss (Zbontar et al., ICML 2021), fused, without a D x D matrix where none is needed."""
 
+from bt_kernels import presets
 from bt_kernels.diagnostics import cross_correlation, cross_correlation_blocks
 from bt_kernels.loss import BarlowTwinsLoss, LossTerms, barlow_twins_loss
 from bt_kernels.version import __version__
@@ -11,4 +12,5 @@ __all__ = [
     "barlow_twins_loss",
     "cross_correlation",
     "cross_correlation_blocks",
+    "presets",
 ]

@@ -14,6 +14,7 @@ from bt_kernels.distributed.options import DistributedOptions
 from bt_kernels.formulation import choose_formulation
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
+from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -51,8 +52,19 @@ def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
         raise ValueError(f"the embeddings need D >= 1 features, got shape (N, D) = {(n, d)}")
 
 
+def check_together(options: LossOptions, distributed: DistributedOptions) -> None:
+    """Raises ValueError for options that are each good but not both at once."""
+    if (
+        options.eps_added_to == "std"
+        and distributed.statistics == "global"
+        and distributed.process_group is not None
+    ):
+        raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')
+
+
 def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: DistributedOptions) -> LossTerms:
     """The loss and its two terms for validated options; see barlow_twins_loss."""
+    distributed = distributed.at_this_call()
     if distributed.process_group is not None:
         from bt_kernels.distributed.loss import global_batch_terms  # imports torch._dynamo, which takes a second
 
@@ -61,10 +73,18 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: D
         )
         return LossTerms(*terms)
     check_embeddings(z_a, z_b)
+    if options.eps_added_to == "std":
+        z_a, z_b = (scaled_for_std_eps(z, options) for z in (z_a, z_b))
     formulation = choose_formulation(options.formulation, *z_a.shape)
     stages = BACKENDS[choose_backend(options.backend, z_a.device, z_a.dtype)]
     # Asked here, because autograd turns grad mode off inside Function.forward.
     needs_backward = torch.is_grad_enabled() and (z_a.requires_grad or z_b.requires_grad)
+    if needs_backward and torch.compiler.is_exporting():
+        # torch.export keeps the ops of the forward and forgets the backward that goes with them.
+        raise RuntimeError(
+            "torch.export cannot keep the backward of the Barlow Twins loss: export it under torch.no_grad(), or "
+            "export the model without the loss"
+        )
     return LossTerms(*BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward))
 
 
@@ -82,6 +102,7 @@ def barlow_twins_loss(
     process_group: dist.ProcessGroup | str | None = None,
     gradient: str = "whole",
     statistics: str = "global",
+    eps_added_to: str = "variance",
 ) -> Tensor | LossTerms:
     """Barlow Twins loss of two views' embeddings (Zbontar et al., ICML 2021, eq. 1 and 2).
 
@@ -97,7 +118,7 @@ def barlow_twins_loss(
             they are taken in the dtype they arrive in; everything is accumulated in float32 or wider.
         lambd: weight of the redundancy-reduction term.
         scale: multiplies the loss.
-        eps: added to the variance inside the square root.
+        eps: added to the variance inside the square root, or to the root itself; see eps_added_to.
         unbiased: divide the variance by N - 1 (C is divided by N all the same).
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest
@@ -136,8 +157,9 @@ def barlow_twins_loss(
         time-out.
     """
     try:
-        options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)
+        options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
         distributed = DistributedOptions(process_group, gradient, statistics)
+        check_together(options, distributed)
     except (TypeError, ValueError) as error:
         if process_group is None:
             raise
@@ -163,10 +185,12 @@ class BarlowTwinsLoss(nn.Module):
         process_group: dist.ProcessGroup | str | None = None,
         gradient: str = "whole",
         statistics: str = "global",
+        eps_added_to: str = "variance",
     ) -> None:
         super().__init__()
-        self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend)
+        self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
         self.distributed = DistributedOptions(process_group, gradient, statistics)
+        check_together(self.options, self.distributed)
         self.return_terms = return_terms
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)

@@ -6,21 +6,23 @@ from numbers import Real
 
 FORMULATIONS = ("auto", "correlation", "gram")
 BACKENDS = ("auto", "cuda", "triton", "cpu", "eager")
+EPS_ADDED_TO = ("variance", "std")
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What the loss computes (lambd, scale, eps, unbiased) and how (formulation, backend).
+    """What the loss computes (lambd, scale, eps, unbiased, eps_added_to) and how (formulation, backend).
 
     Raises TypeError for a value of the wrong type, ValueError for one out of range.
     """
 
     lambd: float = 0.0051  # weight of the redundancy-reduction term, eq. 1 of the paper
     scale: float = 1.0  # multiplies the whole loss
-    eps: float = 1e-5  # added to the variance, inside the square root
+    eps: float = 1e-5  # added to the variance, inside the square root, or to the root
     unbiased: bool = False  # variance divided by N - 1 instead of N
     formulation: str = "auto"
     backend: str = "auto"
+    eps_added_to: str = "variance"  # or "std"
 
     def __post_init__(self) -> None:
         for name in ("lambd", "scale", "eps"):
@@ -36,7 +38,8 @@ class LossOptions:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if not isinstance(self.unbiased, bool):
             raise TypeError(f"unbiased must be True or False, got {self.unbiased!r}")
-        for name, known in (("formulation", FORMULATIONS), ("backend", BACKENDS)):
+        choices = (("formulation", FORMULATIONS), ("backend", BACKENDS), ("eps_added_to", EPS_ADDED_TO))
+        for name, known in choices:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise TypeError(f"{name} must be a str, got {type(value).__name__}: {value!r}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bt_kernels.distributed.group import Ranks, control_group
 from bt_kernels.distributed.options import GRADIENTS, STATISTICS, DistributedOptions
-from bt_kernels.options import BACKENDS, FORMULATIONS, LossOptions
+from bt_kernels.options import BACKENDS, EPS_ADDED_TO, FORMULATIONS, LossOptions
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 ERRORS = (TypeError, ValueError, RuntimeError)
@@ -60,6 +60,7 @@ FIELDS = (
     Field("backend", BACKENDS.__getitem__),
     Field("gradient", GRADIENTS.__getitem__),
     Field("statistics", STATISTICS.__getitem__),
+    Field("eps_added_to", EPS_ADDED_TO.__getitem__),
 )
 WORDS = 2 + len(FIELDS) + MESSAGE_WORDS
 
@@ -81,6 +82,7 @@ def describe(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: Distri
         BACKENDS.index(options.backend),
         GRADIENTS.index(distributed.gradient),
         STATISTICS.index(distributed.statistics),
+        EPS_ADDED_TO.index(options.eps_added_to),
         *[0] * MESSAGE_WORDS,
     ]
 

@@ -19,6 +19,7 @@ from bt_kernels.distributed.group import ranks_of
 from bt_kernels.distributed.options import DistributedOptions
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
+from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 
 
 class SpreadBackend(GlobalBatch):
@@ -43,7 +44,9 @@ def travelling_dtype(z: Tensor, distributed: DistributedOptions) -> torch.dtype:
 
 def raise_on_every_rank(process_group: Any, error: Exception) -> NoReturn:
     """Raises an error of this rank's arguments on the others as well, which are about to wait for it."""
-    group = DistributedOptions(process_group).process_group
+    group = DistributedOptions(process_group).at_this_call().process_group
+    if group is None:
+        raise error
 
     def fail() -> None:
         raise error
@@ -69,6 +72,8 @@ def global_batch_terms(
         choose_backend(options.backend, z_a.device, travelling_dtype(z_a, distributed))
 
     rows = agree(ranks, z_a, z_b, options, distributed, check_all)
+    if options.eps_added_to == "std":  # statistics="local", whose rows are all here
+        z_a, z_b = (scaled_for_std_eps(z, options) for z in (z_a, z_b))
     d, dtype = z_a.shape[1], travelling_dtype(z_a, distributed)
     backend = BACKENDS[choose_backend(options.backend, z_a.device, dtype)]
     formulation = choose_distributed_formulation(options.formulation, rows, d, dtype.itemsize, z_a.device.type)

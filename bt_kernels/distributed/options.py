@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.distributed as dist
 
+GROUPS = ("world", "auto")
 GRADIENTS = ("whole", "divided")
 STATISTICS = ("global", "local")
 
@@ -26,16 +27,21 @@ class DistributedOptions:
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         group = self.process_group
-        if isinstance(group, str) and group != "world":
-            raise ValueError(
-                f'process_group must be "world", a torch.distributed.ProcessGroup or None; got {group!r}'
-            )
+        known = '"world", "auto", a torch.distributed.ProcessGroup or None'
+        if isinstance(group, str) and group not in GROUPS:
+            raise ValueError(f"process_group must be {known}; got {group!r}")
         if group is not None and not isinstance(group, str):
             if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
                 raise TypeError(
-                    'process_group must be "world", a torch.distributed.ProcessGroup or None, got '
-                    f"{type(group).__name__}" + (": this process is not in it" if group == -100 else "")
+                    f"process_group must be {known}, got {type(group).__name__}"
+                    + (": this process is not in it" if group == -100 else "")
                 )
+
+    def at_this_call(self) -> DistributedOptions:
+        """With "auto" resolved: the default group if torch.distributed is initialized, else this process alone."""
+        if self.process_group != "auto":
+            return self
+        return replace(self, process_group="world" if dist.is_available() and dist.is_initialized() else None)
 
     def changed(self) -> list[str]:
         """What differs from the defaults, as it is shown."""

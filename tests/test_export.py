@@ -1,0 +1,59 @@
+"""torch.export: without a gradient the loss goes along, bit for bit; with one, an error says that it cannot."""
+
+import pytest
+import torch
+from inputs import views
+from target import device
+from torch import nn
+
+from bt_kernels import BarlowTwinsLoss
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+class Model(nn.Module):
+    def __init__(self, **options) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.projector, self.loss = nn.Linear(12, 20), BarlowTwinsLoss(**options)
+
+    def forward(self, x_a, x_b):
+        return self.loss(self.projector(x_a), self.projector(x_b))
+
+
+@pytest.fixture
+def model(backend, formulation) -> Model:
+    yield Model(backend=backend, formulation=formulation).to(device())
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_without_gradient(model, strict):
+    x_a, x_b = views(9, 12)
+    with torch.no_grad():
+        exported = torch.export.export(model, (x_a, x_b), strict=strict).module()
+        assert torch.equal(exported(x_a, x_b), model(x_a, x_b))
+        assert torch.equal(exported(x_b, 2 * x_a), model(x_b, 2 * x_a))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_with_a_gradient_it_says_that_it_cannot(model, strict):
+    x_a, x_b = views(9, 12)
+    with pytest.raises(RuntimeError, match=r"torch.export cannot keep the backward .* under torch.no_grad\(\)"):
+        torch.export.export(model, (x_a, x_b), strict=strict)
+
+
+def test_with_embeddings_that_need_none(model):
+    x_a, x_b = views(9, 12)
+    exported = torch.export.export(model.requires_grad_(False), (x_a, x_b)).module()
+    assert torch.equal(exported(x_a, x_b), model(x_a, x_b))
+
+
+def test_the_model_beside_it_is_exported_with_its_gradient(model):
+    """What the message advises."""
+    x_a, x_b = views(9, 12)
+    exported = torch.export.export(model.projector, (x_a,)).module()
+    loss = model.loss(exported(x_a), exported(x_b))
+    loss.backward()
+    model(x_a, x_b).backward()
+    assert torch.equal(exported.weight.grad, model.projector.weight.grad)
