@@ -1,6 +1,7 @@
 """The formulas that the benchmark compares with, each as people run it today. Same numbers, coded differently.
 
-All of them take lambd = 0.0051, scale = 1, eps = 1e-5 and the biased variance, the defaults of bt_kernels.
+All of them take lambd = 0.0051, scale = 1, eps = 1e-5 and the biased variance, the defaults of bt_kernels; MONAI's
+definition alone has other statistics, and so another number.
 Embeddings of 16 bits: the products and D x D matrices stay in 16 bits, as under autocast, and sums come out in float32.
 """
 
@@ -8,9 +9,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 LAMBD = 0.0051
 EPS = 1e-5
+MONAI_EPS = 1e-6  # added to the standard deviation
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (N, D), (N, D) -> ()
 
@@ -54,6 +57,38 @@ def solo_learn(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
         c = torch.einsum("ni,nj->ij", bn(z_a), bn(z_b)) / z_a.shape[0]
         identity = torch.eye(d, device=c.device, dtype=c.dtype)
         squared = (c - identity).pow(2)
+        squared[~identity.bool()] *= LAMBD
+        return squared.sum(dtype=wide(c.dtype))
+
+    return loss
+
+
+def lightly(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
+    """lightly's (lightly/loss/barlow_twins_loss.py): no running statistics; C in place like the authors."""
+
+    def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
+        y_a, y_b = (functional.batch_norm(z, None, None, training=True, eps=EPS) for z in (z_a, z_b))
+        c = (y_a.T @ y_b).div_(z_a.shape[0])
+        on_diag = torch.diagonal(c).add_(-1).pow_(2).sum(dtype=wide(c.dtype))
+        off_diag = off_diagonal(c).pow_(2).sum(dtype=wide(c.dtype))
+        return on_diag + LAMBD * off_diag
+
+    return loss
+
+
+def monai(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
+    """MONAI's (monai/losses/barlow_twins.py): the unbiased deviation plus 1e-6, and a mask.
+
+    Not the paper's number: C_ii is at most (N - 1) / N.
+    """
+
+    def standardize(z: Tensor) -> Tensor:
+        return (z - z.mean(0)) / (z.std(0) + MONAI_EPS)
+
+    def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
+        c = standardize(z_a).T @ standardize(z_b) / z_a.shape[0]
+        identity = torch.eye(d, device=c.device, dtype=c.dtype)
+        squared = (c - identity).pow_(2)
         squared[~identity.bool()] *= LAMBD
         return squared.sum(dtype=wide(c.dtype))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import baselines
+from benchmarks import baselines, correctness
 from benchmarks.cell import Cell
 from benchmarks.cuda_graph import capture
 from benchmarks.floor import floor_bytes, gemm_floor
@@ -47,6 +47,7 @@ class Candidate:
     quick: bool = True  # part of --quick
     widened: bool = False  # computes in float32, whatever the embeddings are
     contender: Contender | None = None  # of bt_kernels: which backend
+    definition: correctness.Definition = correctness.AUTHORS  # whose truth it is held to
 
     @property
     def ours(self) -> bool:
@@ -71,7 +72,16 @@ CANDIDATES = {
         ),
         Candidate("official", "official formula", baselines.official, square_matrices=4.2),
         Candidate("official_compiled", "official, compiled", baselines.official, True, square_matrices=5.1),
+        Candidate("lightly", "lightly", baselines.lightly, square_matrices=4.2, quick=False),
         Candidate("solo_learn", "solo-learn", baselines.solo_learn, square_matrices=9.4, quick=False),
+        Candidate(
+            "monai",
+            "MONAI",
+            baselines.monai,
+            square_matrices=8.6,
+            quick=False,
+            definition=correctness.MONAI,
+        ),
         Candidate("gram", "gram, plain torch", baselines.gram),
         Candidate("gram_compiled", "gram, compiled", baselines.gram, True),
         Candidate(FLOOR, "GEMM-only floor"),
@@ -93,7 +103,7 @@ def estimated_bytes(name: str, cell: Cell) -> int:
         return floor_bytes(cell.formulation, n, d, cell.itemsize)
     wide = max(cell.itemsize, 4)
     if candidate.ours:
-        return (8 * n * d + 2 * min(n, d) ** 2) * wide
+        return ((8 if cell.on_gpu else 4) * n * d + 4 * min(n, d) ** 2) * wide
     if candidate.square_matrices:
         itemsize = wide if candidate.widened else cell.itemsize
         return int((candidate.square_matrices * d * d + 8 * n * d) * itemsize)
@@ -108,6 +118,20 @@ def loss_function(name: str, cell: Cell) -> baselines.Loss:
     loss = candidate.build(cell.d, torch.device(cell.device), cell.torch_dtype)
     # Static shapes: each cell gets the code that is best for it. Compiling is not timed.
     return torch.compile(loss, dynamic=False) if candidate.compiled else loss
+
+
+def build_forward(name: str, cell: Cell, z_a: Tensor, z_b: Tensor) -> Step:  # (N, D), (N, D)
+    """The loss of one candidate on these embeddings where no gradient is wanted, as in validation."""
+    if name == FLOOR:
+        with torch.no_grad():
+            return gemm_floor(z_a.detach(), z_b.detach(), cell.formulation, forward_only=True)
+    loss_of = loss_function(name, cell)
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return loss_of(z_a, z_b)
+
+    return forward
 
 
 def build_step(name: str, cell: Cell, z_a: Tensor, z_b: Tensor) -> Step:  # (N, D), (N, D)

@@ -21,7 +21,12 @@ def floor_bytes(formulation: str, n: int, d: int, itemsize: int) -> int:
     return (4 * n * d + matrix) * itemsize
 
 
-def gemm_floor(y_a: Tensor, y_b: Tensor, formulation: str) -> Callable[[], None]:  # (N, D), (N, D)
+def gemm_floor(
+    y_a: Tensor,  # (N, D)
+    y_b: Tensor,  # (N, D)
+    formulation: str,
+    forward_only: bool = False,
+) -> Callable[[], None]:
     """A call that runs the products once; formulation "auto" takes the cheaper one."""
     n, d = y_a.shape
     dy_a, dy_b = torch.empty_like(y_a), torch.empty_like(y_b)
@@ -30,6 +35,8 @@ def gemm_floor(y_a: Tensor, y_b: Tensor, formulation: str) -> Callable[[], None]
 
         def correlation() -> None:
             torch.mm(y_a.T, y_b, out=c)
+            if forward_only:
+                return
             torch.mm(y_b, c.T, out=dy_a)
             torch.mm(y_a, c, out=dy_b)
 
@@ -40,6 +47,8 @@ def gemm_floor(y_a: Tensor, y_b: Tensor, formulation: str) -> Callable[[], None]
     def gram() -> None:
         torch.mm(y_a, y_a.T, out=k_a)
         torch.mm(y_b, y_b.T, out=k_b)
+        if forward_only:
+            return
         torch.mm(k_b, y_a, out=dy_a)
         torch.mm(k_a, y_b, out=dy_b)
 

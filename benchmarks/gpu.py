@@ -24,7 +24,7 @@ from benchmarks.cell import Cell
 from benchmarks.correctness import check_truth
 from benchmarks.device import CudaDevice, Device, open_device
 from benchmarks.limits import CallTimes, memory_limit
-from benchmarks.loss import RESULTS, positive, say
+from benchmarks.loss import D_AXIS, D_AXIS_N, N_AXIS, N_AXIS_D, RESULTS, positive, say
 from benchmarks.roofline import Ceilings, measure_ceilings
 from benchmarks.run_cell import first_line, run_cell
 from benchmarks.targets import GPU_GOALS
@@ -36,8 +36,6 @@ SETTINGS = {  # of the cells, by operands
     "tf32": {"dtype": "float32", "precision": "tf32"},
     "float32": {"dtype": "float32"},
 }
-D_AXIS, N_AXIS = [2**k for k in range(9, 21)], [2**k for k in range(6, 14)]
-D_AXIS_N, N_AXIS_D = 256, 8192
 FLOAT32_CELLS = [(256, 8192), (1024, 8192), (4096, 8192), (8192, 4096)]
 # Seconds that a cell is taken to last for each of its candidates until one of its kind has been measured.
 # torch.compile takes most of them, and no more than a share of the budget, which keeps the rest for the axes.
@@ -138,9 +136,9 @@ def open_run(device: CudaDevice, operands: str, backends: list[str], command: st
 
 
 def names_for(step: Planned, cell: Cell, contenders: list[Contender]) -> list[str]:
-    """solo-learn's formula is the official one with more passes, and what "auto" takes is one of the backends:
-    neither is waited for here."""
-    left_out = {"solo_learn", AS_ASKED.called, AS_ASKED.graph}
+    """The peers' formulas are the official one with as many passes or more, and what "auto" takes is one of the
+    backends: neither is waited for here. benchmarks.loss has them, on a GPU too."""
+    left_out = {"lightly", "solo_learn", "monai", AS_ASKED.called, AS_ASKED.graph}
     return [
         name
         for name, candidate in CANDIDATES.items()

@@ -32,20 +32,26 @@ def does_not_fit(name: str, cell: Cell, limit: float) -> str | None:
 
 
 class CallTimes:
-    """Seconds per call seen so far, to foresee a larger D at the same N."""
+    """Seconds per call seen so far, to foresee a larger D at the same N, or a larger N at the same D."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, int], tuple[int, float]] = {}
+        self._seen: dict[str, list[tuple[int, int, float]]] = {}
 
     def record(self, name: str, cell: Cell, seconds: float) -> None:
-        self._seen[name, cell.n] = cell.d, seconds
+        self._seen.setdefault(name, []).append((cell.n, cell.d, seconds))
 
     def too_slow(self, name: str, cell: Cell) -> str | None:
         """Why the expected time forbids this cell; None if nothing is known or it does not."""
-        if CANDIDATES[name].ours or name == FLOOR or (name, cell.n) not in self._seen:
+        if CANDIDATES[name].ours or name == FLOOR:
             return None
-        d, seconds = self._seen[name, cell.n]
-        expected = seconds * (cell.d / d) ** (2 if CANDIDATES[name].square_matrices else 1)
+        n_power, d_power = (1, 2) if CANDIDATES[name].square_matrices else (2, 1)
+        smaller = [
+            (seconds * (cell.n / n) ** n_power * (cell.d / d) ** d_power, n, d, seconds)
+            for n, d, seconds in self._seen.get(name, ())
+            if (n == cell.n and d < cell.d) or (d == cell.d and n < cell.n)
+        ]
+        # The nearest foretells best, and that is the one from which least has to be multiplied.
+        expected, n, d, seconds = min(smaller, default=(0.0, 0, 0, 0.0))
         if expected <= MAX_CALL_SECONDS:
             return None
-        return f"too slow: about {expected:.0f} s a call, from {seconds:.2g} s at D = {d}"
+        return f"too slow: about {expected:.0f} s a call, from {seconds:.2g} s at N = {n}, D = {d}"

@@ -40,9 +40,10 @@ def time_candidates(
     steps: dict[str, Callable[[], object]],
     expected_seconds: dict[str, float],
     before_each: Callable[[], None],
+    budget: float = SECONDS_PER_CANDIDATE,
 ) -> Samples:
     """Seconds of every candidate's calls; before_each runs outside the clock."""
-    rounds = {name: rounds_for(expected_seconds[name], device.max_rounds) for name in steps}
+    rounds = {name: rounds_for(expected_seconds[name], device.max_rounds, budget) for name in steps}
     total = max(rounds.values(), default=0)
     samples: Samples = {name: [None] * total for name in steps}
     names = list(steps)

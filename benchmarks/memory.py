@@ -1,4 +1,5 @@
-"""Peak memory of one forward + backward beyond the embeddings: gradients included, whatever allocated it.
+"""Peak memory of one forward + backward, or forward alone, beyond the embeddings: gradients included, whatever
+allocated it.
 
 On CUDA it is the caching allocator's peak. On a CPU it is the kernel's count of resident bytes (Linux), which sees
 every library's allocations: a fresh process per cell, where malloc hands memory back at once, marks the count before
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.candidates import Step, build_step
+from benchmarks.candidates import Step, build_forward, build_step
 from benchmarks.cell import Cell, make_embeddings
 from benchmarks.device import CudaDevice, Device
 
@@ -29,7 +30,12 @@ Peaks = dict[str, int | str]  # bytes, or why there is no number
 
 
 def peak_deltas(
-    device: Device, cell: Cell, steps: dict[str, Step], slow: set[str], clear: Callable[[], None]
+    device: Device,
+    cell: Cell,
+    steps: dict[str, Step],
+    slow: set[str],
+    clear: Callable[[], None],
+    forward_only: bool = False,
 ) -> Peaks:
     """Peak bytes per candidate. On CUDA the steps at hand are called; on a CPU a worker builds its own."""
     if isinstance(device, CudaDevice):
@@ -37,7 +43,14 @@ def peak_deltas(
     if not Path("/proc/self/clear_refs").exists():
         return dict.fromkeys(steps, "not measured: needs Linux or CUDA")
     calls = {name: 1 if name in slow else 2 for name in steps}
-    request = json.dumps({"cell": cell.as_dict(), "calls": calls, "threads": torch.get_num_threads()})
+    request = json.dumps(
+        {
+            "cell": cell.as_dict(),
+            "calls": calls,
+            "threads": torch.get_num_threads(),
+            "forward_only": forward_only,
+        }
+    )
     worker = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", request], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -87,9 +100,10 @@ def worker(request: dict) -> None:
     def clear() -> None:
         z_a.grad = z_b.grad = None
 
+    build = build_forward if request["forward_only"] else build_step
     for name, calls in request["calls"].items():
         clear()
-        peak = resident_peak(build_step(name, cell, z_a, z_b), clear, calls)
+        peak = resident_peak(build(name, cell, z_a, z_b), clear, calls)
         print(json.dumps({name: peak}), flush=True)
 
 

@@ -10,6 +10,7 @@ SPEEDUPS = {"speedup_of_bt_kernels": OURS, "speedup_of_triton": TRITON.called, "
 
 FIELDS = (
     *(
+        "passes",
         "n",
         "d",
         "candidate",
@@ -42,10 +43,13 @@ def write(path: Path, result: dict) -> None:
         writer.writeheader()
         for cell in result["cells"]:
             for name, entry in cell["candidates"].items():
-                writer.writerow(row(cell, name, entry))
+                writer.writerow({"passes": "forward + backward", **row(cell, cell["ratios"], name, entry)})
+                if "forward" in entry:
+                    found = row(cell, cell["forward_ratios"], name, entry["forward"])
+                    writer.writerow({**found, "passes": "forward", "roofline_ms": None})
 
 
-def row(cell: dict, name: str, entry: dict) -> dict:
+def row(cell: dict, ratios: dict, name: str, entry: dict) -> dict:
     times, peak = entry.get("ms", {}), entry.get("peak_bytes")
     return {
         "n": cell["n"],
@@ -55,9 +59,9 @@ def row(cell: dict, name: str, entry: dict) -> dict:
         **{f"ms_{q}": times.get(q) for q in ("q20", "q50", "q80")},
         "peak_bytes": peak,
         "peak_over_embeddings": None if peak is None else peak / cell["embeddings_bytes"],
-        **{field: cell["ratios"].get(f"{name}/{ours}", {}).get("q50") for field, ours in SPEEDUPS.items()},
+        **{field: ratios.get(f"{name}/{ours}", {}).get("q50") for field, ours in SPEEDUPS.items()},
         "roofline_ms": cell.get("roofline", {}).get("ms"),
-        "over_roofline": cell["ratios"].get(f"{name}/roofline", {}).get("q50"),
+        "over_roofline": ratios.get(f"{name}/roofline", {}).get("q50"),
     }
 
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.candidates import CANDIDATES, CUDA, FLOOR, TRITON, Step, build_step
+from benchmarks.candidates import CANDIDATES, CUDA, FLOOR, TRITON, Step, build_forward, build_step
 from benchmarks.cell import Cell, make_embeddings
-from benchmarks.correctness import Truth, errors, truth
+from benchmarks.correctness import TOLERANCE, Definition, Truth, errors, truth
 from benchmarks.device import Device
 from benchmarks.limits import CallTimes, does_not_fit
 from benchmarks.measure import SLOW_SECONDS, Samples, quantiles, ratio, time_candidates
@@ -15,6 +15,7 @@ from benchmarks.roofline import Ceilings, Roofline, roofline
 from benchmarks.targets import targets_for, verdicts
 from bt_kernels.formulation import choose_formulation
 
+FORWARD_SECONDS = 0.75  # of timing a candidate's forward alone
 WARM_UP_AGAIN_BELOW = 1.0  # seconds; on a GPU always, where the first call may compile kernels
 
 
@@ -67,19 +68,23 @@ def measure_cell(
         return result
 
     views = Views(*make_embeddings(cell))
-    expected = truth(*views)
-    result["truth"] = expected.source
+    truths: dict[Definition, Truth] = {}
     steps: dict[str, Step] = {}
     seconds: dict[str, float] = {}
     for name in wanted:
+        definition = CANDIDATES[name].definition
+        if definition not in truths:
+            truths[definition] = truth(*views, definition)
         try:
-            step = build_step(name, cell, *views)
+            step, expected = build_step(name, cell, *views), truths[definition]
             seconds[name] = pass_gate(device, cell, name, step, views, expected, report[name])
         except Exception as error:  # noqa: BLE001  whatever it is, the others' numbers must not go along
             report[name] = {"status": "unavailable", "reason": first_line(error)}
         if report[name]["status"] == "ok":
             steps[name] = step
-    del expected
+    result["truth"] = next(iter(truths.values())).source
+    losses = {name: truths[CANDIDATES[name].definition].loss for name in steps}
+    del truths, expected
 
     samples = time_candidates(device, steps, seconds, views.clear)
     views.clear()
@@ -93,8 +98,44 @@ def measure_cell(
     slow = {name for name in measured if seconds[name] >= SLOW_SECONDS and not CANDIDATES[name].compiled}
     for name, peak in peak_deltas(device, cell, measured, slow, views.clear).items():
         report[name].update({"peak_bytes": peak} if isinstance(peak, int) else {"peak_reason": peak})
+    measure_forward(device, cell, views, list(steps), losses, result)
     result["targets"] = verdicts(result, targets_for(cell, device.name))
     return result
+
+
+def measure_forward(
+    device: Device, cell: Cell, views: Views, names: list[str], losses: dict[str, float], result: dict
+) -> None:
+    """Times the loss alone of those that passed the gate; enters "forward" into their entries and the ratios.
+
+    Not of graphs, which are captured forward and backward, nor of compiled candidates on a GPU, where compiling once
+    more would take the time that the other cells need.
+    """
+    report, steps, seconds = result["candidates"], {}, {}
+    for name in names:
+        if CANDIDATES[name].graph or (CANDIDATES[name].compiled and cell.on_gpu):
+            continue
+        entry = report[name]["forward"] = {"status": "ok"}
+        try:
+            step = build_forward(name, cell, *views)
+            first = step()
+            seconds[name] = device.time(step)
+        except Exception as error:  # noqa: BLE001  as above
+            entry.update(status="unavailable", reason=first_line(error))
+            continue
+        if name != FLOOR:
+            entry["loss_error"] = abs(float(first) - losses[name]) / abs(losses[name])
+            if not entry["loss_error"] <= TOLERANCE[cell.operands]:
+                entry["status"] = "FAIL"
+                continue
+        steps[name] = step
+    forward = {"candidates": {name: report[name]["forward"] for name in steps}, "ratios": {}}
+    add_times(forward, time_candidates(device, steps, seconds, views.clear, FORWARD_SECONDS))
+    result["forward_ratios"] = forward["ratios"]
+    measured = {name: step for name, step in steps.items() if name != FLOOR}
+    slow = {name for name in measured if seconds[name] >= SLOW_SECONDS and not CANDIDATES[name].compiled}
+    for name, peak in peak_deltas(device, cell, measured, slow, views.clear, forward_only=True).items():
+        report[name]["forward"].update({"peak_bytes": peak} if isinstance(peak, int) else {"peak_reason": peak})
 
 
 def pass_gate(
