@@ -98,3 +98,60 @@ def test_training_step(backend, formulation, width):
         return torch.stack(losses).detach(), linear.weight.detach()
 
     assert all(map(torch.equal, train(True), train(False)))
+
+
+class TwoViews(torch.nn.Module):
+    """A small convolutional network, its projector and the loss, as a training script has them."""
+
+    def __init__(self, **how) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2)
+        )
+        self.projector = torch.nn.Sequential(
+            torch.nn.Linear(16, 12), torch.nn.BatchNorm1d(12), torch.nn.ReLU(), torch.nn.Linear(12, 20)
+        )
+        self.loss = BarlowTwinsLoss(**how)
+
+    def forward(self, x_a, x_b):
+        return self.loss(*(self.projector(self.backbone(x).flatten(1)) for x in (x_a, x_b)))
+
+
+def trained(how: dict, dtype: torch.dtype, autocast: bool, compile_step: bool) -> dict:
+    """The state after three steps: forward, backward and optimizer in what is compiled."""
+    model = TwoViews(**how).to(device(), dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+
+    def step(x_a, x_b):
+        optimizer.zero_grad()
+        with torch.autocast(device().type, torch.bfloat16, enabled=autocast, cache_enabled=False):
+            loss = model(x_a, x_b)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    run = torch.compile(step, backend="aot_eager") if compile_step else step
+    losses = []
+    for seed in range(3):
+        losses.append(run(*(x.view(9, 3, 6, 6) for x in views(9, 108, dtype, seed))))
+    return {**model.state_dict(), "losses": torch.stack(losses)}
+
+
+@pytest.mark.not_narrow("float64")
+def test_whole_training_step(backend, formulation):
+    how = {"backend": backend, "formulation": formulation}
+    compiled, plain = (trained(how, torch.float64, False, compile_step) for compile_step in (True, False))
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-10, atol=1e-13, msg=name)
+
+
+@pytest.mark.cpu_only
+def test_whole_training_step_under_autocast(backend, formulation):
+    """A rounding to bfloat16 more or less would be seen: the compiled step makes the same ones. Without autocast's
+    cache of weights, which a compiled step does not have: with it, both views' gradients of a weight are added up in
+    bfloat16."""
+    how = {"backend": backend, "formulation": formulation}
+    compiled, plain = (trained(how, torch.float32, True, compile_step) for compile_step in (True, False))
+    for name, value in plain.items():
+        assert torch.equal(compiled[name], value), name

@@ -9,7 +9,15 @@ from inputs import views
 
 from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss
 
-OPTIONS = {"lambd": 0.02, "scale": 0.5, "eps": 1e-3, "unbiased": True, "formulation": "gram", "backend": "eager"}
+OPTIONS = {
+    "lambd": 0.02,
+    "scale": 0.5,
+    "eps": 1e-3,
+    "unbiased": True,
+    "formulation": "gram",
+    "backend": "eager",
+    "eps_added_to": "std",
+}
 
 
 def test_is_the_function():
@@ -22,7 +30,7 @@ def test_is_the_function():
 def test_every_option_reaches_the_loss():
     z_a, z_b = views(9, 40)
     default = barlow_twins_loss(z_a, z_b)
-    for name in ("lambd", "scale", "eps", "unbiased"):
+    for name in ("lambd", "scale", "eps", "unbiased", "eps_added_to"):
         assert not torch.equal(barlow_twins_loss(z_a, z_b, **{name: OPTIONS[name]}), default)
         assert not torch.equal(BarlowTwinsLoss(**{name: OPTIONS[name]})(z_a, z_b), default)
 
@@ -58,6 +66,14 @@ def test_repr_shows_what_was_changed():
     assert repr(BarlowTwinsLoss()) == "BarlowTwinsLoss(lambd=0.0051)"
     changed = BarlowTwinsLoss(eps=0.1, backend="eager")
     assert repr(changed) == "BarlowTwinsLoss(lambd=0.0051, eps=0.1, backend='eager')"
+
+
+def test_auto_is_this_process_where_there_is_no_group():
+    z_a, z_b = views(9, 40)
+    module = pickle.loads(pickle.dumps(BarlowTwinsLoss(process_group="auto")))
+    assert torch.equal(module(z_a, z_b), barlow_twins_loss(z_a, z_b))
+    assert torch.equal(barlow_twins_loss(z_a, z_b, process_group="auto"), barlow_twins_loss(z_a, z_b))
+    assert repr(module) == "BarlowTwinsLoss(lambd=0.0051, process_group='auto')"
 
 
 def test_options_are_passed_by_name():

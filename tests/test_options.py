@@ -25,6 +25,8 @@ BAD = [
     ({"formulation": None}, TypeError, "formulation must be a str"),
     ({"backend": "tpu"}, ValueError, "backend must be one of auto, .*; got 'tpu'"),
     ({"backend": torch.device("cpu")}, TypeError, "backend must be a str"),
+    ({"eps_added_to": "mean"}, ValueError, "eps_added_to must be one of variance, std; got 'mean'"),
+    ({"eps_added_to": None}, TypeError, "eps_added_to must be a str"),
 ]
 
 
@@ -38,7 +40,13 @@ def test_refuses(arguments, error, message):
 
 def test_defaults_are_the_authors():
     assert LossOptions() == LossOptions(
-        lambd=0.0051, scale=1.0, eps=1e-5, unbiased=False, formulation="auto", backend="auto"
+        lambd=0.0051,
+        scale=1.0,
+        eps=1e-5,
+        unbiased=False,
+        formulation="auto",
+        backend="auto",
+        eps_added_to="variance",
     )
 
 
