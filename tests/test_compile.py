@@ -149,8 +149,8 @@ def test_whole_training_step(backend, formulation):
 @pytest.mark.cpu_only
 def test_whole_training_step_under_autocast(backend, formulation):
     """A rounding to bfloat16 more or less would be seen: the compiled step makes the same ones. Without autocast's
-    cache of weights, which a compiled step does not have: with it, both views' gradients of a weight are added up in
-    bfloat16."""
+    cache of weights, which a compiled step does not have: with it, both views' gradients of a weight are added up
+    in bfloat16."""
     how = {"backend": backend, "formulation": formulation}
     compiled, plain = (trained(how, torch.float32, True, compile_step) for compile_step in (True, False))
     for name, value in plain.items():
