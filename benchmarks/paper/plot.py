@@ -8,7 +8,6 @@ import numpy as np
 from benchmarks.paper import published
 from benchmarks.paper.findings import LABELS, Measured, difference, mean
 from benchmarks.paper.table import TITLES
-from benchmarks.plot import short
 
 OURS, OTHER, PAPER, GREY = "#c8102e", "#1f4e79", "#444444", "#999999"
 RC = {
@@ -109,6 +108,10 @@ def log_axis(axes, base: int, ticks, text: Callable[[float], str] = "{:g}".forma
     axes.set_xscale("log", base=base)
     axes.set_xticks(list(ticks), [text(tick) for tick in ticks])
     axes.minorticks_off()
+
+
+def short(width: float) -> str:
+    return f"{width / 1024:g}k" if width >= 1024 else f"{width:g}"
 
 
 def draw_batches(axes, measured: Measured) -> None:

@@ -139,14 +139,13 @@ def sweep_table(measured: Measured, name: str) -> str:
         if not values:
             continue
         entries = [measured.runs[run.key] for run in runs if run.key in measured.runs]
-        paper = published.BATCHES.get(int(x)) if name == "batch" else None
         cells = [f"{x:g}", with_spread(values), with_spread(measured.accuracies(runs, "all"))]
         cells += [with_spread(measured.accuracies(runs, "knn")), *embedding_cells(entries)[::2]]
-        cells += [str(entries[0]["steps"]), "" if paper is None else f"{paper:.1f}"]
+        cells.append(str(entries[0]["steps"]))
         rows.append("| " + " | ".join(cells) + " |")
     if not rows:
         return ""
-    titles = (f"{LABELS} labels", "all labels", "k-NN", "correlation", "effective rank", "steps", "paper")
+    titles = (f"{LABELS} labels", "all labels", "k-NN", "correlation", "effective rank", "steps")
     return "\n".join(
         ["| " + " | ".join((SWEEP_TITLES[name], *titles)) + " |", "|---|---|---|---|---|---|---|---|", *rows]
     )
