@@ -2,7 +2,8 @@
 
 All of them take lambd = 0.0051, scale = 1, eps = 1e-5 and the biased variance, the defaults of bt_kernels; MONAI's
 definition alone has other statistics, and so another number.
-Embeddings of 16 bits: the products and D x D matrices stay in 16 bits, as under autocast, and sums come out in float32.
+Embeddings of 16 bits: the products and D x D matrices stay in 16 bits, as under autocast, and sums come out in
+float32.
 """
 
 from collections.abc import Callable

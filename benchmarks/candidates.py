@@ -1,6 +1,7 @@
 """Everything that is timed, in the order of the table: names, how each is built, and what it needs.
 
-A built candidate is a step: a call without arguments that runs forward and backward once and leaves fresh gradients.
+A built candidate is a step: a call without arguments that runs forward and backward once and leaves fresh
+gradients.
 """
 
 from collections.abc import Callable

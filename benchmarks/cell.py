@@ -15,8 +15,8 @@ DTYPES = {
 }
 # What a GradScaler would multiply the loss with: without it the gradients of all candidates underflow in float16.
 LOSS_SCALE = {torch.float16: 1024.0}
-# How float32 matrices are multiplied, and torch.set_float32_matmul_precision's word for it: that call sets the old and
-# the new switch alike, where setting torch.backends.cuda.matmul.fp32_precision makes torch.compile raise.
+# How float32 matrices are multiplied, and torch.set_float32_matmul_precision's word for it: that call sets the old
+# and the new switch alike, where setting torch.backends.cuda.matmul.fp32_precision makes torch.compile raise.
 PRECISIONS = {"ieee": "highest", "tf32": "high"}
 
 

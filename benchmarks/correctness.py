@@ -15,7 +15,8 @@ from bt_kernels.reference import reference_loss
 
 REFERENCE_MAX_D = 2048
 BLOCK = 4096  # columns at a time
-# On |loss - truth| / truth and on the gradient's relative L2 error: what the operands' dtype leaves of a right formula.
+# On |loss - truth| / truth and on the gradient's relative L2 error: what the operands' dtype leaves of a right
+# formula.
 # tf32 has float16's digits.
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "tf32": 5e-3, "bfloat16": 3e-2, "float16": 5e-3}
 

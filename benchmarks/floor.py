@@ -3,8 +3,8 @@
     gram          y_a y_a^T, y_b y_b^T, K_b y_a, K_a y_b                      8 N^2 D FLOPs
     correlation   C = y_a^T y_b, y_b C^T, y_a C                               6 N D^2 FLOPs
 
-Nothing is read, standardized, reduced or scaled. The two products y y^T are whole products as the BLAS offers them; a
-kernel that computes one triangle of each can come in below this floor.
+Nothing is read, standardized, reduced or scaled. The two products y y^T are whole products as the BLAS offers
+them; a kernel that computes one triangle of each can come in below this floor.
 """
 
 from collections.abc import Callable

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import choice, machine, plot, result_file, table
+from benchmarks.axes import BETWEEN, D_AXIS, D_AXIS_N, N_AXIS, N_AXIS_D, PEERS
 from benchmarks.candidates import AS_ASKED, CANDIDATES, GPU_BACKENDS, Contender, applies
 from benchmarks.cell import Cell
 from benchmarks.correctness import check_truth
 from benchmarks.device import CudaDevice, Device, open_device
 from benchmarks.limits import CallTimes, memory_limit
-from benchmarks.loss import D_AXIS, D_AXIS_N, N_AXIS, N_AXIS_D, RESULTS, positive, say
+from benchmarks.loss import RESULTS, positive, say
 from benchmarks.roofline import Ceilings, measure_ceilings
 from benchmarks.run_cell import first_line, run_cell
 from benchmarks.targets import GPU_GOALS
@@ -63,6 +64,7 @@ def plan() -> list[Planned]:
         *(Planned("bfloat16", D_AXIS_N, d) for d in D_AXIS),
         *(Planned("bfloat16", n, N_AXIS_D) for n in N_AXIS),
         *(Planned("float32", n, d) for n, d in FLOAT32_CELLS),
+        *(Planned("bfloat16", n, d) for n, d in BETWEEN),
     ]
     first: dict[tuple, Planned] = {}
     for step in wanted:
@@ -138,7 +140,7 @@ def open_run(device: CudaDevice, operands: str, backends: list[str], command: st
 def names_for(step: Planned, cell: Cell, contenders: list[Contender]) -> list[str]:
     """The peers' formulas are the official one with as many passes or more, and what "auto" takes is one of the
     backends: neither is waited for here. benchmarks.loss has them, on a GPU too."""
-    left_out = {"lightly", "solo_learn", "monai", AS_ASKED.called, AS_ASKED.graph}
+    left_out = {*PEERS, AS_ASKED.called, AS_ASKED.graph}
     return [
         name
         for name, candidate in CANDIDATES.items()
@@ -168,7 +170,7 @@ def measure(device: Device, steps: list[Planned], runs: dict[str, Run], budget: 
                 # Compiled functions hold each other, and with them buffers on the GPU.
                 gc.collect()
                 device.release()
-        except Exception as error:  # noqa: BLE001  must not take the other cells along
+        except Exception as error:  # must not take the other cells along
             run.result["errors"].append({"n": step.n, "d": step.d, "error": first_line(error)})
             say(f"{where}: {first_line(error)}")
         else:

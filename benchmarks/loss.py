@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import in_all, machine, plot, result_file, table
+from benchmarks import axes, in_all, machine, plot, result_file, table
 from benchmarks.candidates import CANDIDATES, GPU_BACKENDS, applies
 from benchmarks.cell import DTYPES, PRECISIONS, Cell
 from benchmarks.correctness import check_truth
@@ -21,10 +21,6 @@ from benchmarks.run_cell import run_cell
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.options import BACKENDS, FORMULATIONS
 
-D_AXIS_N, D_AXIS = 256, [2**k for k in range(9, 21)]
-N_AXIS_D, N_AXIS = 8192, [2**k for k in range(6, 14)]
-BETWEEN = [(64, 512), (64, 2048), (64, 32768), (1024, 512), (1024, 2048), (1024, 32768), (4096, 512), (4096, 2048)]
-AXES = sorted({*((D_AXIS_N, d) for d in D_AXIS), *((n, N_AXIS_D) for n in N_AXIS), *BETWEEN})
 QUICK = [(64, 8192), (256, 1024), (256, 8192), (1024, 1024)]  # every target is judged in one of them
 RESULTS = Path(__file__).parent / "results"
 
@@ -42,12 +38,13 @@ def positive(text: str) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.loss",
-        description="Times the Barlow Twins loss, forward alone and forward + backward, against the official formula "
-        "and the Gram formulation (each eager and compiled), lightly's, solo-learn's and MONAI's formulas and the bare "
-        "matrix products: D from 512 to 1048576 at N = 256, N from 64 to 8192 at D = 8192, and some shapes between. "
-        "Checks every candidate against float64 first; writes a JSON and a CSV file and plots.",
+        description="Times the Barlow Twins loss, forward alone and forward + backward, against the official "
+        "formula and the Gram formulation (each eager and compiled), lightly's, solo-learn's and MONAI's formulas "
+        "and the bare matrix products: D from 512 to 1048576 at N = 256, N from 64 to 8192 at D = 8192, and some "
+        "shapes between. Checks every candidate against float64 first; writes a JSON and a CSV file and plots.",
         epilog="Exit status: 0 measured; 1 a candidate computes wrong numbers or bt_kernels could not run; 2 bad "
-        "arguments. A missed target is marked in the table and changes nothing else: timings depend on the machine.",
+        "arguments. A missed target is marked in the table and changes nothing else: timings depend on the "
+        "machine.",
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="four cells and no peers but the authors, in minutes")
@@ -112,9 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     template: Cell = options.cell
     wanted = [name for name, c in CANDIDATES.items() if (c.quick or not options.quick) and applies(name, template)]
     names = [name for name in wanted if CANDIDATES[name].contender not in GPU_BACKENDS]
-    grid = QUICK if options.quick else AXES
+    grid = QUICK if options.quick else axes.AXES
     if options.n or options.d:
-        grid = [(n, d) for n in sorted({*(options.n or [D_AXIS_N])}) for d in sorted({*(options.d or [N_AXIS_D])})]
+        grid = [
+            (n, d)
+            for n in sorted({*(options.n or [axes.D_AXIS_N])})
+            for d in sorted({*(options.d or [axes.N_AXIS_D])})
+        ]
     limit = memory_limit(device, options.max_memory)
     command = f"python -m benchmarks.loss {shlex.join(arguments)}".strip()
     result = machine.describe_run(device, template, command, limit)
@@ -128,7 +129,12 @@ def main(arguments: list[str] | None = None) -> int:
     call_times = CallTimes()
     for index, (n, d) in enumerate(grid, 1):
         say(f"[{index}/{len(grid)}, {time.monotonic() - started:.0f} s] N = {n}, D = {d}")
-        cell = run_cell(device, dataclasses.replace(template, n=n, d=d), names, limit, call_times, ceilings)
+        here = (
+            names
+            if options.quick or options.n or options.d
+            else [name for name in names if name in axes.wanted(n, d)]
+        )
+        cell = run_cell(device, dataclasses.replace(template, n=n, d=d), here, limit, call_times, ceilings)
         result["cells"].append(cell)
         print(table.row(cell, columns), flush=True)
         result_file.write(output, result)
@@ -155,10 +161,10 @@ def summarise(result: dict, output: Path) -> int:
     except ImportError as error:
         say(f"no plots: {error} (pip install matplotlib)")
         pictures = []
-    print(
-        f"\n{result['seconds']:.0f} s; wrote {', '.join(str(p) for p in [output, output.with_suffix('.csv'), *pictures])}"
-    )
+    written = [output, output.with_suffix(".csv"), *pictures]
+    print(f"\n{result['seconds']:.0f} s; wrote {', '.join(map(str, written))}")
     entries = [entry for cell in cells for entry in cell["candidates"].values()] + [result.get("in_all", {})]
+    entries += [entry["forward"] for entry in entries if "forward" in entry]
     failed = any(entry.get("status") == "FAIL" for entry in entries)
     broken = any(cell["candidates"]["bt_kernels"]["status"] == "unavailable" for cell in cells)
     return 1 if failed or broken else 0

@@ -44,7 +44,8 @@ def describe_run(device: Device, cell: Cell, command: str, limit: float) -> dict
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "dtype": cell.dtype,
         "operands": cell.operands,
-        "timing": "forward + backward, and forward alone; caches flushed, candidates interleaved; quantiles 20/50/80 %",
+        "timing": "forward + backward, and forward alone without a gradient; caches flushed, candidates "
+        "interleaved; quantiles 20/50/80 %",
         "memory": "peak beyond the embeddings, gradients included",
         "tolerance": TOLERANCE[cell.operands],
         "memory_limit_gb": round(limit / 1e9, 2),

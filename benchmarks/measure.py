@@ -1,7 +1,7 @@
 """Timing: all candidates of a cell in the same rounds, so that drift and disturbance hit them alike.
 
-Each round calls every candidate once, in rotated order, each call with flushed caches. Slow candidates sit some rounds
-out, evenly. Ratios are formed within a round and summarised afterwards.
+Each round calls every candidate once, in rotated order, each call with flushed caches. Slow candidates sit some
+rounds out, evenly. Ratios are formed within a round and summarised afterwards.
 """
 
 import gc
@@ -13,7 +13,7 @@ import torch
 from benchmarks.device import Device
 
 SECONDS_PER_CANDIDATE = 1.5
-MIN_ROUNDS, MIN_ROUNDS_SLOW, SLOW_SECONDS = 3, 2, 4.0
+MIN_ROUNDS, MIN_ROUNDS_SLOW, SLOW_SECONDS, ONCE_SECONDS = 3, 2, 4.0, 20.0
 
 Samples = dict[str, list[float | None]]  # seconds per candidate and round; None where it sat out
 
@@ -31,6 +31,8 @@ def quantiles(values: list[float]) -> Quantiles:
 
 def rounds_for(seconds: float, most: int, budget: float = SECONDS_PER_CANDIDATE) -> int:
     """Rounds of a candidate whose call takes about that long, at most that many."""
+    if seconds >= ONCE_SECONDS:
+        return 1
     least = MIN_ROUNDS_SLOW if seconds >= SLOW_SECONDS else MIN_ROUNDS
     return min(most, max(least, int(budget / max(seconds, 1e-9))))
 

@@ -2,11 +2,11 @@
 allocated it.
 
 On CUDA it is the caching allocator's peak. On a CPU it is the kernel's count of resident bytes (Linux), which sees
-every library's allocations: a fresh process per cell, where malloc hands memory back at once, marks the count before
-the call and reads its high-water mark after. Each candidate is called once before, so that one-time allocations
-(compilation, the BLAS's own buffers, thread stacks) are not charged to it; the slowest are not.
+every library's allocations: a fresh process per cell, where malloc hands memory back at once, marks the count
+before the call and reads its high-water mark after. Each candidate is called once before, so that one-time
+allocations (compilation, the BLAS's own buffers, thread stacks) are not charged to it; the slowest are not.
 
-The worker: python -m benchmarks.memory REQUEST, with REQUEST as peak_deltas writes it; one JSON line per candidate.
+The worker: python -m benchmarks.memory REQUEST, as peak_deltas writes it; one JSON line per candidate.
 """
 
 import ctypes

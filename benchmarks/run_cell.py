@@ -1,4 +1,4 @@
-"""One cell, start to end: embeddings, truth, the gate, the clock, the memory; returns what the result file holds."""
+"""One cell, start to end: embeddings, truth, gate, clock, memory; returns what the result file holds."""
 
 from typing import NamedTuple
 
@@ -78,7 +78,7 @@ def measure_cell(
         try:
             step, expected = build_step(name, cell, *views), truths[definition]
             seconds[name] = pass_gate(device, cell, name, step, views, expected, report[name])
-        except Exception as error:  # noqa: BLE001  whatever it is, the others' numbers must not go along
+        except Exception as error:  # whatever it is, the others' numbers must not go along
             report[name] = {"status": "unavailable", "reason": first_line(error)}
         if report[name]["status"] == "ok":
             steps[name] = step
@@ -108,8 +108,8 @@ def measure_forward(
 ) -> None:
     """Times the loss alone of those that passed the gate; enters "forward" into their entries and the ratios.
 
-    Not of graphs, which are captured forward and backward, nor of compiled candidates on a GPU, where compiling once
-    more would take the time that the other cells need.
+    Not of graphs, which are captured forward and backward, nor of compiled candidates on a GPU, where compiling
+    once more would take the time that the other cells need.
     """
     report, steps, seconds = result["candidates"], {}, {}
     for name in names:
@@ -118,13 +118,19 @@ def measure_forward(
         entry = report[name]["forward"] = {"status": "ok"}
         try:
             step = build_forward(name, cell, *views)
-            first = step()
-            seconds[name] = device.time(step)
-        except Exception as error:  # noqa: BLE001  as above
+            losses_found: list[torch.Tensor | None] = []
+
+            def call(step: Step = step, losses_found: list = losses_found) -> None:
+                losses_found.append(step())
+
+            seconds[name] = device.time(call)
+            if seconds[name] < WARM_UP_AGAIN_BELOW or CANDIDATES[name].compiled:
+                seconds[name] = device.time(call)
+        except Exception as error:  # as above
             entry.update(status="unavailable", reason=first_line(error))
             continue
         if name != FLOOR:
-            entry["loss_error"] = abs(float(first) - losses[name]) / abs(losses[name])
+            entry["loss_error"] = abs(float(losses_found[-1]) - losses[name]) / abs(losses[name])
             if not entry["loss_error"] <= TOLERANCE[cell.operands]:
                 entry["status"] = "FAIL"
                 continue

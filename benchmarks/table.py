@@ -1,4 +1,4 @@
-"""The table on the terminal: one row per cell as it finishes, then why cells are empty and which targets were met."""
+"""The table on the terminal: one row per cell as it finishes, then empty cells and why, and targets."""
 
 from typing import NamedTuple
 
@@ -124,7 +124,8 @@ def in_all_line(entry: dict) -> str:
         return f"N = {entry['n']}, D = {entry['d']}: FAIL, gradient error {entry['gradient_error']:.1e}"
     return (
         f"N = {entry['n']}, D = {entry['d']}: {number(entry['ms']['q50'])} ms, process peak "
-        f"{entry['peak_bytes_in_all'] / 1e9:.2f} GB in all; C alone: {entry['cross_correlation_bytes'] / 1e9:.0f} GB"
+        f"{entry['peak_bytes_in_all'] / 1e9:.2f} GB in all; "
+        f"C alone: {entry['cross_correlation_bytes'] / 1e9:.0f} GB"
     )
 
 
@@ -154,9 +155,8 @@ def target_lines(cells: list[dict]) -> list[str]:
     for text, found in texts.items():
         missed = [f"({c['n']}, {c['d']}): {target_value(v)}" for c, v in found if not v["met"]]
         met = f"{len(found) - len(missed)} of {len(found)}"
-        lines.append(
-            f"  {'ok  ' if not missed else 'MISS'} {text}: {met}{'; missed at ' if missed else ''}{', '.join(missed)}"
-        )
+        where = f"; missed at {', '.join(missed)}" if missed else ""
+        lines.append(f"  {'MISS' if missed else 'ok  '} {text}: {met}{where}")
     return lines
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from benchmarks.candidates import CANDIDATES, FLOOR, OURS, applies, build_step
+from benchmarks.candidates import CANDIDATES, FLOOR, GPU_BACKENDS, OURS, applies, build_forward, build_step
 from benchmarks.cell import DTYPES, Cell, make_embeddings
-from benchmarks.correctness import Errors, blockwise_truth, check_truth, errors, textbook_truth
+from benchmarks.correctness import AUTHORS, MONAI, Errors, blockwise_truth, check_truth, errors, textbook_truth
 from benchmarks.floor import gemm_floor
 
 EAGER = [OURS, *(name for name, c in CANDIDATES.items() if name != FLOOR and not c.ours and not c.compiled)]
@@ -20,7 +20,8 @@ def test_every_formula_passes_its_gate(name, n, d, dtype):
     cell = Cell(n, d, dtype)
     z_a, z_b = make_embeddings(cell)
     loss = build_step(name, cell, z_a, z_b)()
-    found = errors(loss, (z_a.grad, z_b.grad), textbook_truth(z_a, z_b), cell.loss_scale)
+    expected = textbook_truth(z_a, z_b, CANDIDATES[name].definition)
+    found = errors(loss, (z_a.grad, z_b.grad), expected, cell.loss_scale)
     assert found.within(cell.operands), found
 
 
@@ -33,6 +34,34 @@ def test_the_gate_refuses_a_wrong_gradient(wrong):
     assert not errors(loss, (z_a.grad, z_b.grad * wrong), expected, 1.0).within("float32")
     assert not errors(loss * wrong, (z_a.grad, z_b.grad), expected, 1.0).within("float32")
     assert not Errors(float("nan"), 0.0).within("float32")
+
+
+def test_monai_is_held_to_its_own_definition_and_fails_the_authors():
+    cell = Cell(24, 40)
+    z_a, z_b = make_embeddings(cell)
+    loss = build_step("monai", cell, z_a, z_b)()
+    found = [errors(loss, (z_a.grad, z_b.grad), textbook_truth(z_a, z_b, how), 1.0) for how in (MONAI, AUTHORS)]
+    assert found[0].within("float32") and not found[1].within("bfloat16")
+
+
+@pytest.mark.parametrize("definition", [AUTHORS, MONAI])
+def test_the_truths_gradient_is_that_of_its_loss(definition):
+    """Of the blockwise one, written out by hand: against finite differences."""
+    z_a, z_b = make_embeddings(Cell(6, 9, "float64"))
+    found = blockwise_truth(z_a, z_b, definition)
+    step = 1e-6 * torch.randn(6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    up, down = (blockwise_truth(z_a + sign * step, z_b, definition).loss for sign in (1, -1))
+    torch.testing.assert_close((found.gradients[0] * step).sum().item(), (up - down) / 2, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name, c in CANDIDATES.items() if not c.compiled and not c.graph])
+def test_the_forward_alone_is_the_loss_of_both_passes(name):
+    cell = Cell(24, 40)
+    if not applies(name, cell) or CANDIDATES[name].contender in GPU_BACKENDS:
+        pytest.skip("not on a CPU")
+    z_a, z_b = make_embeddings(cell)
+    forward, both = build_forward(name, cell, z_a, z_b)(), build_step(name, cell, z_a, z_b)()
+    assert forward is both is None if name == FLOOR else torch.equal(forward, both) and not forward.requires_grad
 
 
 def test_the_two_truths_agree_over_several_blocks(monkeypatch):

@@ -105,7 +105,7 @@ def run(tmp_path, monkeypatch) -> Run:
     monkeypatch.setattr("benchmarks.device.CpuDevice.max_rounds", 2)
     monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
     monkeypatch.setattr(
-        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest: dict.fromkeys(steps, 1000)
+        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
     )
     for contender in (TRITON, CUDA):
         monkeypatch.setitem(BACKENDS, contender.backend, eager)

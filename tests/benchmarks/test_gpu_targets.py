@@ -17,7 +17,7 @@ from gpu_fakes import (
     times,
 )
 
-from benchmarks import choice, plot, result_file, roofline, run_cell, table
+from benchmarks import choice, result_file, roofline, run_cell, table
 from benchmarks.candidates import AS_ASKED, CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON
 from benchmarks.cell import Cell
 from benchmarks.targets import GPU_TARGETS, TARGETS, targets_for, verdicts
@@ -227,11 +227,10 @@ def test_committed_results_still_make_tables(path, tmp_path):
     result_file.write(tmp_path / "copy.json", result)
 
 
-def test_results_with_and_without_a_roofline_make_plots(tmp_path):
+def test_the_roofline_is_a_curve_of_its_own():
     pytest.importorskip("matplotlib")
-    old = result_file.read(ROOT / "benchmarks/results/loss-amd-epyc-2-threads-n2048.json")
-    new = {**old, "cells": [cell_of_both(256, d, 1.2) for d in (4096, 1024, 2048)]}
-    for name, result in (("old", old), ("new", new)):
-        assert len(plot.draw(result, tmp_path / f"{name}.json")) == 2
-    [*_, (label, _, d, ms)] = plot.time_curves(sorted(new["cells"], key=lambda cell: cell["d"]))
-    assert (label, d) == ("roofline", [1024, 2048, 4096]) and ms == sorted(ms)
+    from benchmarks.plots import curves, selection
+
+    [line] = selection.lines([cell_of_both(256, d, 1.2) for d in (4096, 1024, 2048)])
+    [*_, curve] = curves.time_curves(line, "forward + backward")
+    assert (curve.label, curve.x) == ("roofline", [1024, 2048, 4096]) and curve.y == sorted(curve.y)

@@ -1,14 +1,12 @@
 """python -m benchmarks.loss, end to end on tiny cells without the compiled candidates."""
 
 import csv
-import itertools
 import json
 
 import pytest
 
-from benchmarks import loss, plot, run_cell
+from benchmarks import axes, loss, run_cell
 from benchmarks.candidates import CANDIDATES, OURS
-from benchmarks.plot import spread
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +15,11 @@ def eager_only_and_brief(monkeypatch):
     monkeypatch.setattr("benchmarks.device.CpuDevice.max_rounds", 3)
     monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
     monkeypatch.setattr(
-        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest: dict.fromkeys(steps, 1000)
+        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
     )
 
 
-def test_writes_the_result_and_both_plots(tmp_path, capsys):
+def test_writes_the_result_and_the_pictures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     output = tmp_path / "result.json"
     arguments = ["--device", "cpu", "--n", "8", "16", "--d", "12", "24", "--output", str(output)]
@@ -34,11 +32,17 @@ def test_writes_the_result_and_both_plots(tmp_path, capsys):
         for name, entry in cell["candidates"].items():
             assert entry["status"] == "ok" and entry["ms"]["q20"] <= entry["ms"]["q50"] <= entry["ms"]["q80"]
             assert name == "floor" or entry["gradient_error"] < 1e-5
+            forward = entry["forward"]
+            assert forward["status"] == "ok" and forward["ms"]["q50"] > 0
+            assert name == "floor" or (forward["loss_error"] < 1e-5 and forward["peak_bytes"] == 1000)
         assert cell["ratios"]["official/bt_kernels"]["q50"] > 0
+        assert cell["forward_ratios"]["bt_kernels/floor"]["q50"] > 0
     rows = list(csv.DictReader(output.with_suffix(".csv").open()))
-    assert len(rows) == 4 * 5 and rows[0]["peak_over_embeddings"]
+    assert len(rows) == 2 * 4 * len(result["cells"][0]["candidates"]) and rows[0]["peak_over_embeddings"]
+    assert {row["passes"] for row in rows} == {"forward", "forward + backward"}
     assert (tmp_path / "result-time.png").stat().st_size > 10_000
     assert (tmp_path / "result-memory.png").stat().st_size > 10_000
+    assert (tmp_path / "result-speedup.png").stat().st_size > 10_000
     assert "official/ours" in capsys.readouterr().out
 
 
@@ -94,17 +98,44 @@ def test_bad_arguments_exit_2_with_one_clear_line(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_plot_refuses_another_file(tmp_path, capsys):
-    other = tmp_path / "other.json"
-    other.write_text("{}")
-    with pytest.raises(SystemExit) as stop:
-        plot.main([str(other)])
-    assert stop.value.code == 2
-    assert "not a result file" in capsys.readouterr().err
+def test_the_axes_and_the_map_are_measured_with_what_matters_there(tmp_path, monkeypatch):
+    measured = {}
+
+    def note(device, cell, names, *rest):
+        measured[cell.n, cell.d] = set(names)
+        entry = {"status": "ok", "reason": "not measured here"}
+        return {
+            "n": cell.n,
+            "d": cell.d,
+            "embeddings_bytes": cell.embeddings_bytes,
+            "candidates": {name: dict(entry) for name in names},
+            "ratios": {},
+            "targets": [],
+        }
+
+    monkeypatch.setattr("benchmarks.loss.run_cell", note)
+    monkeypatch.setattr("benchmarks.in_all.run_in_all", lambda *_: {"reason": "not measured", "targets": []})
+    assert loss.main(["--device", "cpu", "--output", str(tmp_path / "result.json")]) == 0
+    assert list(measured) == axes.AXES == sorted(set(axes.AXES))
+    assert {(256, 2**k) for k in range(9, 21)} | {(2**k, 8192) for k in range(6, 14)} <= set(measured)
+    assert measured[64, 512] == {OURS, "official"} and measured[256, 1024] == axes.ON_AXES
+    assert {"solo_learn", "monai", "lightly"} <= measured[256, 8192]
+    assert not axes.PEERS & measured[1024, 8192] and "official" in measured[1024, 8192]
 
 
-def test_labels_are_spread_in_order():
-    places = spread([0.5, 0.5, 0.51, 0.99, 1.0], 0.1, 1.0)
-    ordered = sorted(places)
-    assert all(b - a >= 0.099 for a, b in itertools.pairwise(ordered))
-    assert max(places) <= 1.0
+def test_a_forward_alone_that_is_wrong_gets_no_time_and_exits_1(tmp_path, monkeypatch):
+    build = run_cell.build_forward
+
+    def wrong(name, *rest):
+        step = build(name, *rest)
+        return (lambda: step() * 1.01) if name == OURS else step
+
+    monkeypatch.setattr("benchmarks.run_cell.build_forward", wrong)
+    output = tmp_path / "result.json"
+    assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 1
+    cell = json.loads(output.read_text())["cells"][0]
+    assert cell["candidates"][OURS]["status"] == "ok" and "ms" in cell["candidates"][OURS]
+    assert (
+        cell["candidates"][OURS]["forward"]["status"] == "FAIL" and "ms" not in cell["candidates"][OURS]["forward"]
+    )
+    assert "official/bt_kernels" not in cell["forward_ratios"]

@@ -1,0 +1,189 @@
+"""A guard against regressions: python -m benchmarks.compare BEFORE.json AFTER.json
+
+Both files come from the same benchmark (loss, step or accuracy), machine, dtype and backend. What is compared is
+never an absolute time but what bt_kernels took relative to a yardstick, the official formula or the GEMM-only
+floor, within the same rounds of the same file:
+
+    time     the median of bt_kernels / yardstick over the rounds. It got worse where it grew by more than 2 %,
+             and the two files' 20-80 % intervals over the rounds do not meet. With fewer than five rounds in
+             either file the interval is from the least to the greatest, and it must have grown by more than 10 %.
+    errors   bt_kernels' gradient error over that of the official formula: worse where it grew by more than half.
+    memory   the peak bytes of bt_kernels: worse where they grew by more than 5 % and 1 MB.
+    status   a candidate of bt_kernels that was measured and now is wrong, or does not run.
+
+Cells and candidates that only one of the files has are counted and change nothing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.measure import quantiles
+
+OURS = "bt_kernels"  # candidates of which the names begin with it
+YARDSTICKS = ("official", "floor")
+BENCHMARKS = ("loss", "step", "accuracy")
+DERIVED = {"formulation", "auto", "truth"}  # what a cell says of itself beside its settings
+FEW_ROUNDS, LEAST_GROWTH, LEAST_GROWTH_OF_FEW = 5, 0.02, 0.10
+ERROR_GROWTH, PEAK_GROWTH, PEAK_BYTES = 0.5, 0.05, 1e6
+
+
+class Refused(ValueError):
+    """The files cannot be compared; the message says why."""
+
+
+class Spread(NamedTuple):
+    """A ratio over the rounds."""
+
+    low: float
+    median: float
+    high: float
+    rounds: int
+
+
+class Finding(NamedTuple):
+    what: str  # the cell, the candidate and the measure
+    before: float | str
+    after: float | str
+    worse: bool
+
+    def __str__(self) -> str:
+        if isinstance(self.before, str):
+            return f"{self.what}: {self.before}, now {self.after}"
+        change = f" ({100 * (self.after / self.before - 1):+.1f} %)" if self.before else ""
+        return f"{self.what}: {self.before:.4g}, now {self.after:.4g}{change}"
+
+
+def read(path: Path) -> dict:
+    """Raises Refused unless the file is a result with cells."""
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path}: {error}") from None
+    if not isinstance(result, dict) or result.get("benchmark") not in BENCHMARKS or "cells" not in result:
+        raise Refused(f"{path} is no result file of benchmarks.{', benchmarks.'.join(BENCHMARKS)}")
+    return result
+
+
+def check_comparable(before: dict, after: dict) -> None:
+    """Raises Refused where the difference would not be the code's."""
+
+    def settings(result: dict) -> dict[str, object]:
+        machine = result.get("machine", {})
+        return {
+            "benchmark": result["benchmark"],
+            "device": machine.get("device"),
+            "CPU": machine.get("cpu"),
+            "number of threads": machine.get("threads"),
+            "dtype": result.get("operands", result.get("dtype")),
+            "backend": result.get("versions", {}).get("bt_kernels_backend"),
+        }
+
+    old, new = settings(before), settings(after)
+    for name, value in old.items():
+        if value != new[name]:
+            raise Refused(f"the files differ in the {name}: {value} and {new[name]}; their ratios say nothing")
+
+
+def cell_key(cell: dict) -> tuple:
+    """The settings of a cell: its plain values, without those that follow from them."""
+    return tuple(
+        (name, value)
+        for name, value in sorted(cell.items())
+        if isinstance(value, (str, int, float)) and name not in DERIVED and not name.endswith(("_bytes", "_ms"))
+    )
+
+
+def text(key: tuple) -> str:
+    return ", ".join(f"{name.upper() if len(name) == 1 else name} = {value}" for name, value in key)
+
+
+def spread(ours: dict, yardstick: dict) -> Spread | None:
+    """Of ours / yardstick within the rounds that have both; None without two such rounds."""
+    pairs = zip(ours.get("samples_ms", ()), yardstick.get("samples_ms", ()), strict=False)
+    ratios = [a / b for a, b in pairs if a is not None and b]
+    if len(ratios) < 2:
+        return None
+    found = quantiles(ratios)
+    if len(ratios) < FEW_ROUNDS:
+        return Spread(min(ratios), found.q50, max(ratios), len(ratios))
+    return Spread(found.q20, found.q50, found.q80, len(ratios))
+
+
+def slower(before: Spread, after: Spread) -> bool:
+    few = min(before.rounds, after.rounds) < FEW_ROUNDS
+    grown = after.median > before.median * (1 + (LEAST_GROWTH_OF_FEW if few else LEAST_GROWTH))
+    return grown and after.low > before.high
+
+
+def compare_passes(where: str, before: dict[str, dict], after: dict[str, dict]) -> Iterator[Finding]:
+    """before, after: the candidates of one cell, by name."""
+    for name in [name for name in before if name.startswith(OURS) and name in after]:
+        old, new, what = before[name], after[name], f"{where}, {name}"
+        if old.get("status") == "ok" != new.get("status"):
+            yield Finding(f"{what}, status", old["status"], str(new.get("status")), worse=True)
+            continue
+        for yardstick in [y for y in YARDSTICKS if y in before and y in after]:
+            pair = spread(old, before[yardstick]), spread(new, after[yardstick])
+            if None not in pair:
+                title = f"{what} / {yardstick}, time"
+                yield Finding(title, pair[0].median, pair[1].median, slower(*pair))
+        errors = [group.get("official", {}).get("gradient_error") for group in (before, after)]
+        if all(errors) and "gradient_error" in old and "gradient_error" in new:
+            was, now = (entry["gradient_error"] / error for entry, error in zip((old, new), errors, strict=True))
+            yield Finding(f"{what} / official, gradient error", was, now, now > was * (1 + ERROR_GROWTH))
+        if "peak_bytes" in old and "peak_bytes" in new:
+            was, now = old["peak_bytes"], new["peak_bytes"]
+            worse = now > was * (1 + PEAK_GROWTH) and now > was + PEAK_BYTES
+            yield Finding(f"{what}, peak MB", was / 1e6, now / 1e6, worse)
+
+
+def compare(before: dict, after: dict) -> list[Finding]:
+    """Everything that both files have. Raises Refused where that is nothing."""
+    check_comparable(before, after)
+    old, new = ({cell_key(cell): cell["candidates"] for cell in result["cells"]} for result in (before, after))
+    found: list[Finding] = []
+    for key in [key for key in old if key in new]:
+        found += compare_passes(text(key), old[key], new[key])
+        forward = [
+            {name: entry["forward"] for name, entry in group.items() if "forward" in entry}
+            for group in (old[key], new[key])
+        ]
+        found += compare_passes(f"{text(key)}, forward alone", *forward)
+    if not found:
+        raise Refused("the files have no cell in which both measured bt_kernels")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Exit status: 0 nothing got worse; 1 something did; 2 the files cannot be compared.",
+    )
+    parser.add_argument("before", type=Path, metavar="BEFORE.json")
+    parser.add_argument("after", type=Path, metavar="AFTER.json")
+    options = parser.parse_args(arguments)
+    try:
+        before, after = read(options.before), read(options.after)
+        found = compare(before, after)
+    except Refused as error:
+        print(f"benchmarks.compare: {error}", file=sys.stderr)
+        return 2
+    worse = [finding for finding in found if finding.worse]
+    if worse:
+        print("Worse:", *(f"  {finding}" for finding in worse), sep="\n")
+    keys = [{cell_key(cell) for cell in result["cells"]} for result in (before, after)]
+    print(
+        f"{len(found)} comparisons in {len(keys[0] & keys[1])} cells, {len(worse)} worse; "
+        f"{len(keys[0] ^ keys[1])} cells are in one file only"
+    )
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
