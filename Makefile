@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.* csrc/*/*/*.*)
 
-.PHONY: install pretrain test test-cpu test-kernels benchmark gpu-build gpu-test gpu-bench info clean
+.PHONY: install pretrain test test-cpu test-kernels test-peers benchmark gpu-build gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
@@ -44,6 +44,17 @@ test-kernels: $(INSTALLED)
 	TRITON_INTERPRET=1 $(PY) -m pytest -q --device interpreter $(ARGS)
 	$(PY) -m pytest -q $(COMPILED) $(ARGS)
 
+# The presets beside the projects' own packages, in an environment of their own: some hundred packages.
+PEERS := .venv-peers
+
+$(PEERS)/.requirements: requirements.txt requirements-peers.txt | $(PY)
+	$(PY) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -r requirements.txt -r requirements-peers.txt
+	touch $@
+
+test-peers: $(INSTALLED) $(PEERS)/.requirements
+	$(PEERS)/bin/python -m pytest tests/peers $(ARGS)
+
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)
 
@@ -67,4 +78,4 @@ info: $(INSTALLED)
 	$(PY) -m bt_kernels.info
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info bt_kernels/_build_report.json bt_kernels/*.so
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info bt_kernels/_build_report.json bt_kernels/*.so
