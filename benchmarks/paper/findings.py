@@ -227,7 +227,8 @@ def width_findings(measured: Measured) -> list[Finding]:
         "gain": "disagrees: it helps here",
     }[kinds[0]]
     second = {"gain": "agrees", "none": "open: no gain beyond the spread of the seeds"}.get(
-        kinds[1], "open: no difference beyond the spread of the seeds" if kinds[1] == "unknown" else "disagrees"
+        kinds[1],
+        "open: no difference beyond the spread of the seeds" if kinds[1] == "unknown" else "disagrees: it falls",
     )
     return [
         Finding("a narrow projector costs accuracy", f"{min(curve)} to {base}: {narrow}", first),

@@ -122,7 +122,9 @@ def draw_batches(axes, measured: Measured) -> None:
     log_axis(axes, 2, measured.scale.batches)
     axes.set_xlabel("batch size")
     axes.set_title("Batch size")
-    axes.legend(fontsize=7.5, frameon=False)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.5 * (high - low), high)  # room for the legend
+    axes.legend(fontsize=7.5, frameon=False, loc="lower center")
 
 
 def draw_widths(axes, measured: Measured) -> None:

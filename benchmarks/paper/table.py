@@ -140,12 +140,18 @@ def sweep_table(measured: Measured, name: str) -> str:
             continue
         entries = [measured.runs[run.key] for run in runs if run.key in measured.runs]
         cells = [f"{x:g}", with_spread(values), with_spread(measured.accuracies(runs, "all"))]
-        cells += [with_spread(measured.accuracies(runs, "knn")), *embedding_cells(entries)[::2]]
-        cells.append(str(entries[0]["steps"]))
+        correlation, _, rank, signs = embedding_cells(entries)
+        cells += [
+            with_spread(measured.accuracies(runs, "knn")),
+            correlation,
+            rank,
+            str(entries[0]["steps"]),
+            signs,
+        ]
         rows.append("| " + " | ".join(cells) + " |")
     if not rows:
         return ""
-    titles = (f"{LABELS} labels", "all labels", "k-NN", "correlation", "effective rank", "steps")
+    titles = (f"{LABELS} labels", "all labels", "k-NN", "correlation", "effective rank", "steps", "")
     return "\n".join(
         ["| " + " | ".join((SWEEP_TITLES[name], *titles)) + " |", "|---|---|---|---|---|---|---|---|", *rows]
     )
