@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -108,7 +108,7 @@ class DigitViews:
         self._generator = torch.Generator().manual_seed(config.seed)
         self._two_views = TwoViews(self._generator)
 
-    def views(self, first_step: int) -> Iterator[Views]:
+    def views(self, first_step: int) -> Generator[Views, None, None]:
         for step in count(first_step):
             view_a, view_b = self._two_views(self._pixels[self._batches[step].to(self._pixels.device)])
             yield Views(view_a[self._own], view_b[self._own])

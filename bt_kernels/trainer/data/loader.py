@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -128,7 +128,7 @@ class MapViews(Stateless):
         self._device_views = DeviceViews(config, processes, device)
         self._workers, self._device = config.workers, device
 
-    def views(self, first_step: int) -> Iterator[Views]:
+    def views(self, first_step: int) -> Generator[Views, None, None]:
         with closing(load(self._rows, self._own_rows(first_step), self._workers, self._device)) as batches:
             for step, batch in zip(count(first_step), batches):
                 yield self._device_views(step, batch)
@@ -149,13 +149,15 @@ class _Rows(Dataset):
         epoch, indices = rows
         images = self._images
         samples = [
-            Sample(images.name(index), (self._seed, epoch, index), lambda index=index: images.read(index))
+            Sample(images.name(index), (self._seed, epoch, index), partial(images.read, index))
             for index in indices
         ]
         return views_of(samples, self._two_views)
 
 
-def load(dataset: Dataset, requests: Iterable[Any] | None, workers: int, device: torch.device) -> Iterator[Any]:
+def load(
+    dataset: Dataset, requests: Iterable[Any] | None, workers: int, device: torch.device
+) -> Generator[Any, None, None]:
     """Yield what a data set returns, in order, from worker processes, which end when the iterator is closed.
 
     Args:
@@ -167,7 +169,8 @@ def load(dataset: Dataset, requests: Iterable[Any] | None, workers: int, device:
     Raises:
         TrainerError: the data set returned a Failure, or a worker has died.
     """
-    sampling = {"batch_size": None} if isinstance(dataset, IterableDataset) else {"batch_sampler": requests}
+    streamed = isinstance(dataset, IterableDataset)
+    sampling: dict[str, Any] = {"batch_size": None} if streamed else {"batch_sampler": requests}
     loader = DataLoader(
         dataset,
         num_workers=workers,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count, islice
 
 import torch
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
@@ -57,7 +59,7 @@ class ShardViews(Stateless):
         self._device_views = DeviceViews(config, processes, device)
         self._warned: set[str] = set()
 
-    def views(self, first_step: int) -> Iterator[Views]:
+    def views(self, first_step: int) -> Generator[Views, None, None]:
         rows = _Rows(self._config, self._processes, self._paths, self.steps_per_epoch, first_step)
         with closing(load(rows, None, self._workers, self._device)) as batches:
             for step, batch in zip(count(first_step), batches):
@@ -106,12 +108,13 @@ class _Rows(IterableDataset):
             yield self._batch(rows, stream)
 
     def _batch(self, rows: list[ShardImage], stream: ShardStream) -> Batch | Failure:
-        samples = [
-            Sample(image.name, image.key, lambda image=image: decode(io.BytesIO(image.encoded), image.name))
-            for image in rows
-        ]
+        samples = [Sample(image.name, image.key, partial(_decoded, image)) for image in rows]
         batch = views_of(samples, self._two_views)
         if isinstance(batch, Failure):
             return batch
         names, sentences = stream.problems.take()
         return batch._replace(unreadable=batch.unreadable + names, warnings=sentences)
+
+
+def _decoded(image: ShardImage) -> Image.Image:
+    return decode(io.BytesIO(image.encoded), image.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 
@@ -35,6 +35,6 @@ class SyntheticViews(Stateless):
         shape = (2, own.stop - own.start, 3, config.image_size, config.image_size)
         self._views = Views(*torch.randn(shape, generator=generator, device=device))
 
-    def views(self, first_step: int) -> Iterator[Views]:
+    def views(self, first_step: int) -> Generator[Views, None, None]:
         while True:
             yield self._views

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ class TrainingData(Protocol):
     steps_per_epoch: int
     description: str
 
-    def views(self, first_step: int) -> Iterator[Views]:
+    def views(self, first_step: int) -> Generator[Views, None, None]:
         """Return the views from a step on, counted from 0 over all epochs; closing the iterator ends its workers.
 
         Raises:

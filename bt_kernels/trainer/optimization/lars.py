@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bt_kernels.trainer.parallel.replicas import is_spread, local
+from bt_kernels.trainer.parallel.replicas import is_spread, layout_of, local
 
 
 class LARS(Optimizer):
@@ -67,7 +67,7 @@ class LARS(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move the parameters once; return what ``closure`` returned, which computes the gradients if given.
 
         Raises:
@@ -99,7 +99,7 @@ class LARS(Optimizer):
     @staticmethod
     def _updates(parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """The gradients, this rank's parts of them, decayed and adapted where they are to be."""
-        updates = [local(p.grad) for p in parameters]
+        updates = [local(gradient) for p in parameters if (gradient := p.grad) is not None]  # that of each
         adapted = [index for index, p in enumerate(parameters) if p.ndim > 1]
         if not adapted:
             return updates
@@ -115,7 +115,9 @@ class LARS(Optimizer):
         return updates
 
 
-def _trust_ratios(parameters: list[Tensor], updates: list[Tensor], coefficient: float) -> list[Tensor]:
+def _trust_ratios(
+    parameters: list[Tensor], updates: tuple[Tensor, ...] | list[Tensor], coefficient: float
+) -> list[Tensor]:
     """Return coefficient ‖p‖ / ‖update‖ of every parameter, or 1 where a norm is 0, as scalars on the device."""
     norms = torch.stack(
         [
@@ -134,7 +136,7 @@ def _over_ranks(norms: Tensor, parameters: list[Tensor]) -> Tensor:
     layouts: dict[Any, list[int]] = {}
     for index, p in enumerate(parameters):
         if is_spread(p):
-            layouts.setdefault((p.device_mesh, p.placements), []).append(index)
+            layouts.setdefault(layout_of(p), []).append(index)
     for (mesh, placements), indices in layouts.items():
         # In float64, where no square of a float32 over- or underflows.
         squares = torch.stack([columns[index] for index in indices], dim=1).double().square()

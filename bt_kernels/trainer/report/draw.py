@@ -67,7 +67,8 @@ def draw_features(
     normalised = {name: centre_and_normalise(*features[name])[1] for name in ("untrained", "trained")}
     embedding.draw_embedding(
         folder / "embedding.png",
-        *(embedding.embed_2d(rows, config.seed) for rows in normalised.values()),
+        embedding.embed_2d(normalised["untrained"], config.seed),
+        embedding.embed_2d(normalised["trained"], config.seed),
         labels,
         names=None if config.data == "digits" else sample.test_classes,
     )

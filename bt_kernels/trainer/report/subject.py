@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bt_kernels import barlow_twins_loss, cross_correlation_blocks
 from bt_kernels.trainer.augmentation.photographs import IMAGENET_MEAN, IMAGENET_STD
@@ -58,7 +58,7 @@ def sample_of(config: Config) -> Sample | None:
     try:
         train, test = (open_labelled(config, part) for part in ("train", "test"))
         train_images, train_labels = _read(train, _draw(np.arange(len(train.labels)), config, rng))
-        classes = np.arange(test.classes)
+        classes: np.ndarray = np.arange(test.classes)
         if test.classes > MOST_CLASSES:
             classes = rng.permutation(classes)[:SHOWN_CLASSES]
         chosen = _draw(np.flatnonzero(np.isin(test.labels, classes)), config, rng)
@@ -90,7 +90,9 @@ def _class_names(part: LabelledImages, classes: np.ndarray) -> dict[int, str]:
     return {int(label): files[np.argmax(part.labels == label)].partition("/")[0] for label in classes}
 
 
-def features_of(networks: Mapping[str, nn.Module], sample: Sample) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def features_of(
+    networks: Mapping[str, BarlowTwinsNetwork], sample: Sample
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return every network's features of the training and of the test images, (N, F) and (M, F)."""
     count = len(sample.train_images)
     everything = torch.cat([sample.train_images, sample.test_images])
@@ -112,7 +114,7 @@ def some_views(data: TrainingData) -> list[Views]:
         chosen.append(Views(views.a.cpu(), views.b.cpu()))
         if sum(len(batch.a) for batch in chosen) >= MOST_PAIRS:
             break
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     return chosen
 
 
@@ -143,8 +145,8 @@ def correlation_of(network: BarlowTwinsNetwork, batches: list[Views], device: to
                 embeddings.append(network.forward(*(view.to(device) for view in pair)))  # never the compiled one
     network.train(training)
     z_a, z_b = (torch.cat(views).float() for views in zip(*embeddings, strict=True))
-    off_diagonal = barlow_twins_loss(z_a, z_b, return_terms=True).off_diagonal.item()
-    statistics = measure(z_a, z_b, off_diagonal, lambda sums: sums)
+    terms = barlow_twins_loss(z_a, z_b, return_terms=True)
+    statistics = measure(z_a, z_b, terms.off_diagonal.item(), lambda sums: sums)
     corner = next(cross_correlation_blocks(z_a, z_b, rows=SHOWN_FEATURES))[:, :SHOWN_FEATURES]
     return Correlation(
         corner.cpu().numpy(), z_a.shape[1], statistics.mean_correlation, statistics.off_diagonal_rms

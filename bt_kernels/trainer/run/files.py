@@ -14,7 +14,7 @@ from bt_kernels.trainer.errors import TrainerError
 TEMPORARY = ".tmp"
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Replace ``path`` by what ``write`` puts into a temporary file: complete and on the disk, or unchanged.
 
     Raises:

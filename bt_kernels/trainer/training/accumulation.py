@@ -32,6 +32,12 @@ class StepResult:
     z_a: Tensor  # (N, D), of this rank's rows
     z_b: Tensor  # (N, D)
 
+    @classmethod
+    def of(cls, terms: LossTerms, z_a: Tensor, z_b: Tensor) -> StepResult:
+        """Without the graphs of what it is made of."""
+        loss, on_diagonal, off_diagonal = (term.detach() for term in terms)
+        return cls(loss, on_diagonal, off_diagonal, z_a.detach(), z_b.detach())
+
 
 def forward_backward(
     network: nn.Module,
@@ -91,16 +97,18 @@ class _Step:
             with self.autocast():
                 z_a, z_b = self.network(*views)
             terms = self.criterion(z_a, z_b)
-            results.append(StepResult(*(t.detach() for t in terms), z_a.detach(), z_b.detach()))
+            results.append(StepResult.of(terms, z_a, z_b))
             self.check(results[-1])
             self.scale(terms.loss / (self.divisor * len(a))).backward()
         if len(results) == 1:
             return results[0]
-        means = (
-            torch.stack([getattr(result, name) for result in results]).mean()
-            for name in ("loss", "on_diagonal", "off_diagonal")
+        means = LossTerms(
+            *(
+                torch.stack([getattr(result, name) for result in results]).mean()
+                for name in ("loss", "on_diagonal", "off_diagonal")
+            )
         )
-        return StepResult(*means, torch.cat([r.z_a for r in results]), torch.cat([r.z_b for r in results]))
+        return StepResult.of(means, torch.cat([r.z_a for r in results]), torch.cat([r.z_b for r in results]))
 
     def exact(self, a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> StepResult:
         """One loss of the whole batch."""
@@ -108,7 +116,7 @@ class _Step:
         random_states, embeddings = self._embed(chunks)
         z_a, z_b = (torch.cat(z).requires_grad_() for z in zip(*embeddings, strict=True))
         terms = self.criterion(z_a, z_b)
-        result = StepResult(*(t.detach() for t in terms), z_a.detach(), z_b.detach())
+        result = StepResult.of(terms, z_a, z_b)
         self.check(result)
         gradients = torch.autograd.grad(self.scale(terms.loss / self.divisor), (z_a, z_b))
         parts = zip(*(g.tensor_split(len(chunks)) for g in gradients), strict=True)

@@ -59,7 +59,9 @@ def _draw_dots(axis: Axes, points: np.ndarray, labels: np.ndarray, names: Mappin
     palette = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"]
     for number, label in enumerate(classes):
         own = points[labels == label]
-        axis.scatter(*own.T, s=12, color=palette(number), linewidths=0, label=shorten(names[int(label)]))
+        axis.scatter(
+            own[:, 0], own[:, 1], s=12, color=palette(number), linewidths=0, label=shorten(names[int(label)])
+        )
 
 
 def shorten(name: str) -> str:
