@@ -37,6 +37,7 @@ CAPTIONS = {
     "speedup": "Times faster than the official formula, by N and D",
     "floor": "Times the bare matrix products' time",
 }
+SHOWN = ("time", "speedup")  # the others are linked
 
 
 def thousands(value: float) -> str:
@@ -89,7 +90,11 @@ def block(name: str, result: dict, pictures: list[tuple[str, Path]]) -> str:
     ]
     for passes in [p for p in PASSES if p in measured_passes(result["cells"])]:
         lines += ["", f"**{passes.capitalize()}**", "", *table(result, passes)]
-    lines += [line for caption, path in pictures for line in ("", f"![{caption}]({path.as_posix()})")]
+    shown = [(caption, path) for caption, path in pictures if path.stem.endswith(SHOWN)]
+    lines += [line for caption, path in shown for line in ("", f"![{caption}]({path.as_posix()})")]
+    linked = [f"[{caption}]({path.as_posix()})" for caption, path in pictures if (caption, path) not in shown]
+    if linked:
+        lines += ["", "Drawn too: " + ", ".join(text[0] + text[1].lower() + text[2:] for text in linked) + "."]
     return "\n".join(["", *lines, "", ""])
 
 
