@@ -6,7 +6,8 @@ floor, within the same rounds of the same file:
 
     time     the median of bt_kernels / yardstick over the rounds. It got worse where it grew by more than 2 %,
              and the two files' 20-80 % intervals over the rounds do not meet. With fewer than five rounds in
-             either file the interval is from the least to the greatest, and it must have grown by more than 10 %.
+             either file the interval is from the least to the greatest, and it must have grown by more than 10 %;
+             with one round by more than half.
     errors   bt_kernels' gradient error over that of the official formula: worse where it grew by more than half.
     memory   the peak bytes of bt_kernels: worse where they grew by more than 5 % and 1 MB.
     status   a candidate of bt_kernels that was measured and now is wrong, or does not run.
@@ -27,7 +28,7 @@ OURS = "bt_kernels"  # candidates of which the names begin with it
 YARDSTICKS = ("official", "floor")
 BENCHMARKS = ("loss", "step", "accuracy")
 DERIVED = {"formulation", "auto", "truth"}  # what a cell says of itself beside its settings
-FEW_ROUNDS, LEAST_GROWTH, LEAST_GROWTH_OF_FEW = 5, 0.02, 0.10
+FEW_ROUNDS, LEAST_GROWTH, LEAST_GROWTH_OF_FEW, LEAST_GROWTH_OF_ONE = 5, 0.02, 0.10, 0.5
 ERROR_GROWTH, PEAK_GROWTH, PEAK_BYTES = 0.5, 0.05, 1e6
 
 
@@ -102,10 +103,10 @@ def text(key: tuple) -> str:
 
 
 def spread(ours: dict, yardstick: dict) -> Spread | None:
-    """Of ours / yardstick within the rounds that have both; None without two such rounds."""
+    """Of ours / yardstick within the rounds that have both; None without such a round."""
     pairs = zip(ours.get("samples_ms", ()), yardstick.get("samples_ms", ()), strict=False)
     ratios = [a / b for a, b in pairs if a is not None and b]
-    if len(ratios) < 2:
+    if not ratios:
         return None
     found = quantiles(ratios)
     if len(ratios) < FEW_ROUNDS:
@@ -114,9 +115,9 @@ def spread(ours: dict, yardstick: dict) -> Spread | None:
 
 
 def slower(before: Spread, after: Spread) -> bool:
-    few = min(before.rounds, after.rounds) < FEW_ROUNDS
-    grown = after.median > before.median * (1 + (LEAST_GROWTH_OF_FEW if few else LEAST_GROWTH))
-    return grown and after.low > before.high
+    rounds = min(before.rounds, after.rounds)
+    least = LEAST_GROWTH_OF_ONE if rounds == 1 else LEAST_GROWTH_OF_FEW if rounds < FEW_ROUNDS else LEAST_GROWTH
+    return after.median > before.median * (1 + least) and after.low > before.high
 
 
 def compare_passes(where: str, before: dict[str, dict], after: dict[str, dict]) -> Iterator[Finding]:

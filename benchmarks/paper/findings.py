@@ -245,12 +245,6 @@ def lambda_findings(measured: Measured) -> list[Finding]:
         return []
     best, worst = max(inside, key=inside.__getitem__), min(inside, key=inside.__getitem__)
     lost = difference(curve[worst], curve[best])
-    kind = size(lost, measured.gain)
-    verdict = (
-        "disagrees: it matters much here" if kind == "large loss" else f"agrees: {kind} between best and worst"
-    )
-    if kind == "none":
-        verdict = "agrees: no difference beyond the spread of the seeds"
     span = published.LAMBDA_ACCURACIES[1] - published.LAMBDA_ACCURACIES[0]
     overall = max(curve, key=lambda x: mean(curve[x]))
     claim = f"λ from {low} to {high} matters little: {span:.1f} between best and worst"

@@ -67,6 +67,17 @@ def test_few_rounds_need_a_greater_change(tmp_path):
     assert run(tmp_path, before, slow_down(result(4, 0.001, rounds=3), 1.15)) == 1
 
 
+def test_a_loss_so_slow_that_it_was_timed_once_is_found(tmp_path):
+    """benchmarks.measure gives a call of 20 s or more one round: the last."""
+    before, status = result(3, 0.001), {}
+    for factor in (1.4, 1.6):
+        after = slow_down(result(4, 0.001), factor)
+        samples = after["cells"][1]["candidates"]["bt_kernels"]["samples_ms"]
+        samples[:-1] = [None] * (len(samples) - 1)
+        status[factor] = run(tmp_path, before, after)
+    assert status == {1.4: 0, 1.6: 1}
+
+
 def test_a_slower_machine_is_no_regression_and_a_faster_loss_neither(tmp_path):
     after = result(6)
     for cell in after["cells"]:
