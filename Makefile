@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.* csrc/*/*/*.*)
 
-.PHONY: install pretrain test test-cpu test-kernels test-peers benchmark gpu-build gpu-test gpu-bench info clean
+.PHONY: install pretrain lint docs test test-cpu test-kernels test-peers benchmark gpu-build gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
@@ -28,13 +28,25 @@ $(INSTALLED): $(VENV)/.requirements $(SOURCES)
 pretrain: $(INSTALLED)
 	$(PY) -m bt_kernels.trainer $(ARGS)
 
+CXX_SOURCES := $(shell find csrc tests -name "*.cpp" -o -name "*.h" -o -name "*.cu" -o -name "*.cuh")
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
+	$(VENV)/bin/mypy
+
+# The public names' docstrings as pages. A name that pdoc cannot read is an error.
+docs: $(INSTALLED)
+	$(PY) -W error -m pdoc --output-directory build/docs bt_kernels
+
 # Everything that needs no GPU, two runs at a time: the package as it is used, and beside it the GPUs' kernels on the CPU.
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory -j2 test-cpu test-kernels
 
 COMPILED := tests/cuda_compiled tests/triton_compiled
 
-test-cpu: $(INSTALLED)
+test-cpu: lint
 	$(PY) -m pytest $(addprefix --ignore=,$(COMPILED)) $(ARGS)
 
 # The CUDA kernels compiled for the CPU; then the Triton kernels in Triton's interpreter, which has to be asked for before

@@ -13,7 +13,8 @@ def capture(call: Callable[[], tuple[Tensor, ...]]) -> tuple[Callable[[], None],
 
     What the call reads must stay where it is, and the call must leave the shapes and the host out of it.
     """
-    # On a side stream, as capture will be: compiles kernels, creates handles and workspaces, none of which it allows.
+    # On a side stream, as capture will be: compiles kernels, creates handles and workspaces, none of which it
+    # allows.
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -23,7 +24,8 @@ def capture(call: Callable[[], tuple[Tensor, ...]]) -> tuple[Callable[[], None],
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         outputs = call()
-    # Their memory may hold the warm-up's right results: a replay that writes nothing must not pass for one that does.
+    # Their memory may hold the warm-up's right results: a replay that writes nothing must not pass for one that
+    # does.
     for output in outputs:
         if output.is_floating_point():
             output.detach().fill_(float("nan"))

@@ -59,9 +59,9 @@ class CudaDevice:
     def time(self, call: Callable[[], object]) -> float:
         """Seconds of one call on the GPU, L2 flushed before.
 
-        The clock starts when the GPU has done the flush. Meanwhile the host issues the first launches, as it does in a
-        training step, where the GPU is busy with the network before the loss; a call of many short kernels still waits
-        for the host, and that is in the time.
+        The clock starts when the GPU has done the flush. Meanwhile the host issues the first launches, as it does
+        in a training step, where the GPU is busy with the network before the loss; a call of many short kernels
+        still waits for the host, and that is in the time.
         """
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(self.torch_device)

@@ -1,7 +1,7 @@
 """The case whose C could not exist: N = 256, D = 262144. One fresh process, its peak memory in all.
 
-In all means everything: interpreter, libraries, embeddings, gradients. On a CPU the process's peak resident size, on
-CUDA what the caching allocator has reserved. The correctness check runs in the same process, after the reading.
+In all means everything: interpreter, libraries, embeddings, gradients. On a CPU the process's peak resident size,
+on CUDA what the caching allocator has reserved. The correctness check runs in the same process, after the reading.
 
 The worker: python -m benchmarks.in_all REQUEST, with REQUEST as run_in_all writes it; prints one JSON line.
 """

@@ -1,7 +1,8 @@
 """Each kernel's time, beside the bytes and FLOPs it has to move and do: python -m benchmarks.profile_gpu --help
 
-The fraction is the kernel's own floor, the slower of arithmetic and memory at the measured ceilings, over its time.
-A kernel of the cuda backend may start before the previous one has ended and wait for it: that is in its time too.
+The fraction is the kernel's own floor, the slower of arithmetic and memory at the measured ceilings, over its
+time. A kernel of the cuda backend may start before the previous one has ended and wait for it: that is in its time
+too.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """Times rows for the tables of bt_kernels/backends/triton/heuristics.py, one kernel at one shape:
 python -m benchmarks.tune_triton --kernel gram_tiles --n 1024 --d 8192 --dtype bfloat16
 
-Each row takes the place of the one that the table gives; forward + backward are replayed from a CUDA graph, so that a
-difference is the kernel's. A row counts only if loss and gradients agree with the table's own choice. The best are then
-timed again, in turn with the table's choice: what differs less than two timings of the same row is noise.
+Each row takes the place of the one that the table gives; forward + backward are replayed from a CUDA graph, so
+that a difference is the kernel's. A row counts only if loss and gradients agree with the table's own choice. The
+best are then timed again, in turn with the table's choice: what differs less than two timings of the same row is
+noise.
 """
 
 import argparse
@@ -83,7 +84,7 @@ class Tuner:
         return patch.object(heuristics, self.kernel.upper(), {self.kind: {None: (row,)}})
 
     def step(self, row: Row) -> Callable[[], torch.Tensor]:
-        """Forward and backward with this row. On a GPU the launches are those of the capture, whatever is in place."""
+        """Forward and backward with this row. On a GPU the launches are the capture's, whatever there is."""
         with self.launched_with(row):
             step = build_step(GRAPH if self.cell.on_gpu else OURS, self.cell, *self.views)
         return step if self.cell.on_gpu else self.launched_with(row)(step)
@@ -110,7 +111,7 @@ class Tuner:
                 if time.monotonic() - started > limit:
                     raise TimeoutError("no time left")
                 found[row] = self.seconds(row)
-            except Exception as error:  # noqa: BLE001  shared memory, the compiler, a wrong result: the next row
+            except Exception as error:  # shared memory, the compiler, a wrong result: the next row
                 refused[row] = first_line(error)
             self.device.release()
         return dict(sorted(found.items(), key=lambda item: item[1])), refused

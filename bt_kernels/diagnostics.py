@@ -38,7 +38,8 @@ def cross_correlation_blocks(
 ) -> Iterator[Tensor]:
     """Yields C in blocks of rows, top to bottom: (rows, D) each, the last one possibly shorter.
 
-    Only one block and the two standardized embeddings are alive at a time.
+    Only one block and the two standardized embeddings are alive at a time. Raises what barlow_twins_loss raises
+    for bad embeddings, TypeError for rows that are no int, ValueError for rows below 1.
     """
     check_embeddings(z_a, z_b)
     if isinstance(rows, bool) or not isinstance(rows, int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Literal, overload
 
 import torch
 import torch.distributed as dist
@@ -15,16 +15,9 @@ from bt_kernels.formulation import choose_formulation
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
+from bt_kernels.terms import LossTerms
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-
-
-class LossTerms(NamedTuple):
-    """loss = scale * (on_diagonal + lambd * off_diagonal); all three are scalars that can be differentiated."""
-
-    loss: Tensor  # ()
-    on_diagonal: Tensor  # () invariance term, sum_i (1 - C_ii)^2
-    off_diagonal: Tensor  # () redundancy-reduction term before lambd, sum_{i != j} C_ij^2
 
 
 def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
@@ -88,6 +81,63 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: D
     return LossTerms(*BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward))
 
 
+@overload
+def barlow_twins_loss(
+    z_a: Tensor,
+    z_b: Tensor,
+    *,
+    lambd: float = ...,
+    scale: float = ...,
+    eps: float = ...,
+    unbiased: bool = ...,
+    formulation: str = ...,
+    backend: str = ...,
+    return_terms: Literal[False] = ...,
+    process_group: dist.ProcessGroup | str | None = ...,
+    gradient: str = ...,
+    statistics: str = ...,
+    eps_added_to: str = ...,
+) -> Tensor: ...
+
+
+@overload
+def barlow_twins_loss(
+    z_a: Tensor,
+    z_b: Tensor,
+    *,
+    lambd: float = ...,
+    scale: float = ...,
+    eps: float = ...,
+    unbiased: bool = ...,
+    formulation: str = ...,
+    backend: str = ...,
+    return_terms: Literal[True],
+    process_group: dist.ProcessGroup | str | None = ...,
+    gradient: str = ...,
+    statistics: str = ...,
+    eps_added_to: str = ...,
+) -> LossTerms: ...
+
+
+@overload
+def barlow_twins_loss(
+    z_a: Tensor,
+    z_b: Tensor,
+    *,
+    lambd: float = ...,
+    scale: float = ...,
+    eps: float = ...,
+    unbiased: bool = ...,
+    formulation: str = ...,
+    backend: str = ...,
+    return_terms: bool = ...,
+    process_group: dist.ProcessGroup | str | None = ...,
+    gradient: str = ...,
+    statistics: str = ...,
+    eps_added_to: str = ...,
+) -> Tensor | LossTerms: ...
+
+
 def barlow_twins_loss(
     z_a: Tensor,  # (N, D)
     z_b: Tensor,  # (N, D)
@@ -125,8 +175,11 @@ def barlow_twins_loss(
             that works here.
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
         process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world",
-            the default group at the time of the call. None: this process alone, whatever else is running.
+            the default group at the time of the call, or "auto", that group where there is one. None: this process
+            alone, whatever else is running.
         gradient, statistics: see below; without a process_group they change nothing.
+        eps_added_to: "variance" or "std", the standard deviation; over a process_group "std" needs
+            statistics="local".
 
     Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that
     of the joined batch and the same on every rank. Forward, under no_grad too, and backward are collective: all
@@ -171,7 +224,12 @@ def barlow_twins_loss(
 
 
 class BarlowTwinsLoss(nn.Module):
-    """barlow_twins_loss as a module without parameters or buffers; the same options, checked at construction."""
+    """barlow_twins_loss as a module without parameters or buffers; the same options, checked at construction.
+
+    Raises:
+        TypeError: an option has the wrong type.
+        ValueError: an option has a value that the loss is not defined for.
+    """
 
     def __init__(
         self,
@@ -194,10 +252,13 @@ class BarlowTwinsLoss(nn.Module):
         self.return_terms = return_terms
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)
+        """The loss of two views' embeddings, (N, D) each, or LossTerms with return_terms. Raises what
+        barlow_twins_loss raises."""
         terms = compute_terms(z_a, z_b, self.options, self.distributed)
         return terms if self.return_terms else terms.loss
 
     def extra_repr(self) -> str:
+        """lambd, and what is not the default."""
         changed = [
             f for f in fields(LossOptions) if getattr(self.options, f.name) != f.default or f.name == "lambd"
         ]

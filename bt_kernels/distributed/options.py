@@ -27,13 +27,13 @@ class DistributedOptions:
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         group = self.process_group
-        known = '"world", "auto", a torch.distributed.ProcessGroup or None'
+        kinds = '"world", "auto", a torch.distributed.ProcessGroup or None'
         if isinstance(group, str) and group not in GROUPS:
-            raise ValueError(f"process_group must be {known}; got {group!r}")
+            raise ValueError(f"process_group must be {kinds}; got {group!r}")
         if group is not None and not isinstance(group, str):
             if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
                 raise TypeError(
-                    f"process_group must be {known}, got {type(group).__name__}"
+                    f"process_group must be {kinds}, got {type(group).__name__}"
                     + (": this process is not in it" if group == -100 else "")
                 )
 
