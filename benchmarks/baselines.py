@@ -3,7 +3,7 @@
 All of them take lambd = 0.0051, scale = 1, eps = 1e-5 and the biased variance, the defaults of bt_kernels; MONAI's
 definition alone has other statistics, and so another number.
 Embeddings of 16 bits: the products and D x D matrices stay in 16 bits, as under autocast, and sums come out in
-float32.
+float32. solo-learn and MONAI take a float32 identity from C, and have float32 matrices from there on.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def solo_learn(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
     def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
         bn = nn.BatchNorm1d(d, affine=False, eps=EPS, device=device, dtype=wide(dtype))
         c = torch.einsum("ni,nj->ij", bn(z_a), bn(z_b)) / z_a.shape[0]
-        identity = torch.eye(d, device=c.device, dtype=c.dtype)
+        identity = torch.eye(d, device=c.device, dtype=wide(c.dtype))
         squared = (c - identity).pow(2)
         squared[~identity.bool()] *= LAMBD
         return squared.sum(dtype=wide(c.dtype))
@@ -88,7 +88,7 @@ def monai(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
 
     def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
         c = standardize(z_a).T @ standardize(z_b) / z_a.shape[0]
-        identity = torch.eye(d, device=c.device, dtype=c.dtype)
+        identity = torch.eye(d, device=c.device, dtype=wide(c.dtype))
         squared = (c - identity).pow_(2)
         squared[~identity.bool()] *= LAMBD
         return squared.sum(dtype=wide(c.dtype))

@@ -46,7 +46,7 @@ class Candidate:
     compiled: bool = False
     square_matrices: float = 0  # D x D matrices alive at the peak
     quick: bool = True  # part of --quick
-    widened: bool = False  # computes in float32, whatever the embeddings are
+    widened: bool = False  # has its D x D matrices in float32, whatever the embeddings are
     contender: Contender | None = None  # of bt_kernels: which backend
     definition: correctness.Definition = correctness.AUTHORS  # whose truth it is held to
 
@@ -74,13 +74,16 @@ CANDIDATES = {
         Candidate("official", "official formula", baselines.official, square_matrices=4.2),
         Candidate("official_compiled", "official, compiled", baselines.official, True, square_matrices=5.1),
         Candidate("lightly", "lightly", baselines.lightly, square_matrices=4.2, quick=False),
-        Candidate("solo_learn", "solo-learn", baselines.solo_learn, square_matrices=9.4, quick=False),
+        Candidate(
+            "solo_learn", "solo-learn", baselines.solo_learn, square_matrices=9.4, quick=False, widened=True
+        ),
         Candidate(
             "monai",
             "MONAI",
             baselines.monai,
             square_matrices=8.6,
             quick=False,
+            widened=True,
             definition=correctness.MONAI,
         ),
         Candidate("gram", "gram, plain torch", baselines.gram),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.baselines import EPS, LAMBD, MONAI_EPS
 from benchmarks.candidates import CANDIDATES, FLOOR, GPU_BACKENDS, OURS, applies, build_forward, build_step
 from benchmarks.cell import DTYPES, Cell, make_embeddings
 from benchmarks.correctness import AUTHORS, MONAI, Errors, blockwise_truth, check_truth, errors, textbook_truth
@@ -42,6 +43,23 @@ def test_monai_is_held_to_its_own_definition_and_fails_the_authors():
     loss = build_step("monai", cell, z_a, z_b)()
     found = [errors(loss, (z_a.grad, z_b.grad), textbook_truth(z_a, z_b, how), 1.0) for how in (MONAI, AUTHORS)]
     assert found[0].within("float32") and not found[1].within("bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["solo_learn", "monai"])
+def test_behind_c_theirs_is_float32(name, dtype):
+    """They subtract a float32 identity from it, of which autocast knows nothing."""
+    cell = Cell(24, 40, dtype)
+    z_a, z_b = (z.detach() for z in make_embeddings(cell))
+    if name == "solo_learn":
+        y_a, y_b = (torch.nn.BatchNorm1d(40, affine=False, eps=EPS)(z) for z in (z_a, z_b))
+        c = torch.einsum("ni,nj->ij", y_a, y_b) / 24
+    else:
+        y_a, y_b = ((z - z.mean(0)) / (z.std(0) + MONAI_EPS) for z in (z_a, z_b))
+        c = y_a.T @ y_b / 24
+    squared = (c - torch.eye(40)) ** 2
+    expected = squared.trace() + LAMBD * (squared.sum() - squared.trace())
+    torch.testing.assert_close(build_forward(name, cell, z_a, z_b)(), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("definition", [AUTHORS, MONAI])
