@@ -15,7 +15,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("setup.py", "build_cuda.py", "pyproject.toml", "LICENSE", "README.md", "bt_kernels", "csrc")
+# What an sdist has besides: enough to test it, and to work on it.
+TESTED_WITH = (
+    *("tests", "benchmarks", "docs", "examples", "Makefile", "MANIFEST.in", ".clang-format"),
+    *("requirements.txt", "requirements-peers.txt", "CHANGELOG.md", "CONTRIBUTING.md"),
+)
 NOT_SOURCES = shutil.ignore_patterns("*.so", "_build_report.json", "__pycache__", "*.egg-info", "build")
+LOSS_TESTS = ("test_loss_values.py", "test_loss_gradients.py")
 COMPILERS = ("c++", "g++", "clang++")
 
 LOSS = """
@@ -35,10 +41,10 @@ print(json.dumps({"file": bt_kernels.__file__, "auto": choose_backend("auto", de
 """
 
 
-def copy_of_sources(folder: Path) -> Path:
+def copy_of_sources(folder: Path, names: tuple[str, ...] = SOURCES) -> Path:
     tree = folder / "tree"
     tree.mkdir()
-    for name in SOURCES:
+    for name in names:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, tree / name, ignore=NOT_SOURCES)
@@ -70,9 +76,23 @@ def run(*arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProce
     )
 
 
-def install(folder: Path, **changes: str) -> tuple[Path, str]:
-    """Builds a wheel from a copy of the sources, installs it and removes the copy: (where it is, pip's output)."""
-    tree, wheels, target = copy_of_sources(folder), folder / "wheels", folder / "installed"
+def sdist(folder: Path) -> Path:
+    """Makes an sdist without a compiler and unpacks it."""
+    tree = copy_of_sources(folder, (*SOURCES, *TESTED_WITH))
+    made = run("setup.py", "-q", "sdist", "-d", str(folder), cwd=tree, BT_KERNELS_CPP="0")
+    assert made.returncode == 0, made.stderr
+    shutil.rmtree(tree)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def install(folder: Path, tree: Path | None = None, **changes: str) -> tuple[Path, str]:
+    """Builds a wheel from a tree, a copy of the sources if none is given, removes the tree and installs the wheel:
+    (where it is, pip's output)."""
+    tree = tree or copy_of_sources(folder)
+    wheels, target = folder / "wheels", folder / "installed"
     offline = ("--no-index", "--no-deps")
     built = run(
         "-m", "pip", "wheel", "-v", *offline, "--no-build-isolation", "-w", str(wheels), ".", cwd=tree, **changes
@@ -85,13 +105,17 @@ def install(folder: Path, **changes: str) -> tuple[Path, str]:
     return target, built.stdout + built.stderr
 
 
-def use(target: Path, cwd: Path) -> tuple[dict, str]:
-    """What LOSS prints and what bt_kernels.info prints, from another directory.
+def without_site(target: Path) -> dict[str, str]:
+    """PYTHONPATH of a Python that finds the package in target and torch where it is, for use with -S.
 
-    Without site (-S) the hooks of an editable install are not loaded, through which the source directory would
-    come back in; torch is found because its directory is named.
+    Without site the hooks of an editable install are not loaded, through which the source directory would come back.
     """
-    path = {"PYTHONPATH": os.pathsep.join([str(target), *(p for p in sys.path if p.endswith("-packages"))])}
+    return {"PYTHONPATH": os.pathsep.join([str(target), *(p for p in sys.path if p.endswith("-packages"))])}
+
+
+def use(target: Path, cwd: Path) -> tuple[dict, str]:
+    """What LOSS prints and what bt_kernels.info prints, from another directory."""
+    path = without_site(target)
     loss = run("-S", "-c", LOSS, cwd=cwd, **path)
     assert loss.returncode == 0, loss.stderr
     info = run("-S", "-m", "bt_kernels.info", cwd=cwd, **path)
@@ -107,8 +131,12 @@ def info_line(info: str, backend: str) -> list[str]:
 
 
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler on PATH")
-def test_wheel_with_a_compiler(tmp_path):
-    target, _ = install(tmp_path)
+def test_wheel_of_the_sdist_with_a_compiler(tmp_path):
+    """Built from what the sdist holds, and held to the tests of the loss that the sdist holds."""
+    tree = sdist(tmp_path)
+    shutil.copytree(tree / "tests", tmp_path / "apart" / "tests")
+    shutil.copy(tree / "pyproject.toml", tmp_path / "apart")
+    target, _ = install(tmp_path, tree)
     found, info = use(target, tmp_path)
     assert found["error"] is None and found["auto"] == "cpu"
     assert info_line(info, "cpu")[1] == "ok" and "C++ ops: built by" in info
@@ -118,6 +146,14 @@ def test_wheel_with_a_compiler(tmp_path):
     # The package and its metadata, and nothing else, in site-packages.
     assert {path.name.split("-")[0] for path in target.iterdir()} == {"bt_kernels"}
     assert any(path.name.startswith("LICENSE") for path in target.rglob("*.dist-info/**/*"))
+    assert (target / "bt_kernels" / "py.typed").exists()
+    unwanted = {path.suffix for path in target.rglob("*")} & {".cu", ".cuh", ".cpp", ".h", ".o"}
+    assert not unwanted and not list(target.rglob("test*"))
+    tests = [f"tests/{name}" for name in LOSS_TESTS]
+    path = without_site(target)
+    checked = run("-S", "-m", "pytest", "-q", "-k", "cpu", *tests, cwd=tmp_path / "apart", **path)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "skipped" not in checked.stdout and "bt_kernels" not in os.listdir(tmp_path / "apart")
 
 
 def test_wheel_without_a_compiler(tmp_path):
@@ -165,15 +201,16 @@ def test_hidden_torch_is_explained_in_one_sentence(tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_sdist_holds_what_a_build_needs(tmp_path):
+def test_sdist_holds_what_building_and_testing_need(tmp_path):
     """Made without a compiler, it still holds the C++ sources and headers, and no report of another machine."""
-    tree = copy_of_sources(tmp_path)
-    shutil.copy(ROOT / "MANIFEST.in", tree)
-    made = run("setup.py", "-q", "sdist", "-d", str(tmp_path), cwd=tree, BT_KERNELS_CPP="0")
-    assert made.returncode == 0, made.stderr
-    (archive,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as opened:
-        packed = {name.partition("/")[2] for name in opened.getnames()}
-    assert {path.relative_to(tree).as_posix() for path in (tree / "csrc").rglob("*.*")} <= packed
-    assert {"setup.py", "build_cuda.py", "pyproject.toml"} <= packed
-    assert "bt_kernels/_build_report.json" not in packed
+    tree = sdist(tmp_path)
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    packed = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
+    assert {"setup.py", "build_cuda.py", "pyproject.toml", "LICENSE", "bt_kernels/py.typed"} <= packed
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob("*.*")}
+    assert sources <= packed
+    # Of a checkout everything but what serves the repository alone.
+    assert {name for name in names if not name.startswith((".git", ".ci/"))} <= packed
+    assert "bt_kernels/_build_report.json" not in packed and not any(name.endswith(".so") for name in packed)
