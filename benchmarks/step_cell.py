@@ -52,17 +52,19 @@ def measure_cell(device: Device, setting: StepSetting, names: list[str], seconds
         reason = f"the network does not fit: {first_line(error)}"
         report.update({name: {"status": "skipped", "reason": reason} for name in names})
         return cell
-    losses = pass_gate(device, setting, views, report)
-    for name in list(losses):  # the first step also makes the optimizer's state
+    losses, expected = pass_gate(device, setting, views, report)
+    on_gpu = isinstance(device, CudaDevice)
+    # The first step also makes the optimizer's state; on a GPU every loss may still run out of memory.
+    for name in list(losses) if on_gpu else list(losses)[:1]:
         report[name] |= attempt(lambda name=name: first_step(device, model, losses[name]))
         if report[name]["status"] != "ok":
             del losses[name]
             model.optimizer.zero_grad(set_to_none=True)
             device.release()
-    time_losses(device, views, losses, report)
+    time_losses(device, views, losses, expected, report)
     views = None
     time_steps(device, model, losses, report, cell, seconds)
-    if isinstance(device, CudaDevice):
+    if on_gpu:
         for name, loss_of in losses.items():
             report[name]["peak_bytes"] = cuda_peak(device, model, loss_of)
     else:
@@ -83,23 +85,26 @@ def attempt(call: Callable[[], dict]) -> dict:
         return {"status": "unavailable", "reason": first_line(error)}
 
 
-def pass_gate(device: Device, setting: StepSetting, views: tuple, report: dict[str, dict]) -> dict[str, Loss]:
-    """The losses that are right on these embeddings; enters the errors of all into the report."""
-    gate = Gate(*views)
+def pass_gate(
+    device: Device, setting: StepSetting, views: tuple, report: dict[str, dict]
+) -> tuple[dict[str, Loss], dict[str, float]]:
+    """The losses that are right on these embeddings, and their seconds; enters all errors into the report."""
+    gate = Gate(device, *views)
     losses: dict[str, Loss] = {}
-    for name in report:
+    expected: dict[str, float] = {}
+
+    def enter(name: str) -> dict:
         loss_of = STEP_LOSSES[name].build(setting.d, device.torch_device, setting.torch_dtype)
-        report[name] = attempt(lambda loss_of=loss_of, name=name: gate_entry(gate, setting, name, loss_of))
-        if report[name]["status"] == "ok":
-            losses[name] = loss_of
+        found, seconds = gate.errors(name, loss_of)
+        if found.within(setting.dtype):
+            losses[name], expected[name] = loss_of, seconds
+        status = "ok" if name in losses else "FAIL"
+        return {"status": status, "loss_error": found.loss, "gradient_error": found.gradient}
+
+    for name in report:
+        report[name] = attempt(lambda name=name: enter(name))
         device.release()
-    return losses
-
-
-def gate_entry(gate: Gate, setting: StepSetting, name: str, loss_of: Loss) -> dict:
-    found = gate.errors(name, loss_of)
-    status = "ok" if found.within(setting.dtype) else "FAIL"
-    return {"status": status, "loss_error": found.loss, "gradient_error": found.gradient}
+    return losses, expected
 
 
 def first_step(device: Device, model: StepModel, loss_of: Loss) -> dict:
@@ -107,7 +112,9 @@ def first_step(device: Device, model: StepModel, loss_of: Loss) -> dict:
     return {"status": "ok"}
 
 
-def time_losses(device: Device, views: tuple, losses: dict[str, Loss], report: dict[str, dict]) -> None:
+def time_losses(
+    device: Device, views: tuple, losses: dict[str, Loss], expected: dict[str, float], report: dict[str, dict]
+) -> None:
     """Forward and backward of the losses alone, at the network's embeddings."""
 
     def call(loss_of: Loss) -> Callable[[], object]:
@@ -118,10 +125,6 @@ def time_losses(device: Device, views: tuple, losses: dict[str, Loss], report: d
             z.grad = None
 
     calls = {name: call(loss_of) for name, loss_of in losses.items()}
-    expected = {}
-    for name in calls:
-        clear()
-        expected[name] = device.time(calls[name])
     for name, values in time_candidates(device, calls, expected, clear).items():
         report[name]["loss_ms"] = milliseconds(values)._asdict()
 

@@ -5,21 +5,31 @@ from torch import Tensor
 
 from benchmarks import correctness
 from benchmarks.correctness import Definition, Errors, Truth
+from benchmarks.device import CudaDevice, Device
 from benchmarks.step_losses import STEP_LOSSES, Loss
 
 
 class Gate:
     """The truths of one pair of embeddings, each made when it is first asked for."""
 
-    def __init__(self, z_a: Tensor, z_b: Tensor) -> None:
+    def __init__(self, device: Device, z_a: Tensor, z_b: Tensor) -> None:
+        self.device = device
         self.views = (z_a, z_b)
         self._truths: dict[Definition, Truth] = {}
 
-    def errors(self, name: str, loss_of: Loss) -> Errors:
-        """What the loss of that name gets wrong."""
+    def errors(self, name: str, loss_of: Loss) -> tuple[Errors, float]:
+        """What the loss of that name gets wrong, and what forward and backward take of it, in seconds."""
         definition = STEP_LOSSES[name].definition
         if definition not in self._truths:
             self._truths[definition] = correctness.truth(*self.views, definition)
-        loss = loss_of(*self.views)
-        gradients = torch.autograd.grad(loss, self.views)
-        return correctness.errors(loss.detach(), gradients, self._truths[definition], 1.0)
+        returned: list[Tensor] = []
+
+        def call() -> None:
+            loss = loss_of(*self.views)
+            returned[:] = loss.detach(), *torch.autograd.grad(loss, self.views)
+
+        seconds = self.device.time(call)
+        if STEP_LOSSES[name].compiled or isinstance(self.device, CudaDevice):  # the first call may compile kernels
+            seconds = self.device.time(call)
+        loss, dz_a, dz_b = returned
+        return correctness.errors(loss, (dz_a, dz_b), self._truths[definition], 1.0), seconds

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -47,10 +48,11 @@ def test_every_loss_passes_the_gate_at_the_networks_embeddings(dtype):
     setting = StepSetting(32, 24, network="resnet18", image_size=8, dtype=dtype)
     views = StepModel(setting).leaves()
     assert views[0].dtype == setting.torch_dtype and views[0].shape == (32, 24)
-    gate = Gate(*views)
+    gate = Gate(CpuDevice(), *views)
     for name in EAGER:
         loss_of = STEP_LOSSES[name].build(24, torch.device("cpu"), setting.torch_dtype)
-        assert gate.errors(name, loss_of).within(dtype), name
+        errors, seconds = gate.errors(name, loss_of)
+        assert errors.within(dtype) and seconds > 0, name
 
 
 def test_a_wrong_loss_gets_no_time(model, monkeypatch):
@@ -110,6 +112,13 @@ def test_peaks_come_from_a_fresh_process_and_hold_the_weights():
     weights = sum(p.numel() for p in StepModel(setting).network.parameters())
     assert peaks[OURS] > 3 * 4 * weights  # with gradient and momentum
     assert peaks["monai"] > peaks[OURS] + 2 * 4 * 2048**2  # its D x D matrices
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the guard is Linux's")
+def test_a_process_over_its_budget_is_stopped_before_it_takes_the_memory():
+    setting = StepSetting(4, 32768, hidden=64, network="resnet18", image_size=8)  # C has 4.3 GB
+    reason = step_memory.cpu_peaks(setting, ["monai"], budget=10**8)["monai"]
+    assert isinstance(reason, str) and any(word in reason for word in step_fit.OUT_OF_MEMORY), reason
 
 
 def test_writes_the_result_and_the_picture(tmp_path, monkeypatch, capsys):
