@@ -108,7 +108,7 @@ def install(folder: Path, tree: Path | None = None, **changes: str) -> tuple[Pat
 def without_site(target: Path) -> dict[str, str]:
     """PYTHONPATH of a Python that finds the package in target and torch where it is, for use with -S.
 
-    Without site the hooks of an editable install are not loaded, through which the source directory would come back.
+    Without site the hooks of an editable install are not loaded, which would bring the source directory back.
     """
     return {"PYTHONPATH": os.pathsep.join([str(target), *(p for p in sys.path if p.endswith("-packages"))])}
 
