@@ -8,15 +8,20 @@ floor, within the same rounds of the same file:
              and the two files' 20-80 % intervals over the rounds do not meet. With fewer than five rounds in
              either file the interval is from the least to the greatest, and it must have grown by more than 10 %;
              with one round by more than half.
+    overall  the geometric mean of those medians over the cells, of five or more: worse where it grew by more than 3 %
+             and by more than three standard errors of the growth over the cells. It sees what slows everything.
     errors   bt_kernels' gradient error over that of the official formula: worse where it grew by more than half.
     memory   the peak bytes of bt_kernels: worse where they grew by more than 5 % and 1 MB.
-    status   a candidate of bt_kernels that was measured and now is wrong, or does not run.
+             the loss's error: worse where it is four times as large and above 1e-6.
+    status   a candidate of bt_kernels, its time or its peak that was measured and now is not.
 
 Cells and candidates that only one of the files has are counted and change nothing.
 """
 
 import argparse
 import json
+import math
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +35,8 @@ BENCHMARKS = ("loss", "step", "accuracy")
 DERIVED = {"formulation", "auto", "truth"}  # what a cell says of itself beside its settings
 FEW_ROUNDS, LEAST_GROWTH, LEAST_GROWTH_OF_FEW, LEAST_GROWTH_OF_ONE = 5, 0.02, 0.10, 0.5
 ERROR_GROWTH, PEAK_GROWTH, PEAK_BYTES = 0.5, 0.05, 1e6
+LOSS_ERROR_GROWTH, LEAST_LOSS_ERROR = 4.0, 1e-6
+FEWEST_CELLS, LEAST_OVERALL_GROWTH, STANDARD_ERRORS = 5, 0.03, 3
 
 
 class Refused(ValueError):
@@ -50,6 +57,7 @@ class Finding(NamedTuple):
     before: float | str
     after: float | str
     worse: bool
+    series: str = ""  # of a time: what was divided by what
 
     def __str__(self) -> str:
         if isinstance(self.before, str):
@@ -120,26 +128,56 @@ def slower(before: Spread, after: Spread) -> bool:
     return after.median > before.median * (1 + least) and after.low > before.high
 
 
+def gone(what: str) -> Finding:
+    return Finding(what, "measured", "not measured", worse=True)
+
+
+def compare_times(what: str, name: str, before: dict[str, dict], after: dict[str, dict]) -> Iterator[Finding]:
+    """Of one candidate over each yardstick that both files have."""
+    was = {y: found for y in YARDSTICKS if (found := spread(before[name], before.get(y, {})))}
+    now = {y: found for y in was if (found := spread(after[name], after.get(y, {})))}
+    if was and not now:
+        yield gone(f"{what}, time")
+    for yardstick, new in now.items():
+        old, series = was[yardstick], f"{name} / {yardstick}"
+        yield Finding(f"{what} / {yardstick}, time", old.median, new.median, slower(old, new), series)
+
+
 def compare_passes(where: str, before: dict[str, dict], after: dict[str, dict]) -> Iterator[Finding]:
     """before, after: the candidates of one cell, by name."""
-    for name in [name for name in before if name.startswith(OURS) and name in after]:
-        old, new, what = before[name], after[name], f"{where}, {name}"
-        if old.get("status") == "ok" != new.get("status"):
-            yield Finding(f"{what}, status", old["status"], str(new.get("status")), worse=True)
+    for name in [name for name, entry in before.items() if name.startswith(OURS) and entry.get("status") == "ok"]:
+        old, new, what = before[name], after.get(name, {}), f"{where}, {name}"
+        if new.get("status") != "ok":
+            yield Finding(f"{what}, status", "ok", new.get("status", "not measured"), worse=True)
             continue
-        for yardstick in [y for y in YARDSTICKS if y in before and y in after]:
-            pair = spread(old, before[yardstick]), spread(new, after[yardstick])
-            if None not in pair:
-                title = f"{what} / {yardstick}, time"
-                yield Finding(title, pair[0].median, pair[1].median, slower(*pair))
+        yield from compare_times(what, name, before, after)
         errors = [group.get("official", {}).get("gradient_error") for group in (before, after)]
         if all(errors) and "gradient_error" in old and "gradient_error" in new:
             was, now = (entry["gradient_error"] / error for entry, error in zip((old, new), errors, strict=True))
             yield Finding(f"{what} / official, gradient error", was, now, now > was * (1 + ERROR_GROWTH))
+        if "loss_error" in old and "loss_error" in new:
+            was, now = old["loss_error"], new["loss_error"]
+            worse = now > max(LOSS_ERROR_GROWTH * was, LEAST_LOSS_ERROR)
+            yield Finding(f"{what}, loss error", was, now, worse)
         if "peak_bytes" in old and "peak_bytes" in new:
             was, now = old["peak_bytes"], new["peak_bytes"]
             worse = now > was * (1 + PEAK_GROWTH) and now > was + PEAK_BYTES
             yield Finding(f"{what}, peak MB", was / 1e6, now / 1e6, worse)
+        elif "peak_bytes" in old:
+            yield gone(f"{what}, peak MB")
+
+
+def overall(passes: str, found: list[Finding]) -> Iterator[Finding]:
+    """The geometric means over the cells, of what compare_passes found in each."""
+    for series in sorted({finding.series for finding in found if finding.series}):
+        pairs = [(float(f.before), float(f.after)) for f in found if f.series == series]
+        if len(pairs) < FEWEST_CELLS:
+            continue
+        growth = [math.log(after / before) for before, after in pairs]
+        mean, error = statistics.fmean(growth), statistics.stdev(growth) / len(growth) ** 0.5
+        worse = mean > max(math.log1p(LEAST_OVERALL_GROWTH), STANDARD_ERRORS * error)
+        old, new = (statistics.geometric_mean(values) for values in zip(*pairs, strict=True))
+        yield Finding(f"overall{passes}, {series}, time", old, new, worse)
 
 
 def compare(before: dict, after: dict) -> list[Finding]:
@@ -147,13 +185,14 @@ def compare(before: dict, after: dict) -> list[Finding]:
     check_comparable(before, after)
     old, new = ({cell_key(cell): cell["candidates"] for cell in result["cells"]} for result in (before, after))
     found: list[Finding] = []
-    for key in [key for key in old if key in new]:
-        found += compare_passes(text(key), old[key], new[key])
-        forward = [
-            {name: entry["forward"] for name, entry in group.items() if "forward" in entry}
-            for group in (old[key], new[key])
-        ]
-        found += compare_passes(f"{text(key)}, forward alone", *forward)
+    for passes in ("", ", forward alone"):
+        of_passes: list[Finding] = []
+        for key in [key for key in old if key in new]:
+            groups = [old[key], new[key]]
+            if passes:
+                groups = [{n: e["forward"] for n, e in group.items() if "forward" in e} for group in groups]
+            of_passes += compare_passes(f"{text(key)}{passes}", *groups)
+        found += [*of_passes, *overall(passes, of_passes)]
     if not found:
         raise Refused("the files have no cell in which both measured bt_kernels")
     return found

@@ -7,7 +7,6 @@ The worker: python -m benchmarks.in_all REQUEST, with REQUEST as run_in_all writ
 """
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -18,11 +17,10 @@ from benchmarks.cell import Cell, make_embeddings
 from benchmarks.correctness import errors, truth
 from benchmarks.device import CudaDevice, Device, open_device
 from benchmarks.measure import quantiles
-from benchmarks.memory import ROOT
+from benchmarks.memory import ROOT, resident_bytes
 from benchmarks.targets import IN_ALL, judge
 
 N, D, CALLS = 256, 262144, 4
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def run_in_all(cell: Cell, threads: int) -> dict:
@@ -56,7 +54,8 @@ def measure_on(device: Device, cell: Cell) -> dict:
     if isinstance(device, CudaDevice):
         peak = torch.cuda.max_memory_reserved(device.torch_device)
     else:
-        peak = MAXRSS_UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Not getrusage's ru_maxrss: a process begins with that of the one that started it.
+        peak = resident_bytes("VmHWM")
     found = errors(losses[-1], (z_a.grad, z_b.grad), truth(z_a, z_b), cell.loss_scale)
     return {
         "status": "ok" if found.within(cell.operands) else "FAIL",

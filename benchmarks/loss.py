@@ -166,7 +166,8 @@ def summarise(result: dict, output: Path) -> int:
     entries = [entry for cell in cells for entry in cell["candidates"].values()] + [result.get("in_all", {})]
     entries += [entry["forward"] for entry in entries if "forward" in entry]
     failed = any(entry.get("status") == "FAIL" for entry in entries)
-    broken = any(cell["candidates"]["bt_kernels"]["status"] == "unavailable" for cell in cells)
+    ours = [cell["candidates"]["bt_kernels"] for cell in cells]
+    broken = any("unavailable" in (entry["status"], entry.get("forward", {}).get("status")) for entry in ours)
     return 1 if failed or broken else 0
 
 

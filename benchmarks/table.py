@@ -142,6 +142,10 @@ def empty_lines(cells: list[dict]) -> list[str]:
                 lines.append(f"{where}{entry['status']}, {entry['reason']}")
             elif "peak_reason" in entry:
                 lines.append(f"{where}peak memory {entry['peak_reason']}")
+            forward = entry.get("forward", {"status": "ok"})
+            if forward["status"] != "ok":
+                found = forward.get("reason") or f"loss error {forward['loss_error']:.1e}"
+                lines.append(f"{where}forward alone {forward['status']}, {found}")
     return lines
 
 

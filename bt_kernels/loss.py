@@ -55,6 +55,11 @@ def check_together(options: LossOptions, distributed: DistributedOptions) -> Non
         raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')
 
 
+def check_return_terms(return_terms: bool) -> None:
+    if not isinstance(return_terms, bool):
+        raise TypeError(f"return_terms must be True or False, got {return_terms!r}")
+
+
 def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: DistributedOptions) -> LossTerms:
     """The loss and its two terms for validated options; see barlow_twins_loss."""
     distributed = distributed.at_this_call()
@@ -213,6 +218,7 @@ def barlow_twins_loss(
         options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
         distributed = DistributedOptions(process_group, gradient, statistics)
         check_together(options, distributed)
+        check_return_terms(return_terms)
     except (TypeError, ValueError) as error:
         if process_group is None:
             raise
@@ -249,6 +255,7 @@ class BarlowTwinsLoss(nn.Module):
         self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
         self.distributed = DistributedOptions(process_group, gradient, statistics)
         check_together(self.options, self.distributed)
+        check_return_terms(return_terms)
         self.return_terms = return_terms
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)

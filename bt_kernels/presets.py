@@ -2,8 +2,9 @@
 
     from bt_kernels.presets import lightly as BarlowTwinsLoss    # was: from lightly.loss import BarlowTwinsLoss
 
-Each preset returns a BarlowTwinsLoss that gives the project's loss and, on each rank, its gradient, up to
-rounding. It is called with the two views by position. solo-learn's loss is a function, and so is barlow_loss_func.
+Each preset is a function that returns a BarlowTwinsLoss with the project's loss and, where the same gradient
+arrives on all ranks, its gradient, up to rounding. It takes the two views by position and has no attributes of the
+project's own. solo-learn's loss is a function, and so is barlow_loss_func.
 
                          y of whose rows   eps                             gradient after DDP's averaging
     official             all ranks'        1e-5, to the variance           1/W of the joined batch's
@@ -14,7 +15,8 @@ rounding. It is called with the two views by position. solo-learn's loss is a fu
     catalyst             each rank's own   1e-12, to the unbiased variance nothing is exchanged
 
 official, solo_learn, stable_pretraining and lightly with gather_distributed take the default group if
-torch.distributed is initialized at the time of the call, as these projects do. All take the keywords formulation
+torch.distributed is initialized at the time of the call, as these projects do; torch.compile then breaks the graph
+at the loss. All take the keywords formulation
 and backend of barlow_twins_loss besides.
 """
 

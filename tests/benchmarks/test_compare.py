@@ -87,6 +87,26 @@ def test_a_slower_machine_is_no_regression_and_a_faster_loss_neither(tmp_path):
     assert run(tmp_path, result(5), slow_down(result(6), 0.5)) == 0
 
 
+@pytest.mark.parametrize("factor, status", [(1.0, 0), (1.1, 1)])
+def test_what_slows_every_cell_a_little_is_found_overall(factor, status, tmp_path, capsys, monkeypatch):
+    """10 % of noise hides 10 % in each cell, and not in ten of them."""
+    monkeypatch.setattr(f"{__name__}.SHAPES", [(256, 512 << k) for k in range(10)])
+    after = result(8, 0.1, 20)
+    for cell in range(10):
+        after = slow_down(after, factor, cell)
+    assert run(tmp_path, result(7, 0.1, 20), after) == status
+    worse = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert bool(status) == any(line.startswith("  overall, bt_kernels / ") for line in worse)
+
+
+@pytest.mark.parametrize("gone", ["forward", "peak_bytes", "samples_ms"])
+def test_what_is_no_longer_measured_is_worse(gone, tmp_path, capsys):
+    after = result(1)
+    del after["cells"][0]["candidates"]["bt_kernels"][gone]
+    assert run(tmp_path, result(1), after) == 1
+    assert "not measured" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("peak, status", [(50_900_000, 0), (52_400_000, 0), (52_600_000, 1)])
 def test_memory_may_grow_by_five_percent(peak, status, tmp_path):
     after = result(1)
@@ -136,6 +156,14 @@ def test_errors_are_compared_with_those_of_the_official_formula(tmp_path):
 
     assert run(tmp_path, accuracy(1e-7, 1e-7), accuracy(2.8e-7, 2e-7)) == 0
     assert run(tmp_path, accuracy(1e-7, 1e-7), accuracy(1.6e-7, 1e-7)) == 1
+
+
+@pytest.mark.parametrize("error, status", [(9e-7, 0), (5e-6, 1)])
+def test_the_losss_own_error_may_not_grow(error, status, tmp_path):
+    before, after = result(1), result(1)
+    for found, value in ((before, 1e-7), (after, error)):
+        found["cells"][0]["candidates"]["bt_kernels"]["loss_error"] = value
+    assert run(tmp_path, before, after) == status
 
 
 @pytest.mark.parametrize(

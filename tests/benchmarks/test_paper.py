@@ -260,7 +260,9 @@ def made_up(accuracy, rank=9.0):
     ("change", "published_change", "verdict"),
     [
         (Difference(-3.0, 0.5, 5), -14.1, "agrees: it costs much"),
-        (Difference(-0.4, 0.1, 5), -14.1, "agrees in direction"),
+        (Difference(-0.4, 0.1, 5), -14.1, "agrees in direction: it costs little"),
+        (Difference(-1.4, 0.8, 5), -14.1, "agrees in direction: it costs here; whether much"),
+        (Difference(-1.4, 0.8, 5), -0.9, "open: it costs here; whether much"),
         (Difference(-0.4, 0.5, 5), -14.1, "disagrees: it costs much in the paper, and nothing"),
         (Difference(-0.4, 2.0, 5), -14.1, "open: no difference"),
         (Difference(+1.0, 0.5, 5), -14.1, "disagrees: it costs much in the paper, and helps"),
@@ -311,7 +313,9 @@ def test_findings_compare_seed_by_seed():
         and "best of 3" in by_claim["cross-entropy-0.2"].here
     )
     assert by_claim["no-bn"].verdict == "agrees: no difference beyond the spread of the seeds"
-    assert findings.collapse_finding(measured).verdict.startswith("agrees")
+    assert findings.collapse_finding(measured).verdict.startswith("agrees in direction")
+    fallen = findings.Measured(measured_from(VALUES | {"redundancy": (0.12, 0.11)}))
+    assert findings.collapse_finding(fallen).verdict == "agrees"
     opposite = findings.Measured(measured_from(VALUES | {"redundancy": (0.97, 0.96)}))
     assert findings.collapse_finding(opposite).verdict.startswith("disagrees")
 
