@@ -18,7 +18,8 @@ def make_views(n: int, d: int, strength: float, features: str, seed: int) -> tup
         n, d: N and D.
         strength: In [0, 1], the share of a feature's variance that both views have in common.
         features: "redundant", mixed from few; or "whitened", as decorrelated as N and D allow: C is strength times
-            the identity for N > D, up to noise of 1/√N at low strength, and for N <= D the signal's features are a tight frame.
+            the identity for N > D, up to noise of 1/√N at low strength, and for N <= D the signal's features are a
+            tight frame.
         seed: The same seed gives the same signal and the same noise at every strength.
     """
     signal, own_a, own_b, scales, means = _parts(n, d, features, seed)

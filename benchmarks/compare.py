@@ -8,11 +8,11 @@ floor, within the same rounds of the same file:
              and the two files' 20-80 % intervals over the rounds do not meet. With fewer than five rounds in
              either file the interval is from the least to the greatest, and it must have grown by more than 10 %;
              with one round by more than half.
-    overall  the geometric mean of those medians over the cells, of five or more: worse where it grew by more than 3 %
-             and by more than three standard errors of the growth over the cells. It sees what slows everything.
+    overall  the geometric mean of those medians over five cells or more: worse where it grew by more than 3 % and
+             by more than three standard errors of the growth over the cells. It sees what slows everything.
     errors   bt_kernels' gradient error over that of the official formula: worse where it grew by more than half.
+             The loss's error: worse where it is more than four times as large and above 1e-6.
     memory   the peak bytes of bt_kernels: worse where they grew by more than 5 % and 1 MB.
-             the loss's error: worse where it is four times as large and above 1e-6.
     status   a candidate of bt_kernels, its time or its peak that was measured and now is not.
 
 Cells and candidates that only one of the files has are counted and change nothing.

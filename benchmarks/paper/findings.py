@@ -113,7 +113,8 @@ def interval(values: list[float]) -> Difference:
 
 
 def size(measured: Difference, gain: float) -> str:
-    """Return "gain" if the difference counts and is one, "large loss" or "small loss" if all of its interval is that.
+    """Return "gain" if the difference counts and is one, "large loss" or "small loss" if it is that
+    all over its interval.
 
     "loss" is one of either size; without a difference that counts it is "none" if the interval leaves out a large
     loss, and "unknown" if it does not.
