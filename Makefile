@@ -33,7 +33,7 @@ CXX_SOURCES := $(shell find csrc tests -name "*.cpp" -o -name "*.h" -o -name "*.
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
+	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(VENV)/bin/mypy
 
 # The public names' docstrings as pages. A name that pdoc cannot read is an error.
