@@ -65,7 +65,7 @@ $(PEERS)/.requirements: requirements.txt requirements-peers.txt | $(PY)
 	touch $@
 
 test-peers: $(INSTALLED) $(PEERS)/.requirements
-	$(PEERS)/bin/python -m pytest tests/peers $(ARGS)
+	$(PEERS)/bin/python -m pytest tests/peers tests/test_examples.py $(ARGS)
 
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)
