@@ -22,6 +22,7 @@ and backend of barlow_twins_loss besides.
 
 from __future__ import annotations
 
+import torch.distributed as dist
 from torch import Tensor
 
 from bt_kernels.loss import BarlowTwinsLoss, barlow_twins_loss
@@ -50,10 +51,12 @@ def lightly(
     """lightly.loss.BarlowTwinsLoss of lightly from 1.5.26 on; before, its gradient over ranks was 1/W of this.
 
     Raises TypeError or ValueError for arguments that barlow_twins_loss refuses, TypeError for a gather_distributed
-    that is no bool.
+    that is no bool, ValueError for one that is True where torch has no torch.distributed.
     """
     if not isinstance(gather_distributed, bool):
         raise TypeError(f"gather_distributed must be True or False, got {gather_distributed!r}")
+    if gather_distributed and not dist.is_available():
+        raise ValueError("gather_distributed=True needs a torch that is built with torch.distributed")
     return BarlowTwinsLoss(
         lambda_param,
         formulation=formulation,

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 
+import pytest
 import torch
 from inputs import views
 
@@ -41,6 +42,12 @@ def test_return_terms():
     assert isinstance(result, LossTerms) and result._fields == ("loss", "on_diagonal", "off_diagonal")
     assert all(map(torch.equal, result, barlow_twins_loss(z_a, z_b, return_terms=True)))
     assert torch.equal(result.loss, BarlowTwinsLoss()(z_a, z_b))
+
+
+@pytest.mark.parametrize("call", [BarlowTwinsLoss, lambda **options: barlow_twins_loss(*views(9, 40), **options)])
+def test_return_terms_is_a_bool(call):
+    with pytest.raises(TypeError, match="return_terms must be True or False, got 'no'"):
+        call(return_terms="no")
 
 
 def test_has_no_state():

@@ -172,3 +172,10 @@ def test_repr_says_what_it_is():
         "BarlowTwinsLoss(lambd=0.005, process_group='auto', statistics='local')"
     )
     assert repr(presets.monai()) == "BarlowTwinsLoss(lambd=0.005, eps=1e-06, unbiased=True, eps_added_to='std')"
+
+
+def test_lightly_refuses_to_gather_without_torch_distributed(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="needs a torch that is built with"):
+        presets.lightly(gather_distributed=True)
+    assert presets.lightly().distributed.process_group is None
