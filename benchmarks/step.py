@@ -15,13 +15,13 @@ from benchmarks import machine, result_file, step_fit, step_table
 from benchmarks.cell import Cell
 from benchmarks.correctness import TOLERANCE
 from benchmarks.device import CpuDevice, CudaDevice, open_device
+from benchmarks.loss import RESULTS, say
 from benchmarks.step_cell import measure_cell
 from benchmarks.step_losses import OURS, STEP_LOSSES
 from benchmarks.step_memory import GUARD_BYTES
 from benchmarks.step_model import StepSetting
 from bt_kernels.trainer.errors import TrainerError
 
-RESULTS = Path(__file__).parent / "results"
 DEFAULTS = {
     "cpu": {"batch": 64, "d": [512, 2048, 8192], "image_size": 32, "dtype": "float32", "seconds": 330.0},
     "cuda": {"batch": 256, "d": [8192, 32768], "image_size": 224, "dtype": "bfloat16", "seconds": 450.0},
@@ -162,10 +162,6 @@ def search(options: argparse.Namespace, result: dict, output: Path, started: flo
             except RuntimeError as error:
                 found[name] = {"status": "unavailable", "reason": str(error).splitlines()[0]}
             write(output, result)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -77,6 +77,17 @@ def test_a_baseline_that_raises_is_recorded_and_the_others_are_measured(tmp_path
     assert found[OURS]["status"] == "ok"
 
 
+def test_where_nothing_can_be_built_all_of_it_is_recorded(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no library")
+
+    monkeypatch.setattr("benchmarks.run_cell.build_step", broken)
+    output = tmp_path / "result.json"
+    assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 1
+    found = json.loads(output.read_text())["cells"][0]["candidates"]
+    assert {entry["status"] for entry in found.values()} == {"unavailable"}
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

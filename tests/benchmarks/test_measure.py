@@ -3,10 +3,12 @@
 import sys
 
 import pytest
+import torch
 
 from benchmarks.candidates import FLOOR, OURS
 from benchmarks.cell import Cell
 from benchmarks.device import CpuDevice, open_device
+from benchmarks.in_all import run_in_all
 from benchmarks.limits import MAX_CALL_SECONDS, CallTimes, does_not_fit
 from benchmarks.measure import quantiles, ratio, rounds_for, sits_in, time_candidates
 from benchmarks.memory import peak_deltas
@@ -68,6 +70,14 @@ def test_the_peak_of_known_formulas():
     square = cell.d**2 * 4
     assert peaks["official"] == pytest.approx(4.2 * square, rel=0.1)
     assert cell.embeddings_bytes * 0.9 < peaks[OURS] < square
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_in_all_is_not_that_of_the_process_that_measures():
+    """The kernel hands the largest resident size down to a process that is started."""
+    here = torch.ones(400_000_000)  # 1.6 GB, more than torch itself takes
+    entry = run_in_all(Cell(8, 16), threads=1)
+    assert entry["status"] == "ok" and entry["peak_bytes_in_all"] < here.nbytes
 
 
 def test_a_worker_that_dies_leaves_its_last_words():
