@@ -53,8 +53,8 @@ cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, d
 // What gram_combine writes where it ends with the loss.
 GramCombineArguments outputs_of(int64_t n, const Options& options, const Terms& terms, const GramSaved& saved) {
   GramCombineArguments combine{};
-  combine.k = saved.k;
-  combine.sums.terms = terms, combine.sums.shifts = saved.shifts, combine.sums.n = n;
+  combine.k = saved.k, combine.shifts = saved.shifts;
+  combine.sums.terms = terms, combine.sums.gram = true, combine.sums.n = n;
   combine.sums.lambd = options.lambd, combine.sums.scale = options.scale;
   return combine;
 }

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "cuda/instructions/grid.cuh"
+#include "cuda/instructions/matrix.cuh"
 #include "cuda/instructions/numbers.cuh"
 #include "cuda/last_block.cuh"
 #include "cuda/partial.cuh"
@@ -28,8 +29,9 @@ struct GramCombineArguments {
   float* partial;   // (splits, 2, tiles) tiles; not for Forward::total
   GramSums halves;  // Forward::partial's outputs, of which Forward::total takes the triangles
   int splits, tiles;
-  int warps;  // that add one piece together
-  void* k;    // (2, N, ldk) operands; null: no gradient is needed
+  int warps;      // that add one piece together
+  void* k;        // (2, N, ldk) operands; null: no gradient is needed
+  float* shifts;  // (2,), for the same gradient
   int64_t n, ldk;
   TermSums sums;
 };
@@ -37,6 +39,24 @@ struct GramCombineArguments {
 template <typename T, bool TF32>
 __device__ __forceinline__ T as_operand(float x) {
   return from_float<T>(TF32 ? round_to_tf32(x) : x);
+}
+
+// A piece above the diagonal and its mirror image, in 16 bits: (row, column) is where the lane's first number goes.
+// movmatrix makes of the neighbours in a row those in a column. In the mirror image a row has 16 numbers of the piece,
+// 32 bytes, whose halves come from the same lanes; rows' lanes exchange them, so that a store fills whole sectors.
+template <typename T>
+__device__ __forceinline__ void store_both(T* k, int64_t ldk, int64_t row, int64_t column, const float (&x)[4]) {
+  const auto put = [&](int64_t at_row, int64_t at_column, uint32_t two) {
+    *reinterpret_cast<uint32_t*>(k + at_row * ldk + at_column) = two;
+  };
+  const int g = lane_id() / 4, t = lane_id() % 4, odd = g % 2;
+  const uint32_t upper = pack<T>(x[0], x[1]), lower = pack<T>(x[2], x[3]);
+  put(row, column, upper), put(row + 8, column, lower);
+  const uint32_t left = transpose_matrix(upper), right = transpose_matrix(lower);
+  const uint32_t other = shuffle_xor(odd ? left : right, 4);  // the odd row's left half, the even row's right half
+  const uint32_t even_row = odd ? other : left, odd_row = odd ? right : other;
+  const int64_t mirrored = column - 2 * t + g - odd, half = row - g + 8 * odd + 2 * t;
+  put(mirrored, half, even_row), put(mirrored + 1, half, odd_row);
 }
 
 // Both views' numbers of one piece, of the calling lane.
@@ -61,21 +81,25 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
   const int64_t n = arguments.n, ldk = arguments.ldk, columns = arguments.sums.columns;
 
   const bool adds_up = FORWARD == Forward::partial && blockIdx.x == 0;
+  const auto sums_of = [&](int first, double (&sums)[2]) {
+    const double* values = arguments.sums.sums + first * columns;
+    sums_in_order<2>({{values, columns}, {values + columns, columns}}, sums, shared, kThreads, sync);
+  };
   if (adds_up) {
-    for (int i = 0; i < 2; ++i) {
-      const double sum = sum_in_order(arguments.sums.sums + i * columns, columns, shared, kThreads, sync);
-      if (threadIdx.x == 0) arguments.halves.sums[i] = sum;
-    }
+    double sums[2];
+    sums_of(0, sums);
+    if (threadIdx.x == 0) arguments.halves.sums[0] = sums[0], arguments.halves.sums[1] = sums[1];
   }
   double summed[2] = {0, 0};  // trace(K) / N
   float shift[2] = {0, 0}, per_unit[2] = {1, 1};
   if (FORWARD != Forward::whole || arguments.k != nullptr) {
+    sums_of(2, summed);
 #pragma unroll
     for (int view = 0; view < 2; ++view) {
-      summed[view] = sum_in_order(arguments.sums.sums + (2 + view) * columns, columns, shared, kThreads, sync);
       shift[view] = static_cast<float>(summed[view]);
       per_unit[view] = 1.0f / power_of_two_below(shift[view]);
       if (adds_up && threadIdx.x == 0) arguments.halves.sums[2 + view] = shift[view];
+      if (FORWARD != Forward::partial && blockIdx.x == 0 && threadIdx.x == 0) arguments.shifts[view] = shift[view];
     }
     sync_block();
   }
@@ -107,18 +131,28 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
     }
   }
   if (!kTotal && arguments.warps > 1) {
-    GramPiece* parts = reinterpret_cast<GramPiece*>(memory) + threadIdx.x;
-    *parts = sum;
+    PartialPiece(*parts)[kThreads] = reinterpret_cast<PartialPiece(*)[kThreads]>(memory);  // by view
+#pragma unroll
+    for (int view = 0; view < 2; ++view) parts[view][threadIdx.x] = sum.k[view];
     sync_block();
     if (part == 0) {
       for (int other = 1; other < arguments.warps; ++other) {
 #pragma unroll
-        for (int v = 0; v < 8; ++v) sum.k[v / 4].x[v % 4] += parts[32 * other].k[v / 4].x[v % 4];
+        for (int view = 0; view < 2; ++view) {
+          const PartialPiece next = parts[view][threadIdx.x + 32 * other];
+#pragma unroll
+          for (int v = 0; v < 4; ++v) sum.k[view].x[v] += next.x[v];
+        }
       }
     }
     sync_block();
   }
 
+  // All of the piece is in K, above its diagonal.
+  const bool above = sizeof(T) == 2 && arguments.k != nullptr && tile < arguments.tiles && part == 0 &&
+                     first_row - lane_id() / 4 + 15 < first_column - 2 * (lane_id() % 4) &&
+                     first_column - 2 * (lane_id() % 4) + 8 <= n;
+  T* const k[2] = {static_cast<T*>(arguments.k), static_cast<T*>(arguments.k) + n * ldk};
   double inner = 0;
   if (counts && part == 0) {
 #pragma unroll
@@ -139,14 +173,23 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
       } else {
         const double product = whole[0] * whole[1];
         inner += diagonal ? product : 2 * product;
-        if (arguments.k == nullptr) continue;
+        if (arguments.k == nullptr || above) continue;
 #pragma unroll
         for (int view = 0; view < 2; ++view) {
-          T* out = static_cast<T*>(arguments.k) + view * n * ldk;
           const T operand = as_operand<T, TF32>(shifted[view] * per_unit[view]);
-          out[row * ldk + column] = operand;
-          out[column * ldk + row] = operand;
+          k[view][row * ldk + column] = operand;
+          k[view][column * ldk + row] = operand;
         }
+      }
+    }
+  }
+  if constexpr (sizeof(T) == 2 && FORWARD != Forward::partial) {
+    if (above) {
+#pragma unroll
+      for (int view = 0; view < 2; ++view) {
+        const float (&x)[4] = sum.k[view].x;
+        const float unit = per_unit[view];
+        store_both<T>(k[view], ldk, first_row, first_column, {x[0] * unit, x[1] * unit, x[2] * unit, x[3] * unit});
       }
     }
   }

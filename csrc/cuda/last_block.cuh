@@ -22,28 +22,45 @@ struct TermSums {
   double* parts;  // (blocks,) of this kernel: shares of <K_a, K_b>, or of the sum of C_ij^2, i != j
   uint32_t* counter;
   Terms terms;
-  float* shifts;  // (2,); null: correlation form
+  bool gram;  // the parts are of <K_a, K_b>
   int64_t n;
   double lambd, scale;
 };
 
-// Sum of `count` numbers by `threads` threads (a power of two up to 256), which all call this and all get it. shared:
-// room for as many doubles.
-template <typename Sync>
-__device__ __forceinline__ double sum_in_order(const double* values, int64_t count, double* shared, int threads,
-                                               Sync&& sync) {
-  const int thread = static_cast<int>(threadIdx.x);
-  double sum = 0;
+struct Doubles {
+  const double* values;
+  int64_t count;
+};
+
+// The sums of a few arrays by `threads` threads (a multiple of 32), which all call this and all get them, in an order
+// that follows from counts and threads alone. All arrays at once, because what it takes is latency: of memory, of
+// shuffles and of barriers. shared: room for COUNT * threads / 32 doubles.
+template <int COUNT, typename Sync>
+__device__ __forceinline__ void sums_in_order(const Doubles (&arrays)[COUNT], double (&sums)[COUNT], double* shared,
+                                              int threads, Sync&& sync) {
+  const int thread = static_cast<int>(threadIdx.x), warps = threads / 32;
+#pragma unroll
+  for (int a = 0; a < COUNT; ++a) sums[a] = thread < arrays[a].count ? arrays[a].values[thread] : 0.0;
+#pragma unroll
+  for (int a = 0; a < COUNT; ++a) {
 #pragma unroll 4
-  for (int64_t i = thread; i < count; i += threads) sum += values[i];
-  sync();
-  shared[thread] = sum;
-  for (int half = threads / 2; half > 0; half /= 2) {
-    sync();
-    if (thread < half) shared[thread] += shared[thread + half];
+    for (int64_t i = thread + threads; i < arrays[a].count; i += threads) sums[a] += arrays[a].values[i];
+  }
+  for (int mask = 16; mask > 0; mask /= 2) {
+#pragma unroll
+    for (double& sum : sums) sum += shuffle_xor(sum, mask);
   }
   sync();
-  return shared[0];
+  if (lane_id() == 0) {
+#pragma unroll
+    for (int a = 0; a < COUNT; ++a) shared[a * warps + warp_id()] = sums[a];
+  }
+  sync();
+#pragma unroll
+  for (int a = 0; a < COUNT; ++a) {
+    sums[a] = shared[a * warps];
+    for (int warp = 1; warp < warps; ++warp) sums[a] += shared[a * warps + warp];
+  }
 }
 
 // Called by the first `threads` threads of every block with the block's part in thread 0's `part`.
@@ -61,20 +78,14 @@ __device__ __forceinline__ void finish_in_last_block(const TermSums& sums, doubl
   sync();
   if (!last) return;
   fence_device();
-  const auto sum = [&](const double* values, int64_t count) {
-    return sum_in_order(values, count, shared, threads, sync);
-  };
-  const double on_diagonal = sum(sums.sums, sums.columns);
-  double off_diagonal = sum(sums.parts, gridDim.x);
-  if (sums.shifts != nullptr) {
-    off_diagonal = gram_off_diagonal(off_diagonal, sum(sums.sums + sums.columns, sums.columns), sums.n);
-    for (int view = 0; view < 2; ++view) {
-      const double shift = sum(sums.sums + (2 + view) * sums.columns, sums.columns);
-      if (threadIdx.x == 0) sums.shifts[view] = static_cast<float>(shift);
-    }
-  }
+  double all[3];  // (1 - C_ii)^2, C_ii^2 where K's sum has it too, the parts
+  sums_in_order<3>({{sums.sums, sums.columns},
+                    {sums.sums + sums.columns, sums.gram ? sums.columns : 0},
+                    {sums.parts, int64_t{gridDim.x}}},
+                   all, shared, threads, sync);
   if (threadIdx.x == 0) {
-    const LossTerms terms = loss_terms(on_diagonal, off_diagonal, sums.lambd, sums.scale);
+    const double off_diagonal = sums.gram ? gram_off_diagonal(all[2], all[1], sums.n) : all[2];
+    const LossTerms terms = loss_terms(all[0], off_diagonal, sums.lambd, sums.scale);
     *sums.terms.loss = static_cast<float>(terms.loss);
     *sums.terms.on_diagonal = static_cast<float>(terms.on_diagonal);
     *sums.terms.off_diagonal = static_cast<float>(terms.off_diagonal);

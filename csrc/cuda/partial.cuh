@@ -25,7 +25,8 @@ __device__ __forceinline__ void store_partial(float* partial, int64_t tile,
 #pragma unroll
   for (int piece = 0; piece < Fragment<Product>::kValues / 4; ++piece) {
     const float* x = d + 4 * piece;
-    out[piece * Product::kWorkers] = {{x[0], x[1], x[2], x[3]}};
+    const PartialPiece four{{x[0], x[1], x[2], x[3]}};
+    out[piece * Product::kWorkers] = four;
   }
 }
 

@@ -34,14 +34,28 @@ struct alignas(16) SixteenBytes {
   uint32_t words[4];
 };
 
+// A number for each column of a lane, in one access.
+template <typename T, typename Number>
+struct alignas(kWordColumns<T> * sizeof(Number)) OfColumns {
+  Number x[kWordColumns<T>];
+
+  __device__ __forceinline__ Number& operator[](int c) { return x[c]; }
+  __device__ __forceinline__ Number operator[](int c) const { return x[c]; }
+};
+
 // The numbers of a word.
 template <typename T>
-struct Columns {
-  float x[kWordColumns<T>];
+using Columns = OfColumns<T, float>;
 
-  __device__ __forceinline__ float& operator[](int c) { return x[c]; }
-  __device__ __forceinline__ float operator[](int c) const { return x[c]; }
-};
+// The calling lane's of an array over the columns of a block.
+template <typename T, typename Number>
+__device__ __forceinline__ OfColumns<T, Number>& own_columns(Number* columns) {
+  return *reinterpret_cast<OfColumns<T, Number>*>(columns + lane_id() * kWordColumns<T>);
+}
+template <typename T, typename Number>
+__device__ __forceinline__ const OfColumns<T, Number>& own_columns(const Number* columns) {
+  return *reinterpret_cast<const OfColumns<T, Number>*>(columns + lane_id() * kWordColumns<T>);
+}
 
 template <typename T>
 __device__ __forceinline__ Columns<T> columns_of(uint32_t word) {
@@ -140,7 +154,7 @@ __device__ __forceinline__ float inverse_power(float x) { return float_of(0x7F00
 // Of both views' columns, over some of the rows.
 template <int COLUMNS>
 struct ColumnMoments {
-  double mean[2 * COLUMNS], m2[2 * COLUMNS];
+  alignas(16) double mean[2 * COLUMNS], m2[2 * COLUMNS];
 };
 
 // Merges those of the warp's rows of the tiles into its own, in shared memory, which are of `before` rows so far.
@@ -181,26 +195,33 @@ __device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], in
   const double n = count, per_n = count == 0 ? 0 : 1.0 / n, n_before = static_cast<double>(before);
   const double share = count == 0 ? 0 : n / (n_before + n);
 #pragma unroll
-  for (int i = 0; i < 2 * kColumns; ++i) {
-    const int view = i % 2, c = i / 2, column = view * kBlockColumns<T> + lane_id() * kColumns + c;
-    const double mean = before == 0 ? 0 : moments.mean[column], m2 = before == 0 ? 0 : moments.m2[column];
-    const double rest = sum[view][c] * per_n, unit = inverse_power(per_unit[view][c]);
-    const double within = square[view][c] - sum[view][c] * rest, delta = shift[view][c] + rest * unit - mean;
-    moments.mean[column] = mean + delta * share;
-    moments.m2[column] = m2 + (within < 0 ? 0 : within) * unit * unit + delta * delta * share * n_before;
+  for (int view = 0; view < 2; ++view) {
+    auto& own_mean = own_columns<T>(moments.mean + view * kBlockColumns<T>);
+    auto& own_m2 = own_columns<T>(moments.m2 + view * kBlockColumns<T>);
+    OfColumns<T, double> mean{}, m2{};
+    if (before != 0) mean = own_mean, m2 = own_m2;
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      const double rest = sum[view][c] * per_n, unit = inverse_power(per_unit[view][c]);
+      const double within = square[view][c] - sum[view][c] * rest, delta = shift[view][c] + rest * unit - mean[c];
+      mean[c] += delta * share;
+      m2[c] += (within < 0 ? 0 : within) * unit * unit + delta * delta * share * n_before;
+    }
+    own_mean = mean, own_m2 = m2;
   }
 }
 
 // Of the columns of a lane: y = (x - mean) rstd - rest, rest = rstd times what rounding left of the mean.
 template <typename T>
 struct Standardization {
-  float mean[kWordColumns<T>], rstd[kWordColumns<T>], rest[kWordColumns<T>];
+  Columns<T> mean, rstd, rest;
 };
 
 // Over rows of a warp: of y_a y_b per column, before and after the rounding, and of the rounded y_a^2 and y_b^2.
 template <typename T>
 struct ProductSums {
-  float c[kWordColumns<T>], c_rounded[kWordColumns<T>], traces[2];
+  Columns<T> c, c_rounded;
+  float traces[2];
 };
 
 // y in place of z; adds to sums.

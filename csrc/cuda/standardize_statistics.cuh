@@ -18,9 +18,9 @@ struct StandardizeShared {
       float c[kStandardizeWarps][COLUMNS], c_rounded[kStandardizeWarps][COLUMNS], traces[kStandardizeWarps][2];
     } sums;
   } warps;
-  ColumnMoments<COLUMNS> moments;                    // of the block's rows
-  double c[COLUMNS], c_rounded[COLUMNS], traces[2];  // likewise, sums
-  float centre[kBoth], rstd[kBoth], rest[kBoth];     // of all rows: Standardization
+  ColumnMoments<COLUMNS> moments;                            // of the block's rows
+  double c[COLUMNS], c_rounded[COLUMNS], traces[2];          // likewise, sums
+  alignas(8) float centre[kBoth], rstd[kBoth], rest[kBoth];  // of all rows: Standardization
 };
 static_assert(sizeof(StandardizeShared<64>) == standardize_statistics_bytes(2));
 static_assert(sizeof(StandardizeShared<32>) == standardize_statistics_bytes(4));
@@ -113,15 +113,9 @@ __device__ __forceinline__ void take_statistics(StandardizeShared<COLUMNS>& shar
 // After sync_block(), for the columns of a lane.
 template <typename T>
 __device__ __forceinline__ Standardization<T> standardization_of(const StandardizeSharedOf<T>& shared, int view) {
-  Standardization<T> columns;
-#pragma unroll
-  for (int c = 0; c < kWordColumns<T>; ++c) {
-    const int column = view * kBlockColumns<T> + lane_id() * kWordColumns<T> + c;
-    columns.mean[c] = shared.centre[column];
-    columns.rstd[c] = shared.rstd[column];
-    columns.rest[c] = shared.rest[column];
-  }
-  return columns;
+  const int first = view * kBlockColumns<T>;
+  return {own_columns<T>(shared.centre + first), own_columns<T>(shared.rstd + first),
+          own_columns<T>(shared.rest + first)};
 }
 
 // Every warp, before sync_block().
@@ -129,12 +123,8 @@ template <typename T>
 __device__ __forceinline__ void share_sums(StandardizeSharedOf<T>& shared, const ProductSums<T>& sums) {
   const int warp = warp_id();
   auto& warps = shared.warps.sums;
-#pragma unroll
-  for (int c = 0; c < kWordColumns<T>; ++c) {
-    const int column = lane_id() * kWordColumns<T> + c;
-    warps.c[warp][column] = sums.c[c];
-    warps.c_rounded[warp][column] = sums.c_rounded[c];
-  }
+  own_columns<T>(warps.c[warp]) = sums.c;
+  own_columns<T>(warps.c_rounded[warp]) = sums.c_rounded;
 #pragma unroll
   for (int view = 0; view < 2; ++view) {
     float trace = sums.traces[view];

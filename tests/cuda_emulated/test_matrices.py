@@ -47,6 +47,13 @@ def test_transposed_stores_of_matrices(any_order):
     assert torch.equal(out, matrices.mT)
 
 
+def test_transposition_of_a_matrix(any_order):
+    matrix = torch.randint(-(2**15), 2**15, (8, 8), dtype=torch.int16)
+    out = torch.empty_like(matrix)
+    assert any_order.transpose(matrix, out) == 0
+    assert torch.equal(out, matrix.T)
+
+
 @pytest.mark.parametrize(("name", "dtype"), TYPES.items())
 def test_products_of_a_warp(any_order, name, dtype):
     depth = 8 if dtype == torch.float32 else 16

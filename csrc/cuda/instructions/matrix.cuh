@@ -31,6 +31,13 @@ __device__ __forceinline__ void store_matrix_x4_transposed(void* row, const uint
                : "memory");
 }
 
+// One 8 x 8 matrix of 16-bit numbers, of which every lane has (l / 4, 2 (l % 4)) and the next in its row, transposed.
+__device__ __forceinline__ uint32_t transpose_matrix(uint32_t r) {
+  uint32_t transposed;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(r));
+  return transposed;
+}
+
 // d += a b for a 16 x 16, b 16 x 8, d 16 x 8.
 template <typename T>
 __device__ __forceinline__ void multiply_16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -38,6 +38,11 @@ __global__ void store_kernel(const uint16_t* in, uint16_t* out) {
   for (int i = 0; i < 8; ++i) out[lane * 8 + i] = shared[lane * 8 + i];
 }
 
+// One matrix, transposed in registers.
+__global__ void transpose_kernel(const uint32_t* in, uint32_t* out) {
+  out[lane_id()] = transpose_matrix(in[lane_id()]);
+}
+
 // d (16, 8) += a (16, 16) b (16, 8)
 template <typename T>
 __global__ void multiply_16_kernel(const T* a, const T* b, float* d) {
@@ -74,6 +79,7 @@ constexpr Launch kWarp{1, 32, 1024, 1, false, nullptr};
 EXPORTED int matrices(const uint16_t* in, uint16_t* out, bool transposed, int misaligned) {
   return launch(matrices_kernel, kWarp, in, out, transposed, misaligned);
 }
+EXPORTED int transpose(const uint32_t* in, uint32_t* out) { return launch(transpose_kernel, kWarp, in, out); }
 EXPORTED int store(const uint16_t* in, uint16_t* out) { return launch(store_kernel, kWarp, in, out); }
 EXPORTED int multiply_bfloat16(const bf16* a, const bf16* b, float* d) {
   return launch(multiply_16_kernel<bf16>, kWarp, a, b, d);

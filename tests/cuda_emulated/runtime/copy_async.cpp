@@ -3,6 +3,7 @@
 
 #include "emulated/machine.h"
 #include "emulated/shared.h"
+#include "emulated/traffic.h"
 
 namespace emulated {
 
@@ -34,6 +35,8 @@ void copy_async(void* shared, const void* global, int bytes) {
     fail("copy_async_16 from %p, which is no multiple of 16", global);
   }
   if (bytes < 0 || bytes > kBytes) fail("copy_async_16 of %d bytes", bytes);
+  count_access(__builtin_return_address(0), global, bytes, false);
+  count_access(__builtin_return_address(0), shared, kBytes, true);
   const CopyAsync copy{shared, global, bytes, self.copy_groups};
   if (at_issue(*self.block->cluster)) return carry_out(copy);
   self.copies.push_back(copy);

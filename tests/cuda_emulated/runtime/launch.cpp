@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "emulated/machine.h"
+#include "emulated/traffic.h"
 
 namespace emulated {
 
@@ -72,8 +73,8 @@ const char* last_failure() {
   return text.c_str();
 }
 
-Result launch(int64_t blocks, int threads, int shared_bytes, int cluster, bool dependent, void (*kernel)(const void*),
-              const void* arguments) {
+Result launch(const void* name, int64_t blocks, int threads, int shared_bytes, int cluster, bool dependent,
+              void (*kernel)(const void*), const void* arguments) {
   const Properties on = properties();
   if (shared_bytes < 0 || shared_bytes > on.shared_bytes || (dependent && on.capability < 90)) {
     return Result::invalid_value;
@@ -85,6 +86,7 @@ Result launch(int64_t blocks, int threads, int shared_bytes, int cluster, bool d
   const Mode when = mode();
   const Grid grid{blocks,        threads,         shared_bytes, cluster, dependent,
                   on.capability, when.asynchrony, when.seed,    kernel,  arguments};
+  begin_traffic(name);
   const int64_t clusters = blocks / cluster;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
@@ -93,12 +95,14 @@ Result launch(int64_t blocks, int threads, int shared_bytes, int cluster, bool d
     for (int64_t index = next++; index < clusters && !failed; index = next++) {
       try {
         run_cluster(*own, grid, shuffled(index, clusters, grid));
+        end_cluster_traffic(*own);
       } catch (const std::exception& caught) {
         failed = true;
         const std::lock_guard<std::mutex> lock(mutex);
         failure = caught.what();
       }
     }
+    end_thread_traffic();
     give_back(std::move(own));
   };
   const int64_t most = std::min<int64_t>(std::max(1u, std::thread::hardware_concurrency()),

@@ -1,10 +1,12 @@
-// ldmatrix, stmatrix and mma.sync. Fragments are as the PTX manual draws them: of an 8 x 8 matrix of 16-bit numbers
-// lane l holds two neighbours of row l / 4, and the operands of mma are made of such matrices, one per register.
+// ldmatrix, stmatrix, movmatrix and mma.sync. Fragments are as the PTX manual draws them: of an 8 x 8 matrix of 16-bit
+// numbers lane l holds two neighbours of row l / 4, and the operands of mma are made of such matrices, one per
+// register.
 #include <cstring>
 
 #include "emulated/machine.h"
 #include "emulated/matrices.h"
 #include "emulated/multiversion.h"
+#include "emulated/traffic.h"
 
 namespace emulated {
 
@@ -62,6 +64,17 @@ void carry_out_store_transposed(void* const* arguments) {
   }
 }
 
+void carry_out_transpose(void* const* arguments) {
+  uint16_t numbers[kSide][kSide];
+  for (int lane = 0; lane < kWarpThreads; ++lane) {
+    std::memcpy(&numbers[lane / 4][lane % 4 * 2], arguments[lane], 4);
+  }
+  for (int lane = 0; lane < kWarpThreads; ++lane) {
+    const uint16_t pair[2] = {numbers[lane % 4 * 2][lane / 4], numbers[lane % 4 * 2 + 1][lane / 4]};
+    std::memcpy(arguments[lane], pair, 4);
+  }
+}
+
 struct Multiply {
   float* d;
   const uint32_t *a, *b;
@@ -99,6 +112,7 @@ void carry_out_multiply(void* const* arguments) {
     for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * kN + lane % 4 * 2 + i % 2] = own.d[i];
   }
   accumulate(d, a, b, 2 * kHalf);
+  count_flops(2 * kM * kN * 2 * kHalf);
   for (int lane = 0; lane < kWarpThreads; ++lane) {
     float* own = static_cast<const Multiply*>(arguments[lane])->d;
     for (int i = 0; i < 4; ++i) own[i] = d[(lane / 4 + i / 2 * 8) * kN + lane % 4 * 2 + i % 2];
@@ -108,6 +122,7 @@ void carry_out_multiply(void* const* arguments) {
 }  // namespace
 
 void load_matrices(uint32_t* r, const void* row, bool transposed) {
+  count_access(__builtin_return_address(0), row, kRowBytes, false);
   Rows argument{r, const_cast<void*>(row)};
   transposed ? warp_instruction("load_matrix_x4_transposed", carry_out_load_transposed, &argument)
              : warp_instruction("load_matrix_x4", carry_out_load, &argument);
@@ -115,8 +130,14 @@ void load_matrices(uint32_t* r, const void* row, bool transposed) {
 
 void store_matrices_transposed(void* row, const uint32_t* r) {
   needs_hopper("store_matrix_x4_transposed");
+  count_access(__builtin_return_address(0), row, kRowBytes, true);
   Rows argument{const_cast<uint32_t*>(r), row};
   warp_instruction("store_matrix_x4_transposed", carry_out_store_transposed, &argument);
+}
+
+uint32_t transposed_matrix(uint32_t r) {
+  warp_instruction("transpose_matrix", carry_out_transpose, &r);
+  return r;
 }
 
 void multiply(Number number, float* d, const uint32_t* a, const uint32_t* b) {

@@ -6,6 +6,7 @@
 
 #include "emulated/machine.h"
 #include "emulated/shared.h"
+#include "emulated/traffic.h"
 
 namespace emulated {
 
@@ -21,6 +22,15 @@ void read_row(const TensorMap& map, int64_t column, int64_t row, int64_t view, c
   if (first >= last) return;
   const char* from = map.base + view * map.strides[2] + row * map.strides[1] + first * map.itemsize;
   std::memcpy(bytes + (first - column) * map.itemsize, from, static_cast<size_t>((last - first) * map.itemsize));
+}
+
+// What a box has within the matrix.
+void count(const TensorMap& map, int64_t column, int64_t row, int64_t view) {
+  const int64_t columns = std::min<int64_t>(map.box[0], map.sizes[0] - column);
+  const int64_t rows = std::min<int64_t>(map.box[1], map.sizes[1] - row);
+  if (columns <= 0 || rows <= 0) return;
+  count_box(map.base + view * map.strides[2] + row * map.strides[1] + column * map.itemsize, rows, map.strides[1],
+            columns * map.itemsize);
 }
 
 void carry_out(const Transfer& transfer) {
@@ -73,6 +83,7 @@ void load_tensor(const char* call, void* shared, const TensorMap& map, uint64_t*
   if (blocks == 0 || blocks >> cluster.blocks.size() != 0) {
     fail("%s to blocks %04x of a cluster of %zu", call, blocks, cluster.blocks.size());
   }
+  count(map, column, row, view);
   // The map lies among the kernel's arguments, which this thread may leave before the copy is done.
   const auto copy = std::make_shared<const TensorMap>(map);
   for (uint32_t rank = 0; rank < cluster.blocks.size(); ++rank) {

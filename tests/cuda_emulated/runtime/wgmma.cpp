@@ -8,6 +8,7 @@
 #include "emulated/matrices.h"
 #include "emulated/multiversion.h"
 #include "emulated/shared.h"
+#include "emulated/traffic.h"
 
 namespace emulated {
 
@@ -199,6 +200,7 @@ void wgmma(Number number, int n, bool a_mn, bool b_mn, float* d, uint64_t a, uin
   if (++group.arrived < kWarpgroupThreads) return suspend({"wgmma"});
   group.arrived = 0;
   group.issued.push_back(next);
+  count_flops(int64_t{2} * kRows * n * (kDepthBytes / bytes_of(number)));
   fence_async_view(*self.block);
   if (at_issue(*self.block->cluster)) finish_products(*self.block, group, self.products);
   Thread* first = &self - self.index.x % kWarpgroupThreads;

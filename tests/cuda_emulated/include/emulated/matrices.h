@@ -27,6 +27,7 @@ inline float operand_value(Number number, const void* address) {
 
 void load_matrices(uint32_t* r, const void* row, bool transposed);
 void store_matrices_transposed(void* row, const uint32_t* r);
+uint32_t transposed_matrix(uint32_t r);
 void multiply(Number, float* d, const uint32_t* a, const uint32_t* b);
 
 uint64_t matrix_descriptor(const void* shared, int leading_bytes, int stride_bytes);

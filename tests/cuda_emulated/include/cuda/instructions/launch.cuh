@@ -22,7 +22,8 @@ template <typename... Parameters>
 cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Parameters&... arguments) {
   const auto run = [&] { kernel(arguments...); };
   const auto result = emulated::launch(
-      shape.blocks, shape.threads, shape.shared_bytes, shape.cluster, shape.dependent,
+      reinterpret_cast<const void*>(kernel), shape.blocks, shape.threads, shape.shared_bytes, shape.cluster,
+      shape.dependent,
       [](const void* body) { (*static_cast<const decltype(run)*>(body))(); }, &run);
   switch (result) {
     case emulated::Result::success: return cudaSuccess;

@@ -18,6 +18,8 @@ inline constexpr emulated::Number kNumber<half_t> = emulated::Number::float16;
 inline void load_matrix_x4(uint32_t (&r)[4], const void* row) { emulated::load_matrices(r, row, false); }
 inline void load_matrix_x4_transposed(uint32_t (&r)[4], const void* row) { emulated::load_matrices(r, row, true); }
 
+inline uint32_t transpose_matrix(uint32_t r) { return emulated::transposed_matrix(r); }
+
 template <typename T>
 void multiply_16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   static_assert(sizeof(T) == 2);
