@@ -65,15 +65,26 @@ __device__ __forceinline__ void store_piece(T* target, const float (&x)[Piece<T>
     else
       words[i] = pack<T>(x[2 * i], x[2 * i + 1]);
   }
-  *reinterpret_cast<Piece<T>*>(target) = {{words[0], words[1], words[2], words[3]}};
+  const Piece<T> piece{{words[0], words[1], words[2], words[3]}};
+  *reinterpret_cast<Piece<T>*>(target) = piece;
 }
 
 template <typename T>
 struct GramApplyShared {
   static constexpr int kFeatures = gram_apply_features(static_cast<int>(sizeof(T)));
 
+  struct alignas(16) Four {
+    float x[4];
+  };
+
   float product[2][kFeatures][kApplySamples];
-  float factors[2][3][kFeatures];  // product, other, own
+  Four factors[2][3][Piece<T>::kNumbers / 4][kFeatures / Piece<T>::kNumbers];  // product, other, own
+
+  // Lanes read the factors of neighbouring pieces, so those are neighbours.
+  __device__ __forceinline__ float& factor(int slot, int kind, int feature) {
+    constexpr int kNumbers = Piece<T>::kNumbers;
+    return factors[slot][kind][feature % kNumbers / 4][feature / kNumbers].x[feature % 4];
+  }
 };
 
 // Starts to copy T of the tile.
@@ -115,9 +126,9 @@ __device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const G
   const FeatureGradient factors =
       gram_feature(sum, arguments.c_diagonal[column], arguments.rstd[view * arguments.d + column],
                    arguments.shifts[1 - view], weights, arguments.eps, arguments.n, arguments.freedom);
-  shared.factors[slot][0][feature] = factors.product;
-  shared.factors[slot][1][feature] = factors.other;
-  shared.factors[slot][2][feature] = factors.own;
+  shared.factor(slot, 0, feature) = factors.product;
+  shared.factor(slot, 1, feature) = factors.other;
+  shared.factor(slot, 2, feature) = factors.own;
 }
 
 template <typename T>
@@ -154,10 +165,11 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
     if (slot < 0 || slot >= arguments.views) continue;
     FeatureGradient factors[kNumbers];
 #pragma unroll
-    for (int i = 0; i < kNumbers; ++i) {
-      const auto& factor = shared.factors[slot];
-      const int feature = piece * kNumbers + i;
-      factors[i] = {factor[0][feature], factor[1][feature], factor[2][feature]};
+    for (int four = 0; four < kNumbers / 4; ++four) {
+      const auto& of_slot = shared.factors[slot];
+      const auto product = of_slot[0][four][piece], other = of_slot[1][four][piece], own = of_slot[2][four][piece];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) factors[4 * four + i] = {product.x[i], other.x[i], own.x[i]};
     }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {

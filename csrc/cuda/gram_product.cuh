@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
             const int64_t sample = first_sample + Pieces::first_column() + 8 * j;
             const float* t = d + Pieces::index(i / 2, j, 2 * (i % 2));
             // ldt is even and so is the first of the pair: the second may be in the padding.
-            if (sample < arguments.n) *reinterpret_cast<Pair*>(row + sample) = {t[0], t[1]};
+            const Pair two{t[0], t[1]};
+            if (sample < arguments.n) *reinterpret_cast<Pair*>(row + sample) = two;
           }
         }
         tile.ready();
