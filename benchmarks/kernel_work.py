@@ -101,6 +101,16 @@ def cuda_tile(cell: Cell, capability: tuple[int, int]) -> CudaTile:
     return NARROW if gram and cell.n <= WIDE_FROM else WIDE
 
 
+FUSED_ROWS, FUSED_COLUMNS = 32, 64  # of a warp in standardize_gram: csrc/cuda/portable_product.cuh
+
+
+def fused_partial_bytes(n: int) -> int:
+    """Of a block of standardize_gram, whose warps below K's diagonal or beyond N have nothing to store."""
+    rows, columns = range(0, n, FUSED_ROWS), range(0, n, FUSED_COLUMNS)
+    warps = sum(row < column + FUSED_COLUMNS for row in rows for column in columns)
+    return 2 * 4 * warps * FUSED_ROWS * FUSED_COLUMNS
+
+
 def cuda_partial_bytes(cell: Cell, multiprocessors: int, capability: tuple[int, int]) -> int:
     """As the cuda backend's own functions split the features, or the batch."""
     schedule, tile = host_module().cuda, cuda_tile(cell, capability)
@@ -108,7 +118,7 @@ def cuda_partial_bytes(cell: Cell, multiprocessors: int, capability: tuple[int, 
     slots, step = multiprocessors * tile.blocks, STEP_BYTES // itemsize
     if choose_formulation("auto", n, d) == "gram":
         if fused := schedule.fused_blocks(n, d, itemsize, multiprocessors):
-            return fused * schedule.FUSED_TILE_BYTES
+            return fused * fused_partial_bytes(n)
         tiles = 2 * schedule.gram_tiles_count(TILE_ROWS, tile.columns, n)
         splits, _ = schedule.choose_splits(tiles, d, step, slots, tile.bytes, cell.embeddings_bytes)
         return splits * tiles * tile.bytes

@@ -2,6 +2,7 @@
 
     path = build(folder)                       # the package's kernels and their bindings: ops of bt_kernels_cuda
     path = build(folder, "name", [sources])    # other kernels, such as those of the emulation's own tests
+    path = build(folder, "name", counts=True)  # one that counts what they read and write: traffic.py
 
 Objects stay in the folder and are used again as long as their sources, headers and flags are the same.
 """
@@ -22,6 +23,7 @@ from torch.utils.cpp_extension import include_paths
 EMULATED = Path(__file__).parent.resolve()
 ROOT = EMULATED.parent.parent
 RUNTIME = sorted((EMULATED / "runtime").glob("*.cpp"))
+COUNTING = [EMULATED / "counting" / "traffic.cpp"]
 BINDINGS = ROOT / "csrc" / "cuda" / "bindings.cpp"
 
 FLAGS = [
@@ -44,6 +46,10 @@ BINDINGS_FLAGS = [
     "-DTORCH_TARGET_VERSION=0x020b000000000000",
     *(f"-isystem{path}" for path in include_paths()),
 ]
+# Every access of a kernel to memory becomes a call of counting/traffic.cpp, as the kernel has it: structs in one
+# piece, and each place of the code once.
+COUNTING_FLAGS = ("-DBT_EMULATED_TRAFFIC", "-g1")
+COUNTED_FLAGS = ("-O1", "-fno-tree-sra", "-fsanitize=thread")
 
 
 class BuildError(RuntimeError):
@@ -64,17 +70,25 @@ def build(
     name: str = "bt_kernels_emulated",
     sources: list[Path] | None = None,  # bindings.cpp and all .cu of csrc/cuda
     flags: tuple[str, ...] = (),
+    counts: bool = False,
 ) -> Path:
     """Path of the library in the folder, up to date.
 
     flags: more of them for all objects and the link, such as -fsanitize=address. Raises BuildError.
     """
     sources = kernel_sources() if sources is None else sources
+    runtime = [*RUNTIME, *COUNTING] if counts else RUNTIME
+    flags = (*flags, *COUNTING_FLAGS) if counts else flags
+
+    def compiled_of(source: Path) -> Path:
+        counted = counts and source.suffix == ".cu"
+        return compiled(source, folder, (*flags, *COUNTED_FLAGS) if counted else flags)
+
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:  # of several test processes one builds
         fcntl.flock(lock, fcntl.LOCK_EX)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(lambda source: compiled(source, folder, flags), [*sources, *RUNTIME]))
+            objects = list(pool.map(compiled_of, [*sources, *runtime]))
         return linked(objects, folder / f"{name}.so", flags, with_torch=BINDINGS in sources)
 
 

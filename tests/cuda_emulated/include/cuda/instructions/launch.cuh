@@ -23,8 +23,7 @@ cudaError_t launch(void (*kernel)(Parameters...), const Launch& shape, const Par
   const auto run = [&] { kernel(arguments...); };
   const auto result = emulated::launch(
       reinterpret_cast<const void*>(kernel), shape.blocks, shape.threads, shape.shared_bytes, shape.cluster,
-      shape.dependent,
-      [](const void* body) { (*static_cast<const decltype(run)*>(body))(); }, &run);
+      shape.dependent, [](const void* body) { (*static_cast<const decltype(run)*>(body))(); }, &run);
   switch (result) {
     case emulated::Result::success: return cudaSuccess;
     case emulated::Result::invalid_value: return cudaErrorInvalidValue;
