@@ -12,8 +12,9 @@
 // second one begins with the sum of such tiles.
 #pragma once
 
-#include "cuda/gram_combine.cuh"
 #include "cuda/last_block.cuh"
+#include "cuda/product.cuh"
+#include "cuda/store_pieces.cuh"
 
 namespace bt::cuda {
 
@@ -28,13 +29,22 @@ struct CorrelationOutputs {
   const float* c_diagonal;  // (D,) its diagonal, in the first half
 };
 
-// Two numbers next to each other, aligned to their size.
+// A lane's numbers of two pieces next to each other in a row, (row, column) being the first one's place. Those at
+// column D may lie in the padding of the row: rows are a multiple of two long.
 template <typename T, bool TF32>
-__device__ __forceinline__ void store_operands(T* out, float low, float high) {
+__device__ __forceinline__ void store_operands(const CorrelationOutputs& out, int row, int column,
+                                               const float (&values)[2][2]) {
+  T* c = static_cast<T*>(out.c);
   if constexpr (sizeof(T) == 2) {
-    *reinterpret_cast<uint32_t*>(out) = pack<T>(low, high);
+    store_next_to_each_other(c, out.ldc, row, column, pack<T>(values[0][0], values[0][1]),
+                             pack<T>(values[1][0], values[1][1]), out.height, out.d);
   } else {
-    *reinterpret_cast<Pair*>(out) = {as_operand<T, TF32>(low), as_operand<T, TF32>(high)};
+#pragma unroll
+    for (int piece = 0; piece < 2; ++piece) {
+      const Pair pair{as_operand<T, TF32>(values[piece][0]), as_operand<T, TF32>(values[piece][1])};
+      const int first = column + 8 * piece;
+      if (row < out.height && first < out.d) *reinterpret_cast<Pair*>(c + row * out.ldc + first) = pair;
+    }
   }
 }
 
@@ -101,7 +111,6 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
   const int within_row = tile_row + Pieces::first_row(),
             first_column = tile_column + Pieces::first_column() + 8 * first_piece;
   const float per_sample = 1.0f / static_cast<float>(out.samples);
-  T* c = static_cast<T*>(out.c);
   double squares = 0;
 #pragma unroll
   for (int share = 0; share < COLUMN_TILES / kShareTiles; ++share) {
@@ -110,11 +119,11 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
 #pragma unroll
     for (int i = 0; i < 2 * Pieces::kRowTiles; ++i) {
       const int within = within_row + 8 * i, row = out.first_row + within;
-      float sum = 0;
+      float sum = 0, both[2][2];
 #pragma unroll
       for (int tile = 0; tile < kShareTiles; ++tile) {
         const int column = first_column + 8 * (share * kShareTiles + tile);
-        float values[2];
+        float (&values)[2] = both[tile % 2];
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const bool kept = within < out.height && column + e < out.d && row != column + e;
@@ -123,10 +132,7 @@ __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragme
           sum += values[e] * values[e];
           columns[tile][e] += values[e] * values[e];
         }
-        // The second may lie beyond D, in the padding of the row: rows are a multiple of two long.
-        if (c != nullptr && within < out.height && column < out.d) {
-          store_operands<T, TF32>(c + within * out.ldc + column, values[0], values[1]);
-        }
+        if (out.c != nullptr && tile % 2 == 1) store_operands<T, TF32>(out, within, column - 8, both);
       }
       squares += static_cast<double>(sum);
       const float total = sum_over_row(sum);

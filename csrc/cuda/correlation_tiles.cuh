@@ -12,6 +12,8 @@
 
 #include "cuda/correlation_epilogue.cuh"
 #include "cuda/instructions/grid.cuh"
+#include "cuda/partial.cuh"
+#include "cuda/schedule/tiles.h"
 
 namespace bt::cuda {
 

@@ -20,6 +20,7 @@
 #include "cuda/last_block.cuh"
 #include "cuda/partial.cuh"
 #include "cuda/schedule/tiles.h"
+#include "cuda/store_pieces.cuh"
 
 namespace bt::cuda {
 
@@ -36,27 +37,17 @@ struct GramCombineArguments {
   TermSums sums;
 };
 
-template <typename T, bool TF32>
-__device__ __forceinline__ T as_operand(float x) {
-  return from_float<T>(TF32 ? round_to_tf32(x) : x);
-}
-
 // A piece above the diagonal and its mirror image, in 16 bits: (row, column) is where the lane's first number goes.
-// movmatrix makes of the neighbours in a row those in a column. In the mirror image a row has 16 numbers of the piece,
-// 32 bytes, whose halves come from the same lanes; rows' lanes exchange them, so that a store fills whole sectors.
+// movmatrix makes of the neighbours in a row those in a column; the mirror image's rows are 16 numbers long.
 template <typename T>
-__device__ __forceinline__ void store_both(T* k, int64_t ldk, int64_t row, int64_t column, const float (&x)[4]) {
-  const auto put = [&](int64_t at_row, int64_t at_column, uint32_t two) {
-    *reinterpret_cast<uint32_t*>(k + at_row * ldk + at_column) = two;
-  };
-  const int g = lane_id() / 4, t = lane_id() % 4, odd = g % 2;
+__device__ __forceinline__ void store_both(T* k, int64_t ldk, int64_t n, int64_t row, int64_t column,
+                                           const float (&x)[4]) {
   const uint32_t upper = pack<T>(x[0], x[1]), lower = pack<T>(x[2], x[3]);
-  put(row, column, upper), put(row + 8, column, lower);
-  const uint32_t left = transpose_matrix(upper), right = transpose_matrix(lower);
-  const uint32_t other = shuffle_xor(odd ? left : right, 4);  // the odd row's left half, the even row's right half
-  const uint32_t even_row = odd ? other : left, odd_row = odd ? right : other;
-  const int64_t mirrored = column - 2 * t + g - odd, half = row - g + 8 * odd + 2 * t;
-  put(mirrored, half, even_row), put(mirrored + 1, half, odd_row);
+  *reinterpret_cast<uint32_t*>(k + row * ldk + column) = upper;
+  *reinterpret_cast<uint32_t*>(k + (row + 8) * ldk + column) = lower;
+  const int g = lane_id() / 4, t = lane_id() % 4;
+  store_next_to_each_other(k, ldk, column - 2 * t + g, row - g + 2 * t, transpose_matrix(upper),
+                           transpose_matrix(lower), n, n);
 }
 
 // Both views' numbers of one piece, of the calling lane.
@@ -189,7 +180,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
       for (int view = 0; view < 2; ++view) {
         const float (&x)[4] = sum.k[view].x;
         const float unit = per_unit[view];
-        store_both<T>(k[view], ldk, first_row, first_column, {x[0] * unit, x[1] * unit, x[2] * unit, x[3] * unit});
+        store_both<T>(k[view], ldk, n, first_row, first_column, {x[0] * unit, x[1] * unit, x[2] * unit, x[3] * unit});
       }
     }
   }

@@ -36,12 +36,10 @@ class Known(NamedTuple):
 
 
 KNOWN = [
-    Known("put(row, column, upper)", 2, "a piece of K is 8 numbers wide, 16 bytes of a sector"),
+    Known("* ldk + column) =", 2, "a piece of K is 8 numbers wide, 16 bytes of a sector"),
     Known("k[view][row * ldk + column]", 5, "pieces on K's diagonal, number by number, and float32"),
     Known("k[view][column * ldk + row]", 4, "their mirror image"),
     Known("const PartialPiece part =", 2, "lanes below K's diagonal read nothing"),
-    Known("*reinterpret_cast<uint32_t*>(out) = pack", 2, "a piece of C is 16 bytes wide; 3 % of a small kernel"),
-    Known("*reinterpret_cast<Pair*>(out)", 2, "the same in float32, by halves"),
     Known("a[k][i] = ", 2, "tf32 through registers: wgmma fixes which k a lane has"),
     Known("sums[(2 + lane) * stride]", 2, "two numbers of a column block"),
     Known("shared.factor(slot,", 2, "once per block, so that reading is free of conflicts"),
