@@ -94,6 +94,16 @@ def test_splits(choose, meets_the_standard, formulation, multiprocessors, dtype)
     meets_the_standard((20, 700) if formulation == "gram" else (700, 20), dtype)
 
 
+@all_dtypes
+@pytest.mark.parametrize("multiprocessors", [4, 132])  # without splits, and with
+@pytest.mark.parametrize("capability", [80, 90])
+@correlation_alone
+def test_tiles_of_c_off_its_diagonal(choose, meets_the_standard, capability, multiprocessors, dtype):
+    """Of which every number counts: the epilogue does not ask. The last ones are cut off by D."""
+    choose((A100 if capability == 80 else H200)._replace(multiprocessors=multiprocessors))
+    meets_the_standard((200, 600), dtype)
+
+
 @two_dtypes
 @pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
 @gram_alone

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(Product::kWorkers)
   } else {
     unsigned char* shared = dynamic_shared<unsigned char>();
     const double squares = reduce_correlation<Product, TF32, kColumnTiles>(
-        d, arguments.outputs, tile_row, tile_column, first_piece, reinterpret_cast<float*>(shared));
+        d, arguments.outputs, {tile_row, tile_column, first_piece}, reinterpret_cast<float*>(shared));
     if (arguments.sums.counter == nullptr) return;
     const auto sync = [] { sync_block(); };
     double* sums = reinterpret_cast<double*>(shared);

@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
         }
         unsigned char* shared = dynamic_shared<unsigned char>();
         const double squares = reduce_correlation<Product, TF32, Pieces::kColumnTiles>(
-            d, out, tile_row, tile_column, 0, reinterpret_cast<float*>(shared));
+            d, out, {tile_row, tile_column, 0}, reinterpret_cast<float*>(shared));
         if (arguments.sums.counter == nullptr) return;
         const auto sync = [] { Product::sync_workers(); };
         double* sums = reinterpret_cast<double*>(shared);

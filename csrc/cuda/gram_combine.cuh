@@ -40,14 +40,13 @@ struct GramCombineArguments {
 // A piece above the diagonal and its mirror image, in 16 bits: (row, column) is where the lane's first number goes.
 // movmatrix makes of the neighbours in a row those in a column; the mirror image's rows are 16 numbers long.
 template <typename T>
-__device__ __forceinline__ void store_both(T* k, int64_t ldk, int64_t n, int64_t row, int64_t column,
-                                           const float (&x)[4]) {
+__device__ __forceinline__ void store_both(T* k, int64_t ldk, int row, int column, const float (&x)[4]) {
   const uint32_t upper = pack<T>(x[0], x[1]), lower = pack<T>(x[2], x[3]);
   *reinterpret_cast<uint32_t*>(k + row * ldk + column) = upper;
   *reinterpret_cast<uint32_t*>(k + (row + 8) * ldk + column) = lower;
   const int g = lane_id() / 4, t = lane_id() % 4;
-  store_next_to_each_other(k, ldk, column - 2 * t + g, row - g + 2 * t, transpose_matrix(upper),
-                           transpose_matrix(lower), n, n);
+  PiecePairs<T, false>(k, ldk, column - 2 * t + g, row - g + 2 * t)
+      .template put_words<true>(0, 0, transpose_matrix(upper), transpose_matrix(lower));
 }
 
 // Both views' numbers of one piece, of the calling lane.
@@ -180,7 +179,8 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
       for (int view = 0; view < 2; ++view) {
         const float (&x)[4] = sum.k[view].x;
         const float unit = per_unit[view];
-        store_both<T>(k[view], ldk, n, first_row, first_column, {x[0] * unit, x[1] * unit, x[2] * unit, x[3] * unit});
+        store_both<T>(k[view], ldk, static_cast<int>(first_row), static_cast<int>(first_column),
+                      {x[0] * unit, x[1] * unit, x[2] * unit, x[3] * unit});
       }
     }
   }

@@ -60,11 +60,4 @@ __device__ __forceinline__ float sum_over_row(float x) {
   return x + shuffle_xor(x, 2);
 }
 
-// Sum over the eight lanes that hold one column of a piece, in all of them.
-__device__ __forceinline__ float sum_over_column(float x) {
-  x += shuffle_xor(x, 4);
-  x += shuffle_xor(x, 8);
-  return x + shuffle_xor(x, 16);
-}
-
 }  // namespace bt::cuda
