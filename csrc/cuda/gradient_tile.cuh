@@ -74,20 +74,32 @@ class GradientTile {
   __device__ __forceinline__ void finish() {
     Product::sync_workers();
     constexpr int kPiece = 16 / static_cast<int>(sizeof(T)), kAcross = Product::kRows / kPiece;
-    T* dz = static_cast<T*>(place_.dz);
+    constexpr int kDown = Product::kWorkers / kAcross;  // between a thread's samples: the same place of the swizzle
+    static_assert(kDown % 8 == 0 && Product::kColumns % kDown == 0);
+    const int down = static_cast<int>(threadIdx.x / kAcross);
+    const int feature = static_cast<int>(threadIdx.x % kAcross) * kPiece;
     const int64_t n = place_.y.rows, d = place_.y.columns;
+    const int64_t row = place_.first_sample + down, column = place_.first_feature + feature;
+    if (column >= d) return;
+    const int samples = n - row < Product::kColumns ? static_cast<int>(n - row) : Product::kColumns;
+    const unsigned char* source = shared_ + Tile::offset(down, feature);
+    T* target = static_cast<T*>(place_.dz) + row * d + column;
     // dz is (N, D) as it is: rows begin at 16 bytes only where D is a multiple of 8.
-    const bool wide = d % kPiece == 0 && reinterpret_cast<uintptr_t>(dz) % 16 == 0;
-    for (int piece = static_cast<int>(threadIdx.x); piece < Product::kColumns * kAcross; piece += Product::kWorkers) {
-      const int sample = piece / kAcross, feature = piece % kAcross * kPiece;
-      const int64_t row = place_.first_sample + sample, column = place_.first_feature + feature;
-      if (row >= n || column >= d) continue;
-      const Sixteen numbers = *reinterpret_cast<const Sixteen*>(shared_ + Tile::offset(sample, feature));
-      if (wide) {
-        *reinterpret_cast<Sixteen*>(dz + row * d + column) = numbers;
-      } else {
-        const T* from = reinterpret_cast<const T*>(shared_ + Tile::offset(sample, feature));
-        for (int e = 0; e < kPiece && column + e < d; ++e) dz[row * d + column + e] = from[e];
+    if (d % kPiece == 0 && reinterpret_cast<uintptr_t>(place_.dz) % 16 == 0) {
+#pragma unroll 4
+      for (int i = 0; i < Product::kColumns / kDown; ++i) {
+        const Sixteen numbers = *reinterpret_cast<const Sixteen*>(source + i * kDown * kBoxBytes);
+        if (i * kDown < samples) *reinterpret_cast<Sixteen*>(target) = numbers;
+        target += kDown * d;
+      }
+    } else {
+      const int numbers = d - column < kPiece ? static_cast<int>(d - column) : kPiece;
+#pragma unroll 1
+      for (int sample = 0; sample < samples; sample += kDown) {
+        const T* from = reinterpret_cast<const T*>(source + sample * kBoxBytes);
+#pragma unroll 1
+        for (int e = 0; e < numbers; ++e) target[e] = from[e];
+        target += kDown * d;
       }
     }
   }
