@@ -37,11 +37,15 @@ struct GramGradientArguments {
   GramGradient gradient;
 };
 
-__device__ __forceinline__ FeatureGradient gram_factors(const GramGradient& g, int view, int64_t feature, float sum) {
-  const TermWeights weights =
-      term_weights(g.upstream.loss, g.upstream.on_diagonal, g.upstream.off_diagonal, g.lambd, g.scale);
-  return gram_feature(sum, g.c_diagonal[feature], g.rstd[view * g.d + feature], g.shifts[1 - view], weights, g.eps, g.n,
-                      g.freedom);
+// What a feature's factors are made of beside its sum.
+struct GramFeature {
+  float c_ii, rstd, shift;
+  TermWeights weights;
+};
+
+__device__ __forceinline__ GramFeature load_feature(const GramGradient& g, int view, int64_t feature) {
+  return {g.c_diagonal[feature], g.rstd[view * g.d + feature], g.shifts[1 - view],
+          term_weights(g.upstream.loss, g.upstream.on_diagonal, g.upstream.off_diagonal, g.lambd, g.scale)};
 }
 
 // After the tiles of y: the block's sums, and the factors of its features.
@@ -70,22 +74,26 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
             reinterpret_cast<FeatureGradient*>(sums + Fragment<Product>::kWarpsAcross * Product::kRows);
         GradientTile<Product> tile({g.y, view == 0 ? g.dz_a : g.dz_b, view, first_feature, first_sample}, shared);
         tile.template fetch<true>();
+        const int row = static_cast<int>(threadIdx.x);
+        const bool has_feature = row < Product::kRows && first_feature + row < g.d;
+        GramFeature feature{};
+        if (has_feature) feature = load_feature(g, view, first_feature + row);  // beside the tiles
         tile.ready();
         row_sums<Product>(d, tile, sums);
         Product::sync_workers();
-        const int row = static_cast<int>(threadIdx.x);
         if (size > 1) {
           if (row < Product::kRows) sums[row] = whole_row_sum<Product>(sums, row);
           cluster_sync();
         }
-        if (row < Product::kRows && first_feature + row < g.d) {
+        if (has_feature) {
           float sum = 0;
           if (size > 1) {
             for (int rank = 0; rank < size; ++rank) sum += load_cluster(sums + row, rank);
           } else {
             sum = whole_row_sum<Product>(sums, row);
           }
-          factors[row] = gram_factors(g, view, first_feature + row, sum);
+          factors[row] =
+              gram_feature(sum, feature.c_ii, feature.rstd, feature.shift, feature.weights, g.eps, g.n, g.freedom);
         }
         Product::sync_workers();
         write_gradient<Product>(d, tile, factors);
