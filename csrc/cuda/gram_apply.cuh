@@ -148,14 +148,14 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
   const int64_t columns = left < behind ? left : behind;  // of the thread's that exist
 
   fetch_product(shared, arguments, within, first_sample);
-  make_factors(shared, arguments, within);
-  Piece<T> y[2][kSteps]{};
+  Piece<T> y[2][kSteps]{};  // from memory, the longest way: on its way before the factors are made
 #pragma unroll
   for (int i = 0; i < 2 * kSteps; ++i) {
     const int64_t sample = first_sample + row + i / 2 * kRows;
     const T* source = arguments.y + (i % 2 * arguments.n + sample) * arguments.ld + column;
     if (sample < arguments.n && columns > 0) y[i % 2][i / 2] = *reinterpret_cast<const Piece<T>*>(source);
   }
+  make_factors(shared, arguments, within);
   copy_async_wait<0>();
   sync_block();
 
