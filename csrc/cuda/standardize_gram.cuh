@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(Product::kThreads, 1)
     copy_async_commit();
     copy_async_wait<0>();
     sync_warp();
-    add_moments<T>(tiles, rows, rows_of_warp(0, warp_id()), shared.warps.moments[warp_id()]);
+    add_moments<T, true>(tiles, rows, rows_of_warp(0, warp_id()), shared.warps.moments[warp_id()]);
     sync_block();
     combine_warps(shared, rows);
     sync_block();

@@ -99,15 +99,6 @@ __device__ __forceinline__ void for_each_word(int rows, F&& f) {
   }
 }
 
-// f(place) for every 16 bytes of the warp's rows that are the lane's: byte piece_byte() of rows piece_row() + round.
-template <typename F>
-__device__ __forceinline__ void for_each_piece(int rows, F&& f) {
-  const int whole = rows / kRoundRows * kRoundRows, place = swizzled(piece_row(), piece_byte());
-#pragma unroll 4
-  for (int round = 0; round < whole; round += kRoundRows) f(place + round * kBoxBytes);
-  if (whole + piece_row() < rows) f(place + whole * kBoxBytes);
-}
-
 __device__ __forceinline__ uint32_t& word_at(unsigned char* tile, int place) {
   return *reinterpret_cast<uint32_t*>(tile + place);
 }
@@ -121,10 +112,12 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const T* z, int64
   if (stride_d == 1 && stride_n % (16 / kBytes) == 0 && reinterpret_cast<uintptr_t>(z) % 16 == 0) {
     const int there = columns * kBytes - piece_byte(), bytes = there < 0 ? 0 : there < 16 ? there : 16;
     const T* source = z + piece_row() * stride_n + (there > 0 ? piece_byte() / kBytes : 0);
-    for_each_piece(rows, [&](int place) {
-      copy_async_16(tile + place, source, bytes);
-      source += kRoundRows * stride_n;
-    });
+    unsigned char* target = tile + swizzled(piece_row(), piece_byte());
+#pragma unroll 1  // the copies do not wait for each other, and there are few of them
+    for (int row = piece_row(); row < rows; row += kRoundRows) {
+      copy_async_16(target, source, bytes);
+      target += kRoundRows * kBoxBytes, source += kRoundRows * stride_n;
+    }
   } else {
     using Bits = std::conditional_t<kBytes == 2, uint16_t, uint32_t>;
     const int column = lane_id() * kWordColumns<T>;
@@ -158,11 +151,12 @@ struct ColumnMoments {
 };
 
 // Merges those of the warp's rows of the tiles into its own, in shared memory, which are of `before` rows so far.
-template <typename T>
-__device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], int rows, int64_t before,
+// FIRST: of none.
+template <typename T, bool FIRST>
+__device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], int rows, int before,
                                             ColumnMoments<kBlockColumns<T>>& moments) {
   constexpr int kColumns = kWordColumns<T>;
-  const int count = static_cast<int>(rows_of_warp(rows, warp_id()));
+  const int count = rows_of_warp(rows, warp_id());
   const auto for_each_number = [&](auto&& f) {  // f(view, column, number), row by row
     for_each_word(rows, [&](const auto& places) {
       constexpr int kRows = sizeof(places) / sizeof(int);
@@ -193,19 +187,20 @@ __device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], in
     square[view][c] += u * u;
   });
   const double n = count, per_n = count == 0 ? 0 : 1.0 / n, n_before = static_cast<double>(before);
-  const double share = count == 0 ? 0 : n / (n_before + n);
+  const double share = FIRST ? 1 : count == 0 ? 0 : n / (n_before + n);
 #pragma unroll
   for (int view = 0; view < 2; ++view) {
     auto& own_mean = own_columns<T>(moments.mean + view * kBlockColumns<T>);
     auto& own_m2 = own_columns<T>(moments.m2 + view * kBlockColumns<T>);
     OfColumns<T, double> mean{}, m2{};
-    if (before != 0) mean = own_mean, m2 = own_m2;
+    if (!FIRST && before != 0) mean = own_mean, m2 = own_m2;
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const double rest = sum[view][c] * per_n, unit = inverse_power(per_unit[view][c]);
-      const double within = square[view][c] - sum[view][c] * rest, delta = shift[view][c] + rest * unit - mean[c];
-      mean[c] += delta * share;
-      m2[c] += (within < 0 ? 0 : within) * unit * unit + delta * delta * share * n_before;
+      const double within = square[view][c] - sum[view][c] * rest, there = shift[view][c] + rest * unit;
+      const double m2_there = (within < 0 ? 0 : within) * unit * unit, delta = there - mean[c];
+      mean[c] = FIRST ? there : mean[c] + delta * share;
+      m2[c] = FIRST ? m2_there : m2[c] + m2_there + delta * delta * share * n_before;
     }
     own_mean = mean, own_m2 = m2;
   }
@@ -260,11 +255,21 @@ __device__ __forceinline__ void standardize_rows(unsigned char* const (&tiles)[2
 // y: the tile's first row and column in global memory, aligned to 16 bytes as its rows are.
 template <typename T>
 __device__ __forceinline__ void store_rows(const unsigned char* tile, T* y, int64_t ld, int rows) {
+  constexpr int kAtOnce = 4;
   T* target = y + piece_row() * ld + piece_byte() / static_cast<int>(sizeof(T));
-  for_each_piece(rows, [&](int place) {
-    *reinterpret_cast<SixteenBytes*>(target) = *reinterpret_cast<const SixteenBytes*>(tile + place);
-    target += kRoundRows * ld;
-  });
+  const unsigned char* source = tile + swizzled(piece_row(), piece_byte());
+#pragma unroll 1
+  for (int row = piece_row(); row < rows; row += kAtOnce * kRoundRows) {
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (row + i * kRoundRows < rows) {
+        *reinterpret_cast<SixteenBytes*>(target) =
+            *reinterpret_cast<const SixteenBytes*>(source + i * kRoundRows * kBoxBytes);
+      }
+      target += kRoundRows * ld;
+    }
+    source += kAtOnce * kRoundRows * kBoxBytes;
+  }
 }
 
 }  // namespace bt::cuda

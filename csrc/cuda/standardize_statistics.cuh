@@ -29,7 +29,7 @@ struct PartMoments {
   double count, mean, m2;
 };
 
-// Chan's update for any number of parts, about the mean of the first, which is not empty.
+// Chan's update for any number of parts, asked for in order, about the mean of the first, which is not empty.
 template <typename F>
 __device__ __forceinline__ PartMoments combine_moments(int parts, F&& part) {
   const PartMoments first = part(0);
@@ -52,7 +52,7 @@ using StandardizeSharedOf = StandardizeShared<kBlockColumns<T>>;
 
 // After sync_block(): the block's moments from its warps'. rows: the block's.
 template <int COLUMNS>
-__device__ __forceinline__ void combine_warps(StandardizeShared<COLUMNS>& shared, int64_t rows) {
+__device__ __forceinline__ void combine_warps(StandardizeShared<COLUMNS>& shared, int rows) {
   const int column = static_cast<int>(threadIdx.x);
   if (column >= 2 * COLUMNS) return;
   const PartMoments moments = combine_moments(kStandardizeWarps, [&](int warp) {
@@ -88,9 +88,11 @@ __device__ __forceinline__ void combine_blocks(StandardizeShared<COLUMNS>& share
                                                int columns, float* rstd, int64_t d) {
   const unsigned column = threadIdx.x, view = column / COLUMNS, within = column % COLUMNS;
   if (column >= 2 * COLUMNS) return;
+  int64_t left = batch.n;  // rows of the part and those behind it: rows_of_block
   const PartMoments moments = combine_moments(batch.cluster, [&](int rank) {
-    return PartMoments{static_cast<double>(rows_of_block(batch.n, batch.share, rank)),
-                       load_cluster(&shared.moments.mean[column], rank),
+    const int rows = static_cast<int>(left < batch.share ? left : batch.share);
+    left -= rows;
+    return PartMoments{static_cast<double>(rows), load_cluster(&shared.moments.mean[column], rank),
                        load_cluster(&shared.moments.m2[column], rank)};
   });
   const bool exists = within < static_cast<unsigned>(columns);

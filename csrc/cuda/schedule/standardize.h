@@ -86,8 +86,8 @@ BT_HOST_DEVICE constexpr int64_t rows_of_block(int64_t n, int64_t share, int ran
 }
 
 // Rows of the first `rows` that are a warp's.
-BT_HOST_DEVICE constexpr int64_t rows_of_warp(int64_t rows, int warp) {
-  const int64_t left = rows % kRoundRows - warp * kRowsAtOnce;
+BT_HOST_DEVICE constexpr int rows_of_warp(int rows, int warp) {
+  const int left = rows % kRoundRows - warp * kRowsAtOnce;
   return rows / kRoundRows * kRowsAtOnce + (left < 0 ? 0 : left < kRowsAtOnce ? left : kRowsAtOnce);
 }
 
