@@ -178,7 +178,7 @@ def test_a_packed_triangle_of_more_than_32_bits():
 
 @pytest.fixture
 def chunks(monkeypatch):
-    """The statistics of 16 rows at a time, merged, as for N > 512."""
+    """The statistics of 16 rows at a time, as for N > 512."""
     monkeypatch.setattr(STANDARDIZE, lambda n: Block(16, 64, 1))
 
 
@@ -201,7 +201,7 @@ def test_chunks_with_a_mean_of_1e4(chunks, terms, yardstick_of):
 
 
 def test_chunks_with_means_far_apart(chunks, terms, yardstick_of):
-    """What Chan's update adds for the difference of two chunks' means is nearly all of the variance here."""
+    """The difference of the chunks' means is nearly all of the variance here."""
     step = 100.0 * (torch.arange(40) // 16)[:, None]
     z_a, z_b = (z + step.to(z.device) for z in views(40, 24))
     meets_the_standard(terms, yardstick_of(z_a, z_b, FORMULA))

@@ -1,6 +1,7 @@
 """standardize: statistics, y_a, y_b, C_ii and the sums over features that follow from them.
 
-    mean, M2          per feature over the batch; chunks of rows are merged by Chan's update, never E[x^2] - E[x]^2
+    mean, M2          per feature over the batch: of distances from the first row, then of deviations from the
+                      mean, never E[x^2] - E[x]^2
     rstd              1 / sqrt(M2 / (N - correction) + eps)
     y                 (z - mean) * rstd, rounded once to the operand type of the matrix products
     C_ii              sum_n y_a y_b / N, of y before that rounding
@@ -10,17 +11,22 @@
 Where mean and rstd are given instead, the rows may be a part of the batch: then so are C_ii and the sums.
 
 Grid: one program per BLOCK_D features, all N rows of both views. Up to N = BLOCK_N the embeddings are read once
-and stay in registers; beyond it they are read a second time, which the caches serve for the most part.
+and stay in registers; beyond it they are read twice more, which the caches serve for the most part.
 
-Elements and their sums are float32, chunks are merged in float64, and so are the sums of all programs. The mean is
-kept as high + low: subtracting a rounded mean of 1e4 would leave columns of y that do not sum to zero. Squares are
-taken of deviations scaled by a power of two, or they overflow for |z| > 1e19.
+Elements and their sums are float32, the sums of all programs float64. The mean is kept as high + low: subtracting
+a rounded mean of 1e4 would leave columns of y that do not sum to zero. Squares are taken of deviations scaled by a
+power of two, or they overflow for |z| > 1e19.
+
+A sum over the rows of a chunk takes many more instructions than what is summed: shuffles and barriers, and for 8
+columns in every thread. So chunks are added up element by element, and the rows of that once.
 """
 
 import triton
 import triton.language as tl
 
 from bt_kernels.backends.triton.kernels.numeric import as_operand
+
+STAGES = tl.constexpr(3)  # chunks of rows under way from memory, the one in registers included
 
 
 @triton.jit
@@ -30,49 +36,79 @@ def rows_of(z, stride_n, stride_d, rows, columns, mask):
 
 
 @triton.jit
-def sum_of_squares(x):
-    """Per column, float64, of float32 x of any magnitude."""
-    exponent = (tl.max(tl.abs(x), 0).to(tl.int32, bitcast=True) >> 23) & 0xFF
-    exponent = tl.minimum(tl.maximum(exponent, 27), 253)  # both 2^e and 2^-e are normal numbers
-    down = ((254 - exponent) << 23).to(tl.float32, bitcast=True)
-    scaled = x * down[None, :]
-    up = (exponent << 23).to(tl.float32, bitcast=True).to(tl.float64)
-    return tl.sum(scaled * scaled, 0).to(tl.float64) * up * up
+def first_row_of(z, stride_d, columns, in_columns):
+    return tl.load(z + columns.to(tl.int64) * stride_d, in_columns, 0.0).to(tl.float32)
 
 
 @triton.jit
-def moments_of_chunk(x, mask, size):
-    """Mean (high + low) and sum of squared deviations of the rows of one chunk, per column."""
-    high = tl.sum(x, 0) / size
-    centred = tl.where(mask, x - high[None, :], 0.0)
-    low = tl.sum(centred, 0) / size
-    centred = tl.where(mask, centred - low[None, :], 0.0)
-    return high, low, sum_of_squares(centred)
+def sum_in_two_parts(a, b):
+    """The float32 nearest to a + b, and what is then missing, exactly."""
+    high = a + b
+    of_b = high - a
+    return high, (a - (high - of_b)) + (b - of_b)
+
+
+@triton.jit
+def scale_of_squares(most):
+    """Powers of two down and up = 1 / down, float64: squares of what is at most `most` times down are near 1."""
+    exponent = (most.to(tl.int32, bitcast=True) >> 23) & 0xFF
+    exponent = tl.minimum(tl.maximum(exponent, 27), 253)  # both 2^e and 2^-e are normal numbers
+    down = ((254 - exponent) << 23).to(tl.float32, bitcast=True)
+    return down, (exponent << 23).to(tl.float32, bitcast=True).to(tl.float64)
+
+
+@triton.jit
+def moments_of_rows(x, first, mask, size):
+    """Mean (high + low) and sum of squared deviations of all rows, per column."""
+    distance = tl.where(mask, x - first[None, :], 0.0)
+    down, up = scale_of_squares(tl.max(tl.abs(distance), 0))
+    high, low = sum_in_two_parts(first, tl.sum(distance, 0) / size)
+    scaled = tl.where(mask, x - high[None, :] - low[None, :], 0.0) * down[None, :]
+    return high, low, tl.sum(scaled * scaled, 0).to(tl.float64) * up * up
+
+
+@triton.jit
+def distances_of_chunks(
+    z, stride_n, stride_d, first, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr
+):
+    """Mean of the distances from the first row, and the largest of them, per column."""
+    total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    most = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for start in tl.range(0, N, BLOCK_N, num_stages=STAGES):
+        rows = start + tl.arange(0, BLOCK_N)
+        mask = (rows < N)[:, None] & in_columns[None, :]
+        x = rows_of(z, stride_n, stride_d, rows, columns, mask)
+        distance = tl.where(mask, x - first[None, :], 0.0)
+        total += distance
+        most = tl.maximum(most, tl.abs(distance))
+    return tl.sum(total, 0) / N, tl.max(most, 0)
 
 
 @triton.jit
 def moments_of_chunks(z, stride_n, stride_d, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
-    """The same over all rows, chunk by chunk."""
-    mean = tl.zeros((BLOCK_D,), tl.float64)
-    m2 = tl.zeros((BLOCK_D,), tl.float64)
-    for start in range(0, N, BLOCK_N):
+    """As moments_of_rows, chunk by chunk. What the first mean lacks is the mean of the deviations from it."""
+    first = first_row_of(z, stride_d, columns, in_columns)
+    distance, most = distances_of_chunks(z, stride_n, stride_d, first, columns, in_columns, N, BLOCK_N, BLOCK_D)
+    high, low = sum_in_two_parts(first, distance)
+    down, up = scale_of_squares(most)
+    total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    squares = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+    for start in tl.range(0, N, BLOCK_N, num_stages=STAGES):
         rows = start + tl.arange(0, BLOCK_N)
         mask = (rows < N)[:, None] & in_columns[None, :]
-        size = tl.minimum(N - start, BLOCK_N).to(tl.float32)
-        chunk_high, chunk_low, chunk_m2 = moments_of_chunk(
-            rows_of(z, stride_n, stride_d, rows, columns, mask), mask, size
-        )
-        share = size.to(tl.float64) / (start + size.to(tl.float64))
-        delta = chunk_high.to(tl.float64) + chunk_low - mean
-        mean += delta * share
-        m2 += chunk_m2 + delta * delta * share * start
-    high = mean.to(tl.float32)
-    return high, (mean - high).to(tl.float32), m2
+        x = rows_of(z, stride_n, stride_d, rows, columns, mask)
+        deviation = tl.where(mask, x - high[None, :] - low[None, :], 0.0)
+        scaled = deviation * down[None, :]
+        total += deviation
+        squares += scaled * scaled
+    lacking = tl.sum(total, 0) / N
+    # Its square is nothing beside the variance.
+    return high, low + lacking, tl.sum(squares, 0).to(tl.float64) * up * up
 
 
 @triton.jit
 def reciprocal_deviation(m2, freedom, eps):
-    return (1.0 / tl.sqrt(m2 / freedom + eps)).to(tl.float32)
+    return tl.rsqrt(m2 * (1.0 / freedom) + eps).to(tl.float32)
 
 
 @triton.jit
@@ -81,6 +117,23 @@ def given_statistics(mean, rstd, columns, in_columns):
     whole = tl.load(mean + columns, in_columns, 0.0)
     high = whole.to(tl.float32)
     return high, (whole - high).to(tl.float32), tl.load(rstd + columns, in_columns, 0.0).to(tl.float32)
+
+
+@triton.jit
+def standardized(
+    x_a, x_b, high_a, low_a, rstd_a, high_b, low_b, rstd_b, y, view, ld, rows, columns, mask, N, TF32: tl.constexpr
+):
+    """y_a, y_b, and both as the operands that are stored, in float32."""
+    DTYPE: tl.constexpr = y.dtype.element_ty
+    y_a = tl.where(mask, (x_a - high_a[None, :] - low_a[None, :]) * rstd_a[None, :], 0.0)
+    y_b = tl.where(mask, (x_b - high_b[None, :] - low_b[None, :]) * rstd_b[None, :], 0.0)
+    operand_a = as_operand(y_a, DTYPE, TF32)
+    operand_b = as_operand(y_b, DTYPE, TF32)
+    offsets = rows.to(tl.int64)[:, None] * ld + columns[None, :]
+    stored = (rows < N)[:, None] & (columns < ld)[None, :]
+    tl.store(y + offsets, operand_a, stored)
+    tl.store(y + view + offsets, operand_b, stored)
+    return y_a, y_b, operand_a.to(tl.float32), operand_b.to(tl.float32)
 
 
 @triton.jit
@@ -112,7 +165,6 @@ def standardize_kernel(
     columns = program * BLOCK_D + tl.arange(0, BLOCK_D)
     in_columns = columns < D
     view = tl.cast(N, tl.int64) * ld
-    DTYPE: tl.constexpr = y.dtype.element_ty
     if SINGLE:
         rows = tl.arange(0, BLOCK_N)
         mask = (rows < N)[:, None] & in_columns[None, :]
@@ -123,8 +175,10 @@ def standardize_kernel(
         high_b, low_b, rstd_b = given_statistics(given_mean + D, given_rstd + D, columns, in_columns)
     else:
         if SINGLE:
-            high_a, low_a, m2_a = moments_of_chunk(x_a, mask, N.to(tl.float32))
-            high_b, low_b, m2_b = moments_of_chunk(x_b, mask, N.to(tl.float32))
+            first_a = first_row_of(z_a, stride_ad, columns, in_columns)
+            first_b = first_row_of(z_b, stride_bd, columns, in_columns)
+            high_a, low_a, m2_a = moments_of_rows(x_a, first_a, mask, N)
+            high_b, low_b, m2_b = moments_of_rows(x_b, first_b, mask, N)
         else:
             high_a, low_a, m2_a = moments_of_chunks(
                 z_a, stride_an, stride_ad, columns, in_columns, N, BLOCK_N, BLOCK_D
@@ -138,33 +192,36 @@ def standardize_kernel(
     tl.store(rstd + columns, rstd_a, in_columns)
     tl.store(rstd + D + columns, rstd_b, in_columns)
 
-    c = tl.zeros((BLOCK_D,), tl.float32)
-    c_rounded = tl.zeros((BLOCK_D,), tl.float32)
-    trace_a = 0.0
-    trace_b = 0.0
-    for start in range(0, N, BLOCK_N):
-        rows = start + tl.arange(0, BLOCK_N)
-        mask = (rows < N)[:, None] & in_columns[None, :]
-        if not SINGLE:
+    if SINGLE:
+        y_a, y_b, rounded_a, rounded_b = standardized(
+            x_a, x_b, high_a, low_a, rstd_a, high_b, low_b, rstd_b, y, view, ld, rows, columns, mask, N, TF32
+        )
+        products = y_a * y_b
+        rounded = rounded_a * rounded_b
+        squares_a = rounded_a * rounded_a
+        squares_b = rounded_b * rounded_b
+    else:
+        products = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+        rounded = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+        squares_a = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+        squares_b = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
+        for start in tl.range(0, N, BLOCK_N, num_stages=STAGES):
+            rows = start + tl.arange(0, BLOCK_N)
+            mask = (rows < N)[:, None] & in_columns[None, :]
             x_a = rows_of(z_a, stride_an, stride_ad, rows, columns, mask)
             x_b = rows_of(z_b, stride_bn, stride_bd, rows, columns, mask)
-        y_a = tl.where(mask, (x_a - high_a[None, :] - low_a[None, :]) * rstd_a[None, :], 0.0)
-        y_b = tl.where(mask, (x_b - high_b[None, :] - low_b[None, :]) * rstd_b[None, :], 0.0)
-        c += tl.sum(y_a * y_b, 0)
-        operand_a = as_operand(y_a, DTYPE, TF32)
-        operand_b = as_operand(y_b, DTYPE, TF32)
-        offsets = rows.to(tl.int64)[:, None] * ld + columns[None, :]
-        stored = (rows < N)[:, None] & (columns < ld)[None, :]
-        tl.store(y + offsets, operand_a, stored)
-        tl.store(y + view + offsets, operand_b, stored)
-        y_a = operand_a.to(tl.float32)
-        y_b = operand_b.to(tl.float32)
-        c_rounded += tl.sum(y_a * y_b, 0)
-        trace_a += tl.sum(tl.sum(y_a * y_a, 0), 0)
-        trace_b += tl.sum(tl.sum(y_b * y_b, 0), 0)
+            y_a, y_b, rounded_a, rounded_b = standardized(
+                x_a, x_b, high_a, low_a, rstd_a, high_b, low_b, rstd_b, y, view, ld, rows, columns, mask, N, TF32
+            )
+            products += y_a * y_b
+            rounded += rounded_a * rounded_b
+            squares_a += rounded_a * rounded_a
+            squares_b += rounded_b * rounded_b
 
-    c = c / samples
-    c_rounded = c_rounded / samples
+    c = tl.sum(products, 0) / samples
+    c_rounded = tl.sum(rounded, 0) / samples
+    trace_a = tl.sum(squares_a)
+    trace_b = tl.sum(squares_b)
     tl.store(c_diagonal + columns, c, in_columns)
     programs = tl.num_programs(0)
     distance = tl.where(in_columns, 1.0 - c, 0.0)
