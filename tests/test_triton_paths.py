@@ -128,9 +128,9 @@ def test_panels_of_several_tiles(monkeypatch, terms, yardstick):
 @two_dtypes
 @pytest.mark.parametrize("shape", [(70, 130), (130, 70)], ids=str)
 def test_tiles_for_little_shared_memory(monkeypatch, terms, yardstick, shape, dtype):
-    pick = heuristics.pick
+    fitting = heuristics.fitting
     least = Gpu(multiprocessors=4, shared_bytes=0)
-    monkeypatch.setattr(heuristics, "pick", lambda *arguments: pick(*arguments[:-1], least))
+    monkeypatch.setattr(heuristics, "fitting", lambda *arguments: fitting(*arguments[:-1], least))
     meets_the_standard(terms, yardstick(*shape, dtype, FORMULA))
 
 

@@ -153,6 +153,7 @@ def launches() -> list[Launch]:
                     launch_standardize(n, 8192, KINDS[kind])
                 for n in of_gram:
                     launch_gram(n, 8192, KINDS[kind])
+                    launch_gram(n, 2048, KINDS[kind])  # too few of the largest tiles
                 for n in of_correlation:
                     launch_correlation(n, 256, KINDS[kind])  # the batch is split
                 launch_correlation(8192, 8192, KINDS[kind])  # not split

@@ -253,10 +253,17 @@ def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
     """Two launches a panel of features: the product, and what needs its sums over all rows."""
     n, d, views = epilogue["N"], epilogue["D"], epilogue["VIEWS"]
     gpu = properties(k.device)
-    tile = heuristics.pick(heuristics.GRAM_PRODUCT, kind.kind, n, kind.itemsize, gpu)
     block = heuristics.GRAM_APPLY
     budget = heuristics.panel_budget(n, d, kind.itemsize)
-    widest = heuristics.panel_width(n, d, views, tile, gpu.multiprocessors, budget)
+
+    def widest_panel(tile: Tile) -> int:
+        return heuristics.panel_width(n, d, views, tile, gpu.multiprocessors, budget)
+
+    def rounds(tile: Tile) -> int:
+        return heuristics.panel_rounds(n, d, views, tile, gpu.multiprocessors, widest_panel(tile))
+
+    tile = heuristics.pick_by_rounds(heuristics.GRAM_PRODUCT, kind.kind, n, kind.itemsize, gpu, rounds)
+    widest = widest_panel(tile)
     row_tiles = triton.cdiv(n, tile.m)
     product = k.new_empty(views * n * widest, dtype=torch.float32)
     column_sums = k.new_empty(views * row_tiles * widest, dtype=torch.float32)

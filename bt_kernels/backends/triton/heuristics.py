@@ -8,6 +8,7 @@ measured on a GPU yet.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,13 +104,20 @@ GRAM_GRADIENT: Table = {  # m: at least N, all rows
 }
 GRAM_PRODUCT: Table = {
     "16-bit": {
-        1024: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3)),
-        None: (Tile(128, 256, 64, 8, 4), Tile(128, 256, 32, 8, 4), Tile(128, 128, 32, 8, 3)),
+        None: (
+            Tile(128, 256, 64, 8, 4),
+            Tile(128, 256, 32, 8, 4),
+            Tile(128, 128, 64, 8, 3),
+            Tile(128, 128, 32, 8, 3),
+        ),
     },
     "tf32": {None: (Tile(128, 128, 32, 8, 3), Tile(128, 128, 32, 8, 2))},
     "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
 }
-CORRELATION_TILES: Table = {**GRAM_PRODUCT, "16-bit": {None: GRAM_PRODUCT["16-bit"][None]}}
+CORRELATION_TILES: Table = {
+    **GRAM_PRODUCT,
+    "16-bit": {None: (Tile(128, 256, 64, 8, 4), Tile(128, 256, 32, 8, 4), Tile(128, 128, 32, 8, 3))},
+}
 CORRELATION_GRADIENT: Table = {
     "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
     "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
@@ -123,10 +131,26 @@ def combine_warps(tile: Tile) -> int:
     return max(4, tile.m * tile.n // 1024)
 
 
+def fitting(table: Table, kind: str, n: int, itemsize: int, gpu: Gpu) -> list[Tile]:
+    """Tiles for N samples that fit the GPU's shared memory; the last one if there are none."""
+    rows = next(tiles for limit, tiles in table[kind].items() if limit is None or n <= limit)
+    return [tile for tile in rows if tile.shared_bytes(itemsize) <= gpu.shared_bytes] or [rows[-1]]
+
+
 def pick(table: Table, kind: str, n: int, itemsize: int, gpu: Gpu) -> Tile:
     """The first tile for N samples that fits the GPU's shared memory."""
-    rows = next(tiles for limit, tiles in table[kind].items() if limit is None or n <= limit)
-    return next((tile for tile in rows if tile.shared_bytes(itemsize) <= gpu.shared_bytes), rows[-1])
+    return fitting(table, kind, n, itemsize, gpu)[0]
+
+
+def pick_by_rounds(
+    table: Table, kind: str, n: int, itemsize: int, gpu: Gpu, rounds: Callable[[Tile], int]
+) -> Tile:
+    """Of the fitting tiles, the first of each size, the one whose rounds fetch least, one after the other.
+
+    The largest multiplies most for what it fetches, but there may be too few of them to fill the GPU.
+    """
+    first_of_size = {(tile.m, tile.n): tile for tile in reversed(fitting(table, kind, n, itemsize, gpu))}
+    return min(reversed(first_of_size.values()), key=lambda tile: rounds(tile) * (tile.m + tile.n))
 
 
 def standardize_block(n: int) -> Block:
@@ -160,15 +184,16 @@ def panel_budget(n: int, d: int, itemsize: int) -> int:
     return min(PANEL_BYTES, max(PANEL_BYTES_AT_LEAST, left))
 
 
+def panel_rounds(n: int, d: int, views: int, tile: Tile, slots: int, width: int) -> int:
+    """Of gram_product's tiles, one to a slot, in all panels."""
+    return -(-d // width) * -(-views * -(-n // tile.m) * (width // tile.n) // slots)
+
+
 @functools.lru_cache(maxsize=1024)
 def panel_width(n: int, d: int, views: int, tile: Tile, slots: int, budget: int) -> int:
     """Features of a gram_product panel: as many as fit the budget, less where that fills the last round better."""
-
-    def rounds(width: int) -> int:
-        panels = -(-d // width)
-        return panels * -(-views * -(-n // tile.m) * (width // tile.n) // slots)
-
     widest = max(1, budget // (4 * views * n * tile.n))
     widest = min(widest, -(-d // tile.n))
     # Fewest rounds of all slots, then fewest panels.
-    return min((k * tile.n for k in range((widest + 1) // 2, widest + 1)), key=lambda w: (rounds(w), -w))
+    widths = (k * tile.n for k in range((widest + 1) // 2, widest + 1))
+    return min(widths, key=lambda width: (panel_rounds(n, d, views, tile, slots, width), -width))
