@@ -234,7 +234,12 @@ def backward(
 def fused_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
     """One launch: each program holds all rows of its features."""
     n, d, ld = epilogue["N"], epilogue["D"], epilogue["ld"]
-    tile = heuristics.pick(heuristics.GRAM_GRADIENT, kind.kind, n, kind.itemsize, properties(k.device))
+    gpu = properties(k.device)
+
+    def rounds(tile: Tile) -> int:
+        return triton.cdiv(epilogue["VIEWS"] * triton.cdiv(d, tile.n), gpu.multiprocessors)
+
+    tile = heuristics.pick_by_rounds(heuristics.GRAM_GRADIENT, kind.kind, n, kind.itemsize, gpu, rounds)
     gram_gradient_kernel[(epilogue["VIEWS"] * triton.cdiv(d, tile.n),)](
         **epilogue,
         k=k,
@@ -244,6 +249,7 @@ def fused_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
         BLOCK_D=tile.n,
         BLOCK_K=tile.k,
         EVEN_N=n % tile.k == 0,
+        PART=heuristics.epilogue_part(tile),
         WIDE=tile.m * ld >= 2**31,
         **options(tile.warps, tile.stages),
     )

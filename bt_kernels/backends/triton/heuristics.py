@@ -81,8 +81,14 @@ GRAM_GRADIENT: Table = {  # m: at least N, all rows
     "16-bit": {
         64: (Tile(64, 64, 64, 4, 3),),
         128: (Tile(128, 64, 64, 8, 3), Tile(128, 64, 32, 8, 3)),
-        256: (Tile(256, 64, 64, 8, 3), Tile(256, 64, 64, 8, 2), Tile(256, 64, 32, 8, 2)),
+        256: (
+            Tile(256, 128, 64, 8, 4),
+            Tile(256, 64, 64, 8, 3),
+            Tile(256, 64, 64, 8, 2),
+            Tile(256, 64, 32, 8, 2),
+        ),
         512: (
+            Tile(512, 64, 64, 8, 3),
             Tile(512, 32, 64, 8, 3),
             Tile(512, 32, 64, 8, 2),
             Tile(512, 32, 32, 8, 2),
@@ -92,7 +98,12 @@ GRAM_GRADIENT: Table = {  # m: at least N, all rows
     "tf32": {
         64: (Tile(64, 64, 32, 4, 3),),
         128: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2)),
-        256: (Tile(256, 32, 32, 8, 3), Tile(256, 32, 32, 8, 2), Tile(256, 32, 16, 8, 2)),
+        256: (
+            Tile(256, 64, 32, 8, 3),
+            Tile(256, 32, 32, 8, 3),
+            Tile(256, 32, 32, 8, 2),
+            Tile(256, 32, 16, 8, 2),
+        ),
         512: (Tile(512, 32, 32, 8, 3), Tile(512, 32, 16, 8, 2)),
     },
     "ieee": {
@@ -129,6 +140,11 @@ GRAM_APPLY = Block(32, 128, 4)
 def combine_warps(tile: Tile) -> int:
     """Of correlation_combine: 32 numbers per thread."""
     return max(4, tile.m * tile.n // 1024)
+
+
+def epilogue_part(tile: Tile) -> int:
+    """Features of gram_gradient's tile that its epilogue takes at a time: at most 32 numbers per thread."""
+    return 32 if tile.m <= 256 else 16
 
 
 def fitting(table: Table, kind: str, n: int, itemsize: int, gpu: Gpu) -> list[Tile]:

@@ -8,6 +8,9 @@
 with d = 2 (w_on (C_ii - 1) - w_off C_ii): docs/mathematics.md. The incoming gradients are in w_on and w_off, in
 float32, before the one rounding to the embeddings' type.
 
+What is behind the product is done for PART features at a time. With all of them at once both views of y would be
+in registers beside the product, which then could have half the features: K would be read twice as often.
+
 Grid: views * ceil(D / BLOCK_D); the programs of one block of features, one for each view, run next to each other
 and read the same y.
 """
@@ -22,6 +25,159 @@ from bt_kernels.backends.triton.kernels.numeric import (
     taken_out,
     term_weights,
 )
+
+
+@triton.jit
+def finish_columns(
+    product,  # (BLOCK_N, some features) float32
+    columns,
+    rows,
+    view,
+    w_on,
+    w_off,
+    y,
+    ld,
+    rstd,
+    c_diagonal,
+    shifts,
+    dz_a,
+    dz_b,
+    N,
+    D,
+    eps,
+    freedom,
+    FIRST_VIEW: tl.constexpr,
+    VIEWS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """dz of these features from the product."""
+    other = 1 - view
+    in_columns = columns < D
+    alpha = 2.0 * w_off / N / N
+    mask = (rows < N)[:, None] & in_columns[None, :]
+    offsets = index(rows, WIDE)[:, None] * ld + columns[None, :]
+    of_own = tl.load(y + view.to(tl.int64) * N * ld + offsets, mask, 0.0)
+    of_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0)
+    y_own = of_own.to(tl.float32)
+    c = tl.load(c_diagonal + columns, in_columns, 0.0)
+    r = tl.load(rstd + view * D + columns, in_columns, 0.0)
+    d = diagonal_weight(c, w_on, w_off) / N
+    shift = tl.load(shifts + other)
+    beta = alpha * power_of_two_below(shift)
+    q = beta * tl.sum(product * y_own, 0) + d * N * c
+    from_y = taken_out(q, freedom) - alpha * shift * eps * r * r
+    y_other = of_other.to(tl.float32)
+    dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * from_y[None, :])
+    out = index(rows, WIDE)[:, None] * D + columns[None, :]
+    if VIEWS == 2:
+        if view == 0:
+            tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
+        else:
+            tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
+    elif FIRST_VIEW == 0:
+        tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
+    else:
+        tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
+
+
+@triton.jit
+def finish_parts(
+    product,  # (BLOCK_N, features) float32
+    first,
+    rows,
+    view,
+    w_on,
+    w_off,
+    y,
+    ld,
+    rstd,
+    c_diagonal,
+    shifts,
+    dz_a,
+    dz_b,
+    N,
+    D,
+    eps,
+    freedom,
+    FIRST_VIEW: tl.constexpr,
+    VIEWS: tl.constexpr,
+    WIDE: tl.constexpr,
+    PART: tl.constexpr,
+):
+    """dz of the features from `first` on, PART of them at a time. The halves of the product are of registers."""
+    WIDTH: tl.constexpr = product.shape[1]
+    if WIDTH <= PART:
+        finish_columns(
+            product,
+            first + tl.arange(0, WIDTH),
+            rows,
+            view,
+            w_on,
+            w_off,
+            y,
+            ld,
+            rstd,
+            c_diagonal,
+            shifts,
+            dz_a,
+            dz_b,
+            N,
+            D,
+            eps,
+            freedom,
+            FIRST_VIEW,
+            VIEWS,
+            WIDE,
+        )
+    else:
+        HALF: tl.constexpr = WIDTH // 2
+        left, right = tl.split(tl.permute(tl.reshape(product, (product.shape[0], 2, HALF)), (0, 2, 1)))
+        finish_parts(
+            left,
+            first,
+            rows,
+            view,
+            w_on,
+            w_off,
+            y,
+            ld,
+            rstd,
+            c_diagonal,
+            shifts,
+            dz_a,
+            dz_b,
+            N,
+            D,
+            eps,
+            freedom,
+            FIRST_VIEW,
+            VIEWS,
+            WIDE,
+            PART,
+        )
+        finish_parts(
+            right,
+            first + HALF,
+            rows,
+            view,
+            w_on,
+            w_off,
+            y,
+            ld,
+            rstd,
+            c_diagonal,
+            shifts,
+            dz_a,
+            dz_b,
+            N,
+            D,
+            eps,
+            freedom,
+            FIRST_VIEW,
+            VIEWS,
+            WIDE,
+            PART,
+        )
 
 
 @triton.jit
@@ -50,6 +206,7 @@ def gram_gradient_kernel(
     BLOCK_N: tl.constexpr,  # >= N
     BLOCK_D: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    PART: tl.constexpr,  # features that the epilogue takes at a time
     EVEN_N: tl.constexpr,  # BLOCK_K divides N
     WIDE: tl.constexpr,  # BLOCK_N * max(ld, D) >= 2^31
 ):
@@ -75,28 +232,26 @@ def gram_gradient_kernel(
         right += BLOCK_K * ld
 
     w_on, w_off = term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale)
-    alpha = 2.0 * w_off / N / N
-    in_columns = columns < D
-    mask = (rows < N)[:, None] & in_columns[None, :]
-    offsets = index(rows, WIDE)[:, None] * ld + columns[None, :]
-    y_own = tl.load(own + offsets, mask, 0.0).to(tl.float32)
-    c = tl.load(c_diagonal + columns, in_columns, 0.0)
-    r = tl.load(rstd + view * D + columns, in_columns, 0.0)
-    d = diagonal_weight(c, w_on, w_off) / N
-    shift = tl.load(shifts + other)
-    beta = alpha * power_of_two_below(shift)
-    q = beta * tl.sum(product * y_own, 0) + d * N * c
-    from_y = taken_out(q, freedom) - alpha * shift * eps * r * r
-    # Not before the column sums: with both views of y in registers across them, some would spill.
-    y_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
-    dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * from_y[None, :])
-    out = index(rows, WIDE)[:, None] * D + columns[None, :]
-    if VIEWS == 2:
-        if view == 0:
-            tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
-        else:
-            tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
-    elif FIRST_VIEW == 0:
-        tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
-    else:
-        tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
+    finish_parts(
+        product,
+        (program // VIEWS) * BLOCK_D,
+        rows,
+        view,
+        w_on,
+        w_off,
+        y,
+        ld,
+        rstd,
+        c_diagonal,
+        shifts,
+        dz_a,
+        dz_b,
+        N,
+        D,
+        eps,
+        freedom,
+        FIRST_VIEW,
+        VIEWS,
+        WIDE,
+        PART,
+    )
