@@ -262,7 +262,12 @@ def gradient(
     """dz[:, first_column : first_column + width] from the rows of C (or C^T) that belong to these features."""
     n, d = epilogue["N"], epilogue["D"]
     count, width = squares.shape
-    tile = heuristics.pick(heuristics.CORRELATION_GRADIENT, kind.kind, n, kind.itemsize, properties(c.device))
+    gpu = properties(c.device)
+
+    def rounds(tile: heuristics.Tile) -> int:
+        return triton.cdiv(triton.cdiv(n, tile.m) * triton.cdiv(width, tile.n), gpu.multiprocessors)
+
+    tile = heuristics.pick_by_rounds(heuristics.CORRELATION_GRADIENT, kind.kind, n, kind.itemsize, gpu, rounds)
     correlation_gradient_kernel[(triton.cdiv(n, tile.m) * triton.cdiv(width, tile.n),)](
         **epilogue,
         c=c,

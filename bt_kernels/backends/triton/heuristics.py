@@ -130,7 +130,7 @@ CORRELATION_TILES: Table = {
     "16-bit": {None: (Tile(128, 256, 64, 8, 4), Tile(128, 256, 32, 8, 4), Tile(128, 128, 32, 8, 3))},
 }
 CORRELATION_GRADIENT: Table = {
-    "16-bit": {None: (Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
+    "16-bit": {None: (Tile(128, 256, 64, 8, 4), Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
     "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
     "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
 }

@@ -19,6 +19,52 @@ from bt_kernels.backends.triton.kernels.tiles import grouped_tile
 
 
 @triton.jit
+def finish_columns(
+    product,  # (BLOCK_M, some of the panel's features) float32
+    within,  # of the panel
+    rows,
+    below,  # rows from first_row on, within N
+    first_row,
+    w_on,
+    w_off,
+    y,
+    ld,
+    rstd,
+    c_diagonal,
+    squares,
+    count,
+    width,
+    first_column,
+    dz,
+    N,
+    samples,
+    D,
+    freedom,
+    VIEW: tl.constexpr,
+):
+    in_width = within < width
+    columns = first_column + within
+    sums = tl.zeros(within.shape, tl.float32)
+    shares = squares + within
+    for _ in range(count):
+        sums += tl.load(shares, in_width, 0.0)
+        shares += width
+    c_ii = tl.load(c_diagonal + columns, in_width, 0.0)
+    r = tl.load(rstd + VIEW * D + columns, in_width, 0.0)
+    diagonal = 2.0 * w_on * (c_ii - 1.0)
+    q = 2.0 * w_off * sums + diagonal * c_ii
+    mask = (rows < N)[:, None] & in_width[None, :]
+    view = tl.cast(N, tl.int64) * ld
+    of_first_row = y + first_row * ld
+    offsets = below[:, None] * ld + columns[None, :]
+    y_own = tl.load(of_first_row + VIEW * view + offsets, mask, 0.0).to(tl.float32)
+    y_other = tl.load(of_first_row + (1 - VIEW) * view + offsets, mask, 0.0).to(tl.float32)
+    dy = (2.0 * w_off / samples) * product + y_other * (diagonal / samples)[None, :]
+    result = r[None, :] * (dy - y_own * taken_out(q, freedom)[None, :])
+    tl.store(dz + first_row * D + below[:, None] * D + columns[None, :], result.to(dz.dtype.element_ty), mask)
+
+
+@triton.jit
 def correlation_gradient_kernel(
     grad_loss,  # () float32, or None; so the next two
     grad_on_diagonal,
@@ -71,22 +117,32 @@ def correlation_gradient_kernel(
         left += BLOCK_K
         right += BLOCK_K * stride_j
 
-    in_width = within < width
-    columns = first_column + within
-    sums = tl.zeros((BLOCK_N,), tl.float32)
-    shares = squares + within
-    for _ in range(count):
-        sums += tl.load(shares, in_width, 0.0)
-        shares += width
     w_on, w_off = term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale)
-    c_ii = tl.load(c_diagonal + columns, in_width, 0.0)
-    r = tl.load(rstd + VIEW * D + columns, in_width, 0.0)
-    diagonal = 2.0 * w_on * (c_ii - 1.0)
-    q = 2.0 * w_off * sums + diagonal * c_ii
-    mask = (rows < N)[:, None] & in_width[None, :]
-    offsets = below[:, None] * ld + columns[None, :]
-    y_own = tl.load(y + VIEW * view + first_row * ld + offsets, mask, 0.0).to(tl.float32)
-    y_other = tl.load(other + first_row * ld + offsets, mask, 0.0).to(tl.float32)
-    dy = (2.0 * w_off / samples) * accumulator + y_other * (diagonal / samples)[None, :]
-    result = r[None, :] * (dy - y_own * taken_out(q, freedom)[None, :])
-    tl.store(dz + first_row * D + below[:, None] * D + columns[None, :], result.to(dz.dtype.element_ty), mask)
+    # In halves: with all columns at once both views of y would be in registers beside the product, which then
+    # could have half as many columns.
+    HALF: tl.constexpr = BLOCK_N // 2
+    halves = tl.split(tl.permute(tl.reshape(accumulator, (BLOCK_M, 2, HALF)), (0, 2, 1)))
+    for half in tl.static_range(2):
+        finish_columns(
+            halves[half],
+            j * BLOCK_N + half * HALF + tl.arange(0, HALF),
+            rows,
+            below,
+            first_row,
+            w_on,
+            w_off,
+            y,
+            ld,
+            rstd,
+            c_diagonal,
+            squares,
+            count,
+            width,
+            first_column,
+            dz,
+            N,
+            samples,
+            D,
+            freedom,
+            VIEW,
+        )
