@@ -176,7 +176,7 @@ def combine(
         TF32=kind.tf32,
         BLOCK=tile.m,
         ROWS=heuristics.COMBINE_ROWS,
-        **options(4),
+        **options(heuristics.COMBINE_ROWS * tile.m // 256),
     )
 
 

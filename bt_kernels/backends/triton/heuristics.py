@@ -15,7 +15,7 @@ from typing import NamedTuple
 # Row stride of y and K in elements: a multiple of every k below, so that no loop over features has a ragged end.
 ROW_MULTIPLE = 64
 GROUP = 8  # rows of tiles that are walked together
-COMBINE_ROWS = 32  # rows of a partial tile of K per program of gram_combine
+COMBINE_ROWS = 8  # rows of a partial tile of K per program of gram_combine, 8 numbers a thread
 FUSED_MAX_N = 512  # up to here one program of gram_gradient holds all rows of its features
 PANEL_BYTES = 24 << 20  # of gram_product's T, to stay in a 40 MB L2 beside y and K
 PANEL_BYTES_AT_LEAST = 8 << 20  # whatever the embeddings' size

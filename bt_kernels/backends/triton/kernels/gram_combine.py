@@ -65,7 +65,8 @@ def gram_combine_kernel(
         offsets = tile.to(tl.int64) * area + within_rows[:, None] * BLOCK + within_columns[None, :]
         k_a = tl.zeros((ROWS, BLOCK), tl.float32)
         k_b = tl.zeros((ROWS, BLOCK), tl.float32)
-        for split in range(splits):
+        # Unrolled: else each split's loads would wait for the sums of the one before.
+        for split in tl.range(0, splits, loop_unroll_factor=4):
             k_a += tl.load(partial + (2 * split) * tiles * area + offsets)
             k_b += tl.load(partial + (2 * split + 1) * tiles * area + offsets)
         whole_a = k_a.to(tl.float64)
