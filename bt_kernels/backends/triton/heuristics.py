@@ -68,7 +68,7 @@ Table = dict[str, dict[int | None, tuple[Tile, ...]]]  # kind -> largest N of a 
 # only where there is no tensor core: with them Triton leaves tcgen05 for mma.sync on sm_100.
 GRAM_TILES: Table = {
     "16-bit": {
-        512: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),
+        256: (Tile(64, 64, 64, 4, 4), Tile(64, 64, 64, 4, 3)),
         None: (Tile(128, 128, 64, 4, 3), Tile(128, 128, 32, 4, 3)),
     },
     "tf32": {
