@@ -10,7 +10,7 @@ Grid: one program, adding in float64 and in a fixed order.
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.numeric import SUM_BLOCK, sum_in_order
+from bt_kernels.backends.triton.kernels.numeric import SUM_BLOCK, element, sum_in_order, sums_in_order
 
 
 @triton.jit
@@ -27,14 +27,17 @@ def finish_kernel(
     lambd,
     scale,
 ):
-    on = sum_in_order(sums, columns, SUM_BLOCK)
     off = sum_in_order(squares, count, SUM_BLOCK)
     if shifts is not None:
-        off = off / N / N - sum_in_order(sums + columns, columns, SUM_BLOCK)
+        all_sums = sums_in_order(sums, columns, 4)
+        on = element(all_sums, 0, 4)
+        off = off / N / N - element(all_sums, 1, 4)
         # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. NaN stays.
         off = tl.where(off < 0.0, 0.0, off)
-        tl.store(shifts, sum_in_order(sums + 2 * columns, columns, SUM_BLOCK).to(tl.float32))
-        tl.store(shifts + 1, sum_in_order(sums + 3 * columns, columns, SUM_BLOCK).to(tl.float32))
+        place = tl.arange(0, 4)
+        tl.store(shifts + place - 2, all_sums.to(tl.float32), place >= 2)
+    else:
+        on = sum_in_order(sums, columns, SUM_BLOCK)
     tl.store(loss, (scale * (on + lambd * off)).to(tl.float32))
     tl.store(on_diagonal, on.to(tl.float32))
     tl.store(off_diagonal, off.to(tl.float32))

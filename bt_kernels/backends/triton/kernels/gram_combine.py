@@ -18,7 +18,7 @@ Grid: (tiles, BLOCK / ROWS). The splits of the features are added in their order
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.numeric import SUM_BLOCK, as_operand, power_of_two_below, sum_in_order
+from bt_kernels.backends.triton.kernels.numeric import as_operand, element, power_of_two_below, sums_in_order
 from bt_kernels.backends.triton.kernels.tiles import packed_offset, triangle_tile
 
 
@@ -52,8 +52,9 @@ def gram_combine_kernel(
         packed = packed_offset(rows, cols, N)
         triangle = N.to(tl.int64) * (N + 1) // 2
     if triangles is not None or k is not None:
-        shift_a = sum_in_order(sums + 2 * columns, columns, SUM_BLOCK)
-        shift_b = sum_in_order(sums + 3 * columns, columns, SUM_BLOCK)
+        shifts = sums_in_order(sums + 2 * columns, columns, 2)
+        shift_a = element(shifts, 0, 2)
+        shift_b = element(shifts, 1, 2)
     if partial is None:
         k_a = tl.load(triangles + packed, valid, 0.0)
         k_b = tl.load(triangles + triangle + packed, valid, 0.0)
@@ -83,10 +84,9 @@ def gram_combine_kernel(
         tl.store(triangles + packed, k_a, on_or_above)
         tl.store(triangles + triangle + packed, k_b, on_or_above)
         if tile + strip == 0:
-            tl.store(totals, sum_in_order(sums, columns, SUM_BLOCK))
-            tl.store(totals + 1, sum_in_order(sums + columns, columns, SUM_BLOCK))
-            tl.store(totals + 2, shift_a.to(tl.float32).to(tl.float64))
-            tl.store(totals + 3, shift_b.to(tl.float32).to(tl.float64))
+            place = tl.arange(0, 2)
+            tl.store(totals + place, sums_in_order(sums, columns, 2))
+            tl.store(totals + 2 + place, shifts.to(tl.float32).to(tl.float64))
     if k is not None:
         DTYPE: tl.constexpr = k.dtype.element_ty
         k_a = k_a / power_of_two_below(shift_a.to(tl.float32))
