@@ -150,8 +150,8 @@ Tensors<8> gram_forward_op(const Tensor& z_a, const Tensor& z_b, double lambd, d
   Run run("gram_forward", z_a, z_a.scalar_type(), tf32);
   const TermOutputs out(run);
   const StandardizedOutputs y(run, n, d, needs_backward);
-  Tensor shifts = run.float32({2}), k = kept(run, needs_backward, {2, n, row_stride(n)});
-  const GramSaved saved{y.standardized(), float_data(shifts), data_if(needs_backward, k)};
+  Tensor shifts = run.float32({needs_backward ? 2 : 0}), k = kept(run, needs_backward, {2, n, row_stride(n)});
+  const GramSaved saved{y.standardized(), needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
   run.check(gram_forward(run.operands(), embeddings(z_a, z_b), all_of(z_a, unbiased), {lambd, scale, eps}, out.terms(),
                          saved, run, run.gpu(), run.stream()));
   return {out.loss, out.on_diagonal, out.off_diagonal, y.c_diagonal, y.rstd, y.y, shifts, k};
@@ -180,8 +180,8 @@ Tensors<5> gram_total_op(const Tensor& triangles, const Tensor& sums, int64_t n,
                         data_of<double>(sums, "sums", kOrigin, 4, ScalarType::Double, triangles)};
   Run run("gram_total", triangles, dtype, tf32);
   const TermOutputs out(run);
-  Tensor shifts = run.float32({2}), k = kept(run, needs_backward, {2, n, row_stride(n)});
-  const GramSaved saved{{}, float_data(shifts), data_if(needs_backward, k)};
+  Tensor shifts = run.float32({needs_backward ? 2 : 0}), k = kept(run, needs_backward, {2, n, row_stride(n)});
+  const GramSaved saved{{}, needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
   constexpr double kNoEps = 0;  // is in y
   run.check(
       gram_total(run.operands(), halves, n, {lambd, scale, kNoEps}, out.terms(), saved, run, run.gpu(), run.stream()));

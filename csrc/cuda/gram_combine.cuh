@@ -32,7 +32,7 @@ struct GramCombineArguments {
   int splits, tiles;
   int warps;      // that add one piece together
   void* k;        // (2, N, ldk) operands; null: no gradient is needed
-  float* shifts;  // (2,), for the same gradient
+  float* shifts;  // (2,), for the same gradient, or null
   int64_t n, ldk;
   TermSums sums;
 };
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
       shift[view] = static_cast<float>(summed[view]);
       per_unit[view] = 1.0f / power_of_two_below(shift[view]);
       if (adds_up && threadIdx.x == 0) arguments.halves.sums[2 + view] = shift[view];
-      if (FORWARD != Forward::partial && blockIdx.x == 0 && threadIdx.x == 0) arguments.shifts[view] = shift[view];
+      if (arguments.shifts != nullptr && blockIdx.x == 0 && threadIdx.x == 0) arguments.shifts[view] = shift[view];
     }
     sync_block();
   }

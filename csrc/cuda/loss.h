@@ -89,7 +89,7 @@ struct GramSums {
 
 struct GramSaved {
   Standardized standardized;
-  float* shifts;  // (2,) trace(K_a) / N, trace(K_b) / N
+  float* shifts;  // (2,) trace(K_a) / N, trace(K_b) / N; null: no gradient is needed
   void* k;        // (2, N, row_stride(N)) operands, (K - shift I) / unit; null: no gradient is needed
 };
 

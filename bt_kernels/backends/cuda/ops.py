@@ -39,7 +39,7 @@ def y_shape(z: Tensor, needs_backward: bool) -> Tensor:
 def k_shape(like: Tensor, n: int, dtype: torch.dtype, needs_backward: bool) -> list[Tensor]:
     """shifts, k."""
     k = like.new_empty((2, n, padded(n)) if needs_backward else (0,), dtype=dtype)
-    return [*float32(like, (2,)), k]
+    return [*float32(like, (2,) if needs_backward else (0,)), k]
 
 
 def c_shape(like: Tensor, d: int, dtype: torch.dtype, keep: bool) -> list[Tensor]:
