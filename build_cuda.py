@@ -121,12 +121,19 @@ class Objects:
         self.sources = sorted(path for path in kernels.rglob("*.cu") if self.hopper or path.parent.name != "sm90")
         self.paths = {path: objects / f"{'.'.join(path.relative_to(kernels).parts)}.o" for path in self.sources}
 
+    def architectures_of(self, source: Path) -> list[Architecture]:
+        """Hopper runs the files of sm90/, and of portable/ those alone that have no namesake there."""
+        if source.parent.name == "sm90":
+            return [HOPPER]
+        others = [architecture for architecture in self.architectures if architecture != HOPPER]
+        namesake = source.parent.name == "portable" and (source.parent.parent / "sm90" / source.name).exists()
+        return others if namesake and others else self.architectures
+
     def command(self, source: Path) -> list[str]:
-        architectures = [HOPPER] if source.parent.name == "sm90" else self.architectures
         command = [self.toolkit.nvcc, *FLAGS, f"-DBT_SM90={int(self.hopper)}", f"-I{self.root / 'csrc'}"]
         if "NVCC_CCBIN" not in os.environ and len(self.compiler) == 1:  # nvcc takes no launcher such as ccache
             command.append(f"-ccbin={self.compiler[0]}")
-        command += [flag for architecture in architectures for flag in architecture.flags]
+        command += [flag for architecture in self.architectures_of(source) for flag in architecture.flags]
         return [*command, "-c", str(source), "-o", str(self.paths[source])]
 
     def compile(self, jobs: int) -> None:

@@ -167,7 +167,7 @@ def test_architectures_that_cannot_be_built(toolkit, monkeypatch, requested, rea
 def kernels(toolkit, monkeypatch, tmp_path):
     """Three kernel files and a header. build(architectures) compiles what has to be: {file: nvcc's arguments}."""
     folder, log = tmp_path / "csrc" / "cuda", Path(toolkit.nvcc).parent / "log"
-    for name in ("gram.cu", "portable/bfloat16.cu", "sm90/bfloat16.cu", "tiles.cuh"):
+    for name in ("gram.cu", "portable/bfloat16.cu", "portable/ieee.cu", "sm90/bfloat16.cu", "tiles.cuh"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
 
@@ -185,17 +185,20 @@ def kernels(toolkit, monkeypatch, tmp_path):
 
 
 def test_hoppers_own_files_are_compiled_for_hopper_alone(kernels):
+    """And their namesakes for all others, as long as there are any."""
     commands = kernels.build()
-    assert set(commands) == {"gram.cu", "portable/bfloat16.cu", "sm90/bfloat16.cu"}
+    assert set(commands) == {"gram.cu", "portable/bfloat16.cu", "portable/ieee.cu", "sm90/bfloat16.cu"}
     hopper, ampere = (f"-gencode=arch=compute_{x},code=sm_{x}" for x in ("90a", "80"))
     for name, command in commands.items():
-        assert hopper in command and "-DBT_SM90=1" in command and "-ccbin=c++" in command
+        assert "-DBT_SM90=1" in command and "-ccbin=c++" in command
         assert (ampere in command) == (name != "sm90/bfloat16.cu")
+        assert (hopper in command) == (name != "portable/bfloat16.cu")
+    assert all(hopper in command for command in kernels.build("9.0").values())
 
 
 def test_hoppers_own_files_are_left_out_without_hopper(kernels):
     commands = kernels.build("8.0")
-    assert set(commands) == {"gram.cu", "portable/bfloat16.cu"}
+    assert set(commands) == {"gram.cu", "portable/bfloat16.cu", "portable/ieee.cu"}
     assert all("-DBT_SM90=0" in command for command in commands.values())
 
 

@@ -192,7 +192,12 @@ OF_SOURCE = {
 
 
 def architectures(source: str) -> tuple[str, ...]:
-    return ("sm_90a",) if source.startswith("sm90/") else ARCHITECTURES
+    """Of sm90/ and its namesakes in portable/ Hopper runs the first."""
+    if source.startswith("sm90/"):
+        return ("sm_90a",)
+    return tuple(
+        arch for arch in ARCHITECTURES if arch != "sm_90a" or source.replace("portable", "sm90") not in FAMILIES
+    )
 
 
 def of_source(source: str, arch: str) -> list[Kernel]:
