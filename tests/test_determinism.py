@@ -43,7 +43,7 @@ def test_poison_is_poisonous(poisoned_memory):
         assert torch.empty(8, dtype=torch.uint8, device=device()).view(dtype).isnan().all()
 
 
-POISONED = few([(3, 17), (31, 65), (65, 31), (190, 191), (40, 1030)], [(3, 17), (65, 31), (97, 130)])
+POISONED = few([(3, 17), (31, 65), (65, 31), (190, 191), (40, 1030)], [(3, 17), (31, 65), (65, 31)])
 
 
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.bfloat16)), ids=str)
