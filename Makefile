@@ -1,4 +1,4 @@
-# Everything sets up its own .venv first: nothing has to be installed by hand but Python >= 3.10, make and, for the
+# Everything sets up its own .venv first: nothing has to be installed by hand but Python >= 3.11, make and, for the
 # C++ ops, a compiler, for the CUDA kernels the CUDA toolkit.
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.
 install: $(INSTALLED)
 
 $(PY):
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python >= 3.10 is needed; make PYTHON=python3.12 names another')"
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'Python 3.11 to 3.13 is needed; make PYTHON=python3.12 names another')"
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.requirements: requirements.txt | $(PY)

@@ -44,14 +44,20 @@ def thousands(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else number(value)
 
 
-def cell_text(cell: dict, name: str, passes: str) -> str:
+def fastest(cell: dict, names: list[str], passes: str) -> str:
+    """Of those that compute the loss."""
+    times = {name: entry_of(cell, name, passes).get("ms") for name in names if name != FLOOR}
+    return min((ms["q50"], name) for name, ms in times.items() if ms)[1] if any(times.values()) else ""
+
+
+def cell_text(cell: dict, name: str, passes: str, bold: bool) -> str:
     """Median ms and peak MB, or why there are none."""
     entry = entry_of(cell, name, passes)
     if "ms" not in entry:
         reason = cell["candidates"].get(name, {}).get("reason", "")
         return next((text for text in ("does not fit", "too slow") if reason.startswith(text)), "–")
     time = thousands(entry["ms"]["q50"])
-    time = f"**{time}**" if CANDIDATES[name].ours else time
+    time = f"**{time}**" if bold else time
     peak = entry.get("peak_bytes")
     return time if peak is None else f"{time} ({thousands(max(peak, 0) / 1e6)})"
 
@@ -65,7 +71,8 @@ def table(result: dict, passes: str) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for cell in rows:
         found = ratios_of(cell, passes).get(f"{ours}/{FLOOR}")
-        texts = [cell_text(cell, name, passes) for name in names]
+        first = fastest(cell, names, passes)
+        texts = [cell_text(cell, name, passes, name == first) for name in names]
         shape = f"{cell['n']}, {cell['d']}"
         over_floor = f"{found['q50']:.2f}" if found else "–"
         lines.append(f"| {' | '.join([shape, *texts, over_floor])} |")

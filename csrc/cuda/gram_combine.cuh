@@ -56,8 +56,13 @@ struct GramPiece {
 
 constexpr int kCombineSharedBytes = 32 * kCombineWarps * static_cast<int>(sizeof(GramPiece));
 
+// Five blocks on a multiprocessor of Hopper are one round up to N = 1024; with 32-bit operands, and on sm_100, the
+// registers of four are needed.
+template <typename Product>
+constexpr int kCombineBlocks = Product::kClusterShares && sizeof(typename Product::Element) == 2 ? 5 : 4;
+
 template <typename Product, bool TF32, Forward FORWARD>
-__global__ void __launch_bounds__(32 * kCombineWarps)
+__global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
     gram_combine_kernel(const __grid_constant__ GramCombineArguments arguments) {
   using T = typename Product::Element;
   using Pieces = Fragment<Product>;
@@ -68,38 +73,22 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
   unsigned char* memory = dynamic_shared<unsigned char>();
   double* shared = reinterpret_cast<double*>(memory);
   const auto sync = [] { sync_block(); };
-  const int64_t n = arguments.n, ldk = arguments.ldk, columns = arguments.sums.columns;
+  const int n = static_cast<int>(arguments.n);
+  const int64_t ldk = arguments.ldk, columns = arguments.sums.columns;
 
-  const bool adds_up = FORWARD == Forward::partial && blockIdx.x == 0;
-  const auto sums_of = [&](int first, double (&sums)[2]) {
-    const double* values = arguments.sums.sums + first * columns;
-    sums_in_order<2>({{values, columns}, {values + columns, columns}}, sums, shared, kThreads, sync);
-  };
-  if (adds_up) {
-    double sums[2];
-    sums_of(0, sums);
-    if (threadIdx.x == 0) arguments.halves.sums[0] = sums[0], arguments.halves.sums[1] = sums[1];
-  }
+  const double* const values = arguments.sums.sums;
+  const Doubles for_terms[2] = {{values, columns}, {values + columns, columns}};
+  const Doubles for_shifts[2] = {{values + 2 * columns, columns}, {values + 3 * columns, columns}};
+  const bool shifts = FORWARD != Forward::whole || arguments.k != nullptr;
   double summed[2] = {0, 0};  // trace(K) / N
-  float shift[2] = {0, 0}, per_unit[2] = {1, 1};
-  if (FORWARD != Forward::whole || arguments.k != nullptr) {
-    sums_of(2, summed);
-#pragma unroll
-    for (int view = 0; view < 2; ++view) {
-      shift[view] = static_cast<float>(summed[view]);
-      per_unit[view] = 1.0f / power_of_two_below(shift[view]);
-      if (adds_up && threadIdx.x == 0) arguments.halves.sums[2 + view] = shift[view];
-      if (arguments.shifts != nullptr && blockIdx.x == 0 && threadIdx.x == 0) arguments.shifts[view] = shift[view];
-    }
-    sync_block();
-  }
+  if (shifts) begin_sums(for_shifts, summed);
 
   const int part = warp_id() % arguments.warps;
   const int item = static_cast<int>(blockIdx.x) * (kCombineWarps / arguments.warps) + warp_id() / arguments.warps;
   const int warp = item % kWarps, piece = item / kWarps % kPieces, tile = item / kWarps / kPieces;
   const TileIndex origin = GramTiles{Product::kRows, Product::kColumns}.origin(tile);
-  const int64_t first_row = origin.row + Pieces::first_row(warp) + 16 * (piece / Pieces::kColumnTiles);
-  const int64_t first_column = origin.column + Pieces::first_column(warp) + 8 * (piece % Pieces::kColumnTiles);
+  const int first_row = origin.row + Pieces::first_row(warp) + 16 * (piece / Pieces::kColumnTiles);
+  const int first_column = origin.column + Pieces::first_column(warp) + 8 * (piece % Pieces::kColumnTiles);
   const bool counts = tile < arguments.tiles && first_row <= first_column + 1 && first_column < n;
   // Of each view's packed triangle; row <= column < n.
   const auto packed = [&](int view, int64_t row, int64_t column) -> float& {
@@ -109,7 +98,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
   if (kTotal && counts) {
 #pragma unroll
     for (int v = 0; v < 8; ++v) {
-      const int64_t row = first_row + 8 * (v % 4 / 2), column = first_column + v % 2;
+      const int row = first_row + 8 * (v % 4 / 2), column = first_column + v % 2;
       if (row <= column && column < n) sum.k[v / 4].x[v % 4] = packed(v / 4, row, column);
     }
   } else if (counts) {
@@ -126,6 +115,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
     for (int view = 0; view < 2; ++view) parts[view][threadIdx.x] = sum.k[view];
     sync_block();
     if (part == 0) {
+#pragma unroll 1
       for (int other = 1; other < arguments.warps; ++other) {
 #pragma unroll
         for (int view = 0; view < 2; ++view) {
@@ -138,16 +128,36 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
     sync_block();
   }
 
+  float shift[2] = {0, 0}, per_unit[2] = {1, 1};
+  if (shifts) {
+    end_sums(for_shifts, summed, shared, kThreads, sync);
+#pragma unroll
+    for (int view = 0; view < 2; ++view) {
+      shift[view] = static_cast<float>(summed[view]);
+      per_unit[view] = 1.0f / power_of_two_below(shift[view]);
+      if (arguments.shifts != nullptr && blockIdx.x == 0 && threadIdx.x == 0) arguments.shifts[view] = shift[view];
+    }
+  }
+  if (FORWARD == Forward::partial && blockIdx.x == 0) {
+    double sums[2];
+    begin_sums(for_terms, sums);
+    end_sums(for_terms, sums, shared, kThreads, sync);
+    if (threadIdx.x == 0) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) arguments.halves.sums[i] = sums[i], arguments.halves.sums[2 + i] = shift[i];
+    }
+  }
+
   // All of the piece is in K, above its diagonal.
   const bool above = sizeof(T) == 2 && arguments.k != nullptr && tile < arguments.tiles && part == 0 &&
                      first_row - lane_id() / 4 + 15 < first_column - 2 * (lane_id() % 4) &&
                      first_column - 2 * (lane_id() % 4) + 8 <= n;
-  T* const k[2] = {static_cast<T*>(arguments.k), static_cast<T*>(arguments.k) + n * ldk};
+  T* const k[2] = {static_cast<T*>(arguments.k), static_cast<T*>(arguments.k) + arguments.n * ldk};
   double inner = 0;
-  if (counts && part == 0) {
+  if (counts && part == 0 && !above) {
 #pragma unroll
     for (int v = 0; v < 4; ++v) {
-      const int64_t row = first_row + 8 * (v / 2), column = first_column + v % 2;
+      const int row = first_row + 8 * (v / 2), column = first_column + v % 2;
       if (row > column || column >= n) continue;
       const bool diagonal = row == column;
       double whole[2];
@@ -163,7 +173,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
       } else {
         const double product = whole[0] * whole[1];
         inner += diagonal ? product : 2 * product;
-        if (arguments.k == nullptr || above) continue;
+        if (arguments.k == nullptr) continue;
 #pragma unroll
         for (int view = 0; view < 2; ++view) {
           const T operand = as_operand<T, TF32>(shifted[view] * per_unit[view]);
@@ -176,11 +186,13 @@ __global__ void __launch_bounds__(32 * kCombineWarps)
   if constexpr (sizeof(T) == 2 && FORWARD != Forward::partial) {
     if (above) {
 #pragma unroll
+      for (int v = 0; v < 4; ++v) inner += 2 * static_cast<double>(sum.k[0].x[v]) * static_cast<double>(sum.k[1].x[v]);
+#pragma unroll
       for (int view = 0; view < 2; ++view) {
-        const float (&x)[4] = sum.k[view].x;
-        const float unit = per_unit[view];
-        store_both<T>(k[view], ldk, static_cast<int>(first_row), static_cast<int>(first_column),
-                      {x[0] * unit, x[1] * unit, x[2] * unit, x[3] * unit});
+        float x[4];
+#pragma unroll
+        for (int v = 0; v < 4; ++v) x[v] = sum.k[view].x[v] * per_unit[view];
+        store_both<T>(k[view], ldk, first_row, first_column, x);
       }
     }
   }

@@ -32,15 +32,21 @@ struct Doubles {
   int64_t count;
 };
 
-// The sums of a few arrays by `threads` threads (a multiple of 32), which all call this and all get them, in an order
-// that follows from counts and threads alone. All arrays at once, because what it takes is latency: of memory, of
-// shuffles and of barriers. shared: room for COUNT * threads / 32 doubles.
-template <int COUNT, typename Sync>
-__device__ __forceinline__ void sums_in_order(const Doubles (&arrays)[COUNT], double (&sums)[COUNT], double* shared,
-                                              int threads, Sync&& sync) {
-  const int thread = static_cast<int>(threadIdx.x), warps = threads / 32;
+// A thread's first number of each array: on its way while the thread does something else.
+template <int COUNT>
+__device__ __forceinline__ void begin_sums(const Doubles (&arrays)[COUNT], double (&sums)[COUNT]) {
+  const int thread = static_cast<int>(threadIdx.x);
 #pragma unroll
   for (int a = 0; a < COUNT; ++a) sums[a] = thread < arrays[a].count ? arrays[a].values[thread] : 0.0;
+}
+
+// What begin_sums began: the sums of a few arrays by `threads` threads (a multiple of 32), which all call this and all
+// get them, in an order that follows from counts and threads alone. All arrays at once, because what it takes is
+// latency: of memory, of shuffles and of barriers. shared: room for COUNT * threads / 32 doubles.
+template <int COUNT, typename Sync>
+__device__ __forceinline__ void end_sums(const Doubles (&arrays)[COUNT], double (&sums)[COUNT], double* shared,
+                                         int threads, Sync&& sync) {
+  const int thread = static_cast<int>(threadIdx.x), warps = threads / 32;
 #pragma unroll
   for (int a = 0; a < COUNT; ++a) {
 #pragma unroll 4
@@ -79,10 +85,11 @@ __device__ __forceinline__ void finish_in_last_block(const TermSums& sums, doubl
   if (!last) return;
   fence_device();
   double all[3];  // (1 - C_ii)^2, C_ii^2 where K's sum has it too, the parts
-  sums_in_order<3>({{sums.sums, sums.columns},
-                    {sums.sums + sums.columns, sums.gram ? sums.columns : 0},
-                    {sums.parts, int64_t{gridDim.x}}},
-                   all, shared, threads, sync);
+  const Doubles arrays[3] = {{sums.sums, sums.columns},
+                             {sums.sums + sums.columns, sums.gram ? sums.columns : 0},
+                             {sums.parts, int64_t{gridDim.x}}};
+  begin_sums(arrays, all);
+  end_sums(arrays, all, shared, threads, sync);
   if (threadIdx.x == 0) {
     const double off_diagonal = sums.gram ? gram_off_diagonal(all[2], all[1], sums.n) : all[2];
     const LossTerms terms = loss_terms(all[0], off_diagonal, sums.lambd, sums.scale);

@@ -34,16 +34,27 @@ struct SplitRange {
   int first, step, end;
 };
 
-// The sum of a thread's piece over the splits, in their order.
+// The sum of a thread's piece over the splits, in their order. A few of them are loaded at once.
 template <typename Product>
 __device__ __forceinline__ PartialPiece add_partial(float* partial, SplitRange splits, int64_t tiles, int64_t tile,
                                                     int thread, int piece) {
+  constexpr int kAhead = 4;
   PartialPiece sum{};
-#pragma unroll 4
-  for (int split = splits.first; split < splits.end; split += splits.step) {
-    const PartialPiece part = partial_tile<Product>(partial, split * tiles + tile, thread)[piece * Product::kWorkers];
+#pragma unroll 1
+  for (int first = splits.first; first < splits.end; first += kAhead * splits.step) {
+    PartialPiece parts[kAhead]{};
 #pragma unroll
-    for (int v = 0; v < 4; ++v) sum.x[v] += part.x[v];
+    for (int i = 0; i < kAhead; ++i) {
+      const int split = first + i * splits.step;
+      if (split < splits.end) {
+        parts[i] = partial_tile<Product>(partial, split * tiles + tile, thread)[piece * Product::kWorkers];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int v = 0; v < 4; ++v) sum.x[v] += parts[i].x[v];
+    }
   }
   return sum;
 }

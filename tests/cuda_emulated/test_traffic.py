@@ -39,7 +39,7 @@ KNOWN = [
     Known("* ldk + column) =", 2, "a piece of K is 8 numbers wide, 16 bytes of a sector"),
     Known("k[view][row * ldk + column]", 5, "pieces on K's diagonal, number by number, and float32"),
     Known("k[view][column * ldk + row]", 4, "their mirror image"),
-    Known("const PartialPiece part =", 2, "lanes below K's diagonal read nothing"),
+    Known("parts[i] = partial_tile<Product>", 2, "lanes below K's diagonal read nothing"),
     Known("a[k][i] = ", 2, "tf32 through registers: wgmma fixes which k a lane has"),
     Known("sums[(2 + lane) * stride]", 2, "two numbers of a column block"),
     Known("shared.factor(slot,", 2, "once per block, so that reading is free of conflicts"),

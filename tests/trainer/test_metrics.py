@@ -150,9 +150,9 @@ def test_line_at_the_end_of_an_epoch_shows_its_measurements_and_the_pace_of_this
             progress.log(step_metrics(step, **measured))
     assert recorded_steps(path) == [1, 2, 3, 4, 5, 6]
     assert capsys.readouterr().err.splitlines() == [
-        "epoch 2/4 loss  10.5 on   8.0 off   500 rank 12 step 1/2",  # after so long a silence
-        "epoch 2/4 loss  10.5 on   8.0 off   500  15 images/s, 00:08 left",
-        "epoch 3/4 loss  10.5 on   8.0 off   500 kNN 98.8 %  15 images/s, 00:04 left",
+        "epoch 2/4 loss  10.5 on-diag   8.0 off-diag   500 eff. rank 12 step 1/2",  # after so long a silence
+        "epoch 2/4 loss  10.5 on-diag   8.0 off-diag   500  15 images/s, 00:08 left",
+        "epoch 3/4 loss  10.5 on-diag   8.0 off-diag   500 kNN 98.8 %  15 images/s, 00:04 left",
     ]
 
 
@@ -167,7 +167,7 @@ def test_bar_on_a_terminal(path, monkeypatch):
         for step in (1, 2):
             progress.log(step_metrics(step, effective_rank=3.0 if step == 1 else None))
             progress._bar.refresh()
-    assert "epoch 1/2 loss  10.5 on   8.0 off   500 rank 3 |" in terminal.getvalue().split("\r")[-2]
+    assert "epoch 1/2 loss  10.5 on-diag   8.0 off-diag   500 eff. rank 3 |" in terminal.getvalue().split("\r")[-2]
     assert "\n" not in terminal.getvalue().rstrip("\n")
 
 

@@ -131,10 +131,10 @@ def describe(metrics: StepMetrics, epochs: int) -> str:
     """One line for a step: epoch, loss and its two terms, and what was measured in it."""
     line = (
         f"epoch {metrics.epoch:{len(str(epochs))}d}/{epochs} loss {metrics.loss:5.1f} "
-        f"on {metrics.on_diagonal:5.1f} off {metrics.off_diagonal:5.0f}"
+        f"on-diag {metrics.on_diagonal:5.1f} off-diag {metrics.off_diagonal:5.0f}"
     )
     if metrics.effective_rank is not None:
-        line += f" rank {metrics.effective_rank:.0f}"
+        line += f" eff. rank {metrics.effective_rank:.0f}"
     if metrics.knn_accuracy is not None:
         line += f" kNN {100 * metrics.knn_accuracy:.1f} %"
     if metrics.unreadable_images:
