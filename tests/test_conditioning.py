@@ -95,6 +95,17 @@ def test_mean_of_1e4(terms, yardstick_of, shape, dtype):
     yardstick_of(z_a, z_b).check(evaluate(terms, z_a, z_b, Formula()))
 
 
+@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize("shape", few([(500, 40), (300, 600), (600, 40)], [(500, 40)]), ids=str)
+def test_a_row_far_from_the_others(terms, yardstick_of, shape, row):
+    """What is measured from that row, or summed with it, has lost the others' digits."""
+    z_a, z_b = views(*shape, torch.float64)
+    for z in (z_a, z_b):
+        z[row] += 1e3
+    z_a, z_b = z_a.float(), z_b.float()
+    yardstick_of(z_a, z_b).check(evaluate(terms, z_a, z_b, Formula()))
+
+
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)], ids=str)
 @pytest.mark.parametrize("exponent", [-60, 60, 110])
 def test_magnitude_does_not_matter(terms, yardstick_of, exponent, shape):

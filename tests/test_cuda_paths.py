@@ -94,19 +94,32 @@ def test_splits(choose, meets_the_standard, formulation, multiprocessors, dtype)
     meets_the_standard((20, 700) if formulation == "gram" else (700, 20), dtype)
 
 
-@two_dtypes
-@pytest.mark.parametrize("multiprocessors", [4, 132])  # without splits, and with
-@pytest.mark.parametrize("capability", [80, 90])
-@correlation_alone
-def test_tiles_of_c_off_its_diagonal(choose, terms, yardstick_of, capability, multiprocessors, dtype):
-    """Of which every number counts: the epilogue does not ask. The last ones are cut off by D. Every third feature
-    follows the others of its kind: sums over C's rows and columns in a wrong place are far off."""
-    choose((A100 if capability == 80 else H200)._replace(multiprocessors=multiprocessors))
-    z_a, z_b = views(600, 600, dtype)
+def views_in_groups(n: int, d: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every third feature follows the others of its kind: sums over C's rows and columns in a wrong place are far
+    off."""
+    z_a, z_b = views(n, d, dtype)
     for z in (z_a, z_b):
         z[:, ::3] = z[:, :1] + 0.3 * z[:, ::3]
-    expected = yardstick_of(z_a, z_b, FORMULA)
-    expected.check(evaluate(terms, z_a, z_b, FORMULA))
+    return z_a, z_b
+
+
+@two_dtypes
+@pytest.mark.parametrize("capability", [80, 90])
+@correlation_alone
+def test_tiles_of_c_off_its_diagonal(choose, terms, yardstick_of, capability, dtype):
+    """Of which every number counts: the epilogue does not ask. The last ones are cut off by D."""
+    choose(A100 if capability == 80 else H200)
+    z_a, z_b = views_in_groups(600, 600, dtype)
+    yardstick_of(z_a, z_b, FORMULA).check(evaluate(terms, z_a, z_b, FORMULA))
+
+
+@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@correlation_alone
+def test_tiles_of_c_from_splits(choose, terms, yardstick_of, gpu):
+    """A tile's columns are shared out over several blocks then."""
+    choose(gpu)
+    z_a, z_b = views_in_groups(2048, 200, torch.bfloat16)
+    yardstick_of(z_a, z_b, FORMULA).check(evaluate(terms, z_a, z_b, FORMULA))
 
 
 @two_dtypes

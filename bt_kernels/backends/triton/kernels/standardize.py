@@ -63,8 +63,11 @@ def moments_of_rows(x, first, mask, size):
     distance = tl.where(mask, x - first[None, :], 0.0)
     down, up = scale_of_squares(tl.max(tl.abs(distance), 0))
     high, low = sum_in_two_parts(first, tl.sum(distance, 0) / size)
-    scaled = tl.where(mask, x - high[None, :] - low[None, :], 0.0) * down[None, :]
-    return high, low, tl.sum(scaled * scaled, 0).to(tl.float64) * up * up
+    deviation = tl.where(mask, x - high[None, :] - low[None, :], 0.0)
+    # Where the first row is far from the others, what the sum of distances lost is much beside their y.
+    lacking = tl.sum(deviation, 0) / size
+    scaled = deviation * down[None, :]
+    return high, low + lacking, tl.sum(scaled * scaled, 0).to(tl.float64) * up * up
 
 
 @triton.jit
@@ -103,7 +106,7 @@ def moments_of_chunks(z, stride_n, stride_d, columns, in_columns, N, BLOCK_N: tl
         squares += scaled * scaled
     lacking = tl.sum(total, 0) / N
     # Its square is nothing beside the variance.
-    return high, low + lacking, tl.sum(squares, 0).to(tl.float64) * up * up
+    return high, low + lacking, tl.sum(squares.to(tl.float64), 0) * up * up
 
 
 @triton.jit
