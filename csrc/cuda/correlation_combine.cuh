@@ -18,7 +18,7 @@ struct CorrelationCombineArguments {
 };
 
 template <typename Product, bool TF32, Forward FORWARD>
-__global__ void __launch_bounds__(Product::kWorkers)
+__global__ void __launch_bounds__(Product::kWorkers, Product::kClusterShares ? 3 : 2)
     correlation_combine_kernel(const __grid_constant__ CorrelationCombineArguments arguments) {
   using Pieces = Fragment<Product>;
   constexpr int kColumnTiles = kSquaresShare / 8, kSlices = Pieces::kColumnTiles / kColumnTiles;

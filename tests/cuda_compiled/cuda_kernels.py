@@ -139,6 +139,8 @@ def of_family(source: str, arch: str) -> list[Kernel]:
         arguments += [f"(Forward){forward}"] * (name in COMBINE)
         variant = f"{tile.a}-{tile.b}" + f"-{tile.columns}" * tile.hopper + ("", "-partial", "-total")[forward]
         blocks = tile.blocks if name in PRODUCTS else 1
+        if name == "correlation_combine":
+            blocks = 3 if tile.hopper else 2
         if name == "gram_combine":
             blocks = 5 if tile.hopper and ELEMENTS[operands] != "float" else 4
         found.append(Kernel(source, arch, name, operands, tuple(arguments), variant, blocks, tile, forward))
