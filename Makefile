@@ -45,14 +45,17 @@ test: $(INSTALLED)
 	$(MAKE) --no-print-directory -j2 test-cpu test-kernels
 
 COMPILED := tests/cuda_compiled tests/triton_compiled
+EMULATOR := tests/cuda_emulated
 
+# The emulated GPU's own tests are here because this run is the shorter one.
 test-cpu: lint
 	$(PY) -m pytest $(addprefix --ignore=,$(COMPILED)) $(ARGS)
+	$(PY) -m pytest -q --device emulated $(EMULATOR) $(ARGS)
 
 # The CUDA kernels compiled for the CPU; then the Triton kernels in Triton's interpreter, which has to be asked for before
 # Triton is imported; then what the compilers for GPUs make of both.
 test-kernels: $(INSTALLED)
-	$(PY) -m pytest -q --device emulated $(ARGS)
+	$(PY) -m pytest -q --device emulated --ignore=$(EMULATOR) $(ARGS)
 	TRITON_INTERPRET=1 $(PY) -m pytest -q --device interpreter $(ARGS)
 	$(PY) -m pytest -q $(COMPILED) $(ARGS)
 
