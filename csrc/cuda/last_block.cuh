@@ -40,18 +40,12 @@ __device__ __forceinline__ void begin_sums(const Doubles (&arrays)[COUNT], doubl
   for (int a = 0; a < COUNT; ++a) sums[a] = thread < arrays[a].count ? arrays[a].values[thread] : 0.0;
 }
 
-// What begin_sums began: the sums of a few arrays by `threads` threads (a multiple of 32), which all call this and all
-// get them, in an order that follows from counts and threads alone. All arrays at once, because what it takes is
-// latency: of memory, of shuffles and of barriers. shared: room for COUNT * threads / 32 doubles.
+// A block's sums of a few numbers of each of its `threads` threads (a multiple of 32), which all call this and all get
+// them: lanes by shuffles, warps in order. All sums at once, because what they take is latency: of shuffles and of
+// barriers. shared: room for COUNT * threads / 32 doubles, which others may still read when this returns.
 template <int COUNT, typename Sync>
-__device__ __forceinline__ void end_sums(const Doubles (&arrays)[COUNT], double (&sums)[COUNT], double* shared,
-                                         int threads, Sync&& sync) {
-  const int thread = static_cast<int>(threadIdx.x), warps = threads / 32;
-#pragma unroll
-  for (int a = 0; a < COUNT; ++a) {
-#pragma unroll 4
-    for (int64_t i = thread + threads; i < arrays[a].count; i += threads) sums[a] += arrays[a].values[i];
-  }
+__device__ __forceinline__ void block_sums(double (&sums)[COUNT], double* shared, int threads, Sync&& sync) {
+  const int warps = threads / 32;
   for (int mask = 16; mask > 0; mask /= 2) {
 #pragma unroll
     for (double& sum : sums) sum += shuffle_xor(sum, mask);
@@ -67,6 +61,28 @@ __device__ __forceinline__ void end_sums(const Doubles (&arrays)[COUNT], double 
     sums[a] = shared[a * warps];
     for (int warp = 1; warp < warps; ++warp) sums[a] += shared[a * warps + warp];
   }
+}
+
+// Of one number, and shared may be written again.
+template <typename Sync>
+__device__ __forceinline__ double block_sum(double x, double* shared, int threads, Sync&& sync) {
+  double sums[1] = {x};
+  block_sums(sums, shared, threads, sync);
+  sync();
+  return sums[0];
+}
+
+// What begin_sums began: the arrays' sums, in an order that follows from counts and threads alone.
+template <int COUNT, typename Sync>
+__device__ __forceinline__ void end_sums(const Doubles (&arrays)[COUNT], double (&sums)[COUNT], double* shared,
+                                         int threads, Sync&& sync) {
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int a = 0; a < COUNT; ++a) {
+#pragma unroll 4
+    for (int64_t i = thread + threads; i < arrays[a].count; i += threads) sums[a] += arrays[a].values[i];
+  }
+  block_sums(sums, shared, threads, sync);
 }
 
 // Called by the first `threads` threads of every block with the block's part in thread 0's `part`.
@@ -97,21 +113,6 @@ __device__ __forceinline__ void finish_in_last_block(const TermSums& sums, doubl
     *sums.terms.on_diagonal = static_cast<float>(terms.on_diagonal);
     *sums.terms.off_diagonal = static_cast<float>(terms.off_diagonal);
   }
-}
-
-// A block's sum of one double per thread, in thread 0: lanes by shuffles, warps in order.
-template <typename Sync>
-__device__ __forceinline__ double block_sum(double x, double* shared, int threads, Sync&& sync) {
-  for (int mask = 16; mask > 0; mask /= 2) x += shuffle_xor(x, mask);
-  sync();
-  if (lane_id() == 0) shared[warp_id()] = x;
-  sync();
-  double sum = 0;
-  if (threadIdx.x == 0) {
-    for (int warp = 0; warp < threads / 32; ++warp) sum += shared[warp];
-  }
-  sync();
-  return sum;
 }
 
 }  // namespace bt::cuda

@@ -62,11 +62,6 @@ class KernelTraffic:
     flops: int  # of matrix instructions
     accesses: tuple[Access, ...]
 
-    def total(self, space: str, write: bool | None = None) -> tuple[int, int]:
-        """units and least of a kind of access."""
-        found = [x for x in self.accesses if x.space == space and write in (None, x.write)]
-        return sum(x.units for x in found), sum(x.least for x in found)
-
 
 def count(library: Path, cells: list[Cell]) -> dict[Cell, list[KernelTraffic]]:
     """The launches of a forward and backward of each cell, in their order."""

@@ -234,7 +234,7 @@ void begin_traffic(const void* kernel) {
   stack_begin = reinterpret_cast<uintptr_t>(begin), stack_end = stack_begin + bytes;
 }
 
-void end_cluster_traffic(Cluster&) {
+void end_cluster_traffic() {
   for (const auto& warp : own.warps) {
     for (const auto& [access, pending] : warp) {
       for (const Request& request : pending.requests) account(access, request);

@@ -95,7 +95,7 @@ Result launch(const void* name, int64_t blocks, int threads, int shared_bytes, i
     for (int64_t index = next++; index < clusters && !failed; index = next++) {
       try {
         run_cluster(*own, grid, shuffled(index, clusters, grid));
-        end_cluster_traffic(*own);
+        end_cluster_traffic();
       } catch (const std::exception& caught) {
         failed = true;
         const std::lock_guard<std::mutex> lock(mutex);

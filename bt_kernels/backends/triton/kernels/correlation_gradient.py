@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from bt_kernels.backends.triton.kernels.numeric import taken_out, term_weights
-from bt_kernels.backends.triton.kernels.tiles import grouped_tile
+from bt_kernels.backends.triton.kernels.tiles import grouped_tile, halves_of
 
 
 @triton.jit
@@ -121,7 +121,7 @@ def correlation_gradient_kernel(
     # In halves: with all columns at once both views of y would be in registers beside the product, which then
     # could have half as many columns.
     HALF: tl.constexpr = BLOCK_N // 2
-    halves = tl.split(tl.permute(tl.reshape(accumulator, (BLOCK_M, 2, HALF)), (0, 2, 1)))
+    halves = halves_of(accumulator)
     for half in tl.static_range(2):
         finish_columns(
             halves[half],

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from bt_kernels.backends.triton.kernels.numeric import diagonal_weight, power_of_two_below, taken_out, term_weights
+from bt_kernels.backends.triton.kernels.tiles import store_gradient
 
 
 @triton.jit
@@ -72,13 +73,4 @@ def gram_apply_kernel(
     y_own = tl.load(y + view.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
     y_other = tl.load(y + other.to(tl.int64) * N * ld + offsets, mask, 0.0).to(tl.float32)
     dz = r[None, :] * (beta * t + y_other * d[None, :] - y_own * from_y[None, :])
-    out = wide_rows * D + columns[None, :]
-    if VIEWS == 2:
-        if view == 0:
-            tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
-        else:
-            tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
-    elif FIRST_VIEW == 0:
-        tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
-    else:
-        tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
+    store_gradient(dz_a, dz_b, wide_rows * D + columns[None, :], dz, mask, view, FIRST_VIEW, VIEWS)

@@ -25,6 +25,7 @@ from bt_kernels.backends.triton.kernels.numeric import (
     taken_out,
     term_weights,
 )
+from bt_kernels.backends.triton.kernels.tiles import halves_of, store_gradient
 
 
 @triton.jit
@@ -68,16 +69,9 @@ def finish_columns(
     from_y = taken_out(q, freedom) - alpha * shift * eps * r * r
     y_other = of_other.to(tl.float32)
     dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * from_y[None, :])
-    out = index(rows, WIDE)[:, None] * D + columns[None, :]
-    if VIEWS == 2:
-        if view == 0:
-            tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
-        else:
-            tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
-    elif FIRST_VIEW == 0:
-        tl.store(dz_a + out, dz.to(dz_a.dtype.element_ty), mask)
-    else:
-        tl.store(dz_b + out, dz.to(dz_b.dtype.element_ty), mask)
+    store_gradient(
+        dz_a, dz_b, index(rows, WIDE)[:, None] * D + columns[None, :], dz, mask, view, FIRST_VIEW, VIEWS
+    )
 
 
 @triton.jit
@@ -104,7 +98,7 @@ def finish_parts(
     WIDE: tl.constexpr,
     PART: tl.constexpr,
 ):
-    """dz of the features from `first` on, PART of them at a time. The halves of the product are of registers."""
+    """dz of the features from `first` on, PART of them at a time."""
     WIDTH: tl.constexpr = product.shape[1]
     if WIDTH <= PART:
         finish_columns(
@@ -131,53 +125,31 @@ def finish_parts(
         )
     else:
         HALF: tl.constexpr = WIDTH // 2
-        left, right = tl.split(tl.permute(tl.reshape(product, (product.shape[0], 2, HALF)), (0, 2, 1)))
-        finish_parts(
-            left,
-            first,
-            rows,
-            view,
-            w_on,
-            w_off,
-            y,
-            ld,
-            rstd,
-            c_diagonal,
-            shifts,
-            dz_a,
-            dz_b,
-            N,
-            D,
-            eps,
-            freedom,
-            FIRST_VIEW,
-            VIEWS,
-            WIDE,
-            PART,
-        )
-        finish_parts(
-            right,
-            first + HALF,
-            rows,
-            view,
-            w_on,
-            w_off,
-            y,
-            ld,
-            rstd,
-            c_diagonal,
-            shifts,
-            dz_a,
-            dz_b,
-            N,
-            D,
-            eps,
-            freedom,
-            FIRST_VIEW,
-            VIEWS,
-            WIDE,
-            PART,
-        )
+        halves = halves_of(product)
+        for half in tl.static_range(2):
+            finish_parts(
+                halves[half],
+                first + half * HALF,
+                rows,
+                view,
+                w_on,
+                w_off,
+                y,
+                ld,
+                rstd,
+                c_diagonal,
+                shifts,
+                dz_a,
+                dz_b,
+                N,
+                D,
+                eps,
+                freedom,
+                FIRST_VIEW,
+                VIEWS,
+                WIDE,
+                PART,
+            )
 
 
 @triton.jit
