@@ -30,12 +30,14 @@ from bt_kernels.backends.registry import availabilities
 # Deterministic examples: a red run is red again. No deadline: machines differ, and no test asserts time.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40, database=None)
 hypothesis.settings.register_profile("interpreted", hypothesis.settings.get_profile("suite"), max_examples=5)
+# pytest tests/fuzz --hypothesis-profile fuzz: many new examples each time; the seed to repeat them is printed.
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000, database=None, print_blob=True)
 
 # What is collected where. Folders, and files of this folder: those of the C++ ops, of the build and of plain
 # Python run with the CPU's tests alone. What is left out for one backend or device inside a file has a mark
 # (pyproject.toml), and a float64 parameter is left out for the backends that refuse it.
 CPU_ONLY = {
-    "benchmarks", "cuda_compiled", "distributed", "trainer", "triton_compiled",
+    "benchmarks", "cuda_compiled", "distributed", "fuzz", "trainer", "triton_compiled",
     "test_cuda_numeric.py", "test_cuda_schedule.py", "test_info.py", "test_install.py", "test_install_cuda.py",
     "test_memory.py", "test_ops.py", "test_options.py", "test_package.py", "test_reference.py", "test_registry.py",
     "test_rounded_operands.py", "test_schedule.py",
@@ -88,7 +90,8 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", "ignore::RuntimeWarning:triton.runtime.interpreter")
     if device == "cuda":  # cuBLAS wants it for torch.use_deterministic_algorithms, before its first product
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    hypothesis.settings.load_profile(target.few("suite", "interpreted"))
+    if not config.getoption("--hypothesis-profile", None):
+        hypothesis.settings.load_profile(target.few("suite", "interpreted"))
 
 
 def emulate_cuda(config) -> None:
