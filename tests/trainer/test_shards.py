@@ -122,9 +122,9 @@ def test_ranks_share_the_shards(folder, monkeypatch):
     for rank in range(2):
         seen[rank] = set()
 
-        def noting(path, problems, rank=rank):
+        def noting(path, *arguments, rank=rank):
             seen[rank].add(path)
-            return original(path, problems)
+            return original(path, *arguments)
 
         monkeypatch.setattr(shards, "read_shard", noting)
         taken = steps(shard_config(folder), number=2, processes=Processes(rank=rank, size=2))
@@ -137,10 +137,11 @@ def test_no_more_workers_than_shards(folder):
     assert torch.equal(stacked(steps(three)), stacked(steps(two)))
 
 
-def read(path):
+def read(path, ending=""):
     problems = Problems()
-    samples = list(read_shard(str(path), problems))
-    return samples, *problems.take()
+    samples = list(read_shard(str(path), problems, ending))
+    names, notices = problems.take()
+    return samples, names, tuple(map(str, notices))
 
 
 def test_a_whole_shard_has_no_problems(folder):
@@ -195,16 +196,108 @@ def test_unreadable_shards_and_samples_without_an_image_are_named(tmp_path):
     write_shard(tmp_path / "labels.tar", [0, 1], also=[("0002.cls", b"1"), ("0003.txt", b"a cat")])
     samples, problems, sentences = read(tmp_path / "labels.tar")
     assert len(samples) == 2
-    assert problems == ("labels.tar/0002", "labels.tar/0003")
-    assert set(sentences) == {f"{tmp_path / 'labels.tar'} has samples without an image; they are left out"}
+    assert problems == ()
+    assert sentences == (
+        f"{tmp_path / 'labels.tar'}: samples without an image are left out: 2, such as 0002.cls; --shard-image "
+        "names the ending of other images",
+    )
 
 
-def test_a_file_that_is_there_twice_counts_once(tmp_path):
-    write_shard(tmp_path / "twice.tar", [0, 1], also=[("0001.png", encoded(5))])
-    samples, problems, (sentence,) = read(tmp_path / "twice.tar")
-    assert samples == [("0000.png", encoded(0)), ("0001.png", encoded(1))]
-    assert problems == ("twice.tar",)
-    assert sentence == f"{tmp_path / 'twice.tar'} has files of the same name; they are left out"
+def named(*names):
+    """A file of an image, or a label's, under each name; images by their number."""
+    endings = ("png", "jpg", "jpeg", "heic")
+    return [(name, encoded(n) if name.lower().endswith(endings) else b"3") for n, name in enumerate(names)]
+
+
+KINDS = {
+    "several": ": images that are one of several of their sample are all used, each by itself: ",
+    "beside": ": images beside their sample's own are left out: ",
+    "without": ": samples without an image are left out: ",
+    "scattered": ": samples whose files do not follow each other are taken for several: ",
+}
+SCANS = tuple(f"scan.{number:04}.png" for number in range(64))
+DEPTH = ("0.depth.png", "0.jpg", "0.cls", "1.JPG", "1.mask.png", "2.rgb.png", "2.depth.png")
+
+
+@pytest.mark.parametrize(
+    "names, ending, taken, noted",
+    [
+        (SCANS, "", SCANS, {"several": 64}),
+        (("clip.mp4_00001.jpg", "clip.mp4_00002.jpg"), "", (0, 1), {"several": 2}),
+        (("0001.left.png", "0001.right.png", "2.left.png", "2.right.png"), "", (0, 1, 2, 3), {"several": 4}),
+        (("2024.01.05.jpg", "2024.01.06.jpg", "2025.01.01.JPEG"), "", (0, 1, 2), {"several": 2}),
+        (DEPTH, "", (1, 3, 5, 6), {"beside": 2, "several": 2}),
+        (DEPTH, "jpg", (1, 3), {"without": 1}),
+        (DEPTH, "Depth.PNG", (0, 6), {"without": 1}),
+        (DEPTH, "all", (0, 1, 3, 4, 5, 6), {}),
+        (("0.heic", "1.heic"), "", (), {"without": 2}),
+        (("0.heic", "1.heic"), "heic", (0, 1), {}),
+        (("0.jpg", "0.jpg"), "", (0, 1), {"several": 2}),
+        (("0.jpg", "1.jpg", "0.depth.png"), "", (0, 1, 2), {"scattered": 1}),
+        (("v1.0/a.b/0.jpg", "v1.0/a.b/1.jpg", "v2/0.jpg", "./3.jpg"), "", (0, 1, 2, 3), {}),
+        (("0", "1.jpg", "README.md"), "", (1,), {"without": 2}),
+    ],
+)
+def test_every_image_is_used_or_counted(tmp_path, names, ending, taken, noted):
+    files = named(*names)
+    samples, _, sentences = read(write_shard(tmp_path / "a.tar", (), also=files), ending)
+    expected = files if taken is SCANS else [files[number] for number in taken]
+    assert sorted(samples) == sorted(expected)
+    counted = {kind: int(said.split(text)[1].split(",")[0]) for said in sentences
+               for kind, text in KINDS.items() if text in said}  # fmt: skip
+    assert counted == noted
+
+
+def test_a_large_sample_is_not_kept_in_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHUFFLED", 4)
+    files = named(*[f"scan.{number}.png" for number in range(6)], "scan.png", "scan.6.png")
+    samples, _, (sentence,) = read(write_shard(tmp_path / "a.tar", (), also=files))
+    assert samples == files and ": 8, such as scan.6.png" in sentence
+
+
+def test_hidden_files_and_links_are_counted(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, kind in (("a", tarfile.DIRTYPE), ("a/0.jpg", tarfile.SYMTYPE), ("a/1.jpg", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "a/2.jpg"
+            tar.addfile(info)
+        for name in ("a/._2.jpg", "a/2.jpg", ".cache/3.jpg", "._a"):
+            info = tarfile.TarInfo(name)
+            info.size = len(encoded(2))
+            tar.addfile(info, io.BytesIO(encoded(2)))
+    samples, _, sentences = read(tmp_path / "a.tar")
+    assert samples == [("a/2.jpg", encoded(2))]
+    assert sentences == (
+        f"{tmp_path / 'a.tar'}: links and special files are left out: 2, such as a/0.jpg; tar --dereference "
+        "--hard-dereference stores files in their place",
+        f"{tmp_path / 'a.tar'}: files whose names begin with a dot are left out: 3, such as a/._2.jpg",
+    )
+
+
+def test_zeros_behind_a_shard_are_no_damage(tmp_path, folder):
+    content = (folder / "train-0.tar").read_bytes()
+    (folder / "train-0.tar").write_bytes(content + bytes(1 << 20))  # as tar --blocking-factor 2048 writes them
+    assert read(folder / "train-0.tar")[1:] == ((), ())
+    (folder / "train-0.tar").write_bytes(content + content)  # as cat writes two of them
+    samples, _, (sentence,) = read(folder / "train-0.tar")
+    assert len(samples) == 5 and "ends early" in sentence
+    (folder / "packed.tar").write_bytes(gzip.compress(content))  # whatever it is called
+    assert read(folder / "packed.tar")[1:] == ((), ())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_kind_of_files_that_are_left_out_is_said_once_and_added_up(tmp_path, capsys, workers):
+    for shard in range(4):
+        write_shard(tmp_path / f"train-{shard}.tar", (), also=named(*DEPTH[:5], *DEPTH[:1]))
+    config = shard_config(tmp_path, workers=workers, epoch_images=8)
+    assert len(steps(config, number=6)) == 6
+    lines = capsys.readouterr().err.splitlines()
+    for kind, count in (("beside", 2), ("scattered", 1)):
+        first, last = (line for line in lines if KINDS[kind].strip(": ") in line)
+        assert first.startswith(f"warning: {tmp_path}/train-") and f"{KINDS[kind]}{count}, such as" in first
+        assert last == f"warning: {KINDS[kind].strip(': ')}: {4 * count} in 4 of the shards that were read"
+    with pytest.raises(TrainerError, match=r"^none of the 4 shards gave an image: .*--shard-image names"):
+        steps(shard_config(tmp_path, workers=workers, epoch_images=8, shard_image="gif"), number=2)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -248,9 +341,11 @@ def test_no_readable_shard_is_an_error(folder, workers):
 def test_shards_are_named_by_braces_and_wildcards(folder):
     numbers = {"train-{0..3}.tar": "0123", "*.tar": "0123", "train-[12].tar": "12", "train-{3,?}.tar": "30123"}
     for pattern, expected in numbers.items():
-        assert find_shards(pattern, str(folder)) == [str(folder / f"train-{number}.tar") for number in expected]
+        expected = [f"train-{number}.tar" for number in expected]
+        assert find_shards(pattern, str(folder)) == expected
+        assert find_shards(f"{folder}/{pattern}", "elsewhere") == [str(folder / name) for name in expected]
     (folder / "train-[12].tar").touch()
-    assert find_shards("train-[12].tar", str(folder)) == [str(folder / "train-[12].tar")]
+    assert find_shards("train-[12].tar", str(folder)) == ["train-[12].tar"]
 
 
 def refusal(folder, processes=Processes(), **options):
@@ -266,6 +361,7 @@ def test_bad_options_are_refused(folder, monkeypatch):
     missing = f"there is no shard {folder / 'val-*.tar'}; check --shards and --data-dir"
     assert refusal(folder, shards="val-*.tar") == missing
     assert refusal(folder, shards="train-{0..3.tar").startswith("--shards train-{0..3.tar is no pattern")
+    assert refusal(folder, shards="${THERE}-*.tar").startswith("--shards ${THERE}-*.tar is no pattern")
     assert refusal(folder, Processes(size=2), shards="train-0.tar") == (
         "--shards train-0.tar names fewer shards (1) than there are processes (2), each of which needs one; "
         "start fewer processes or split the shards"

@@ -32,6 +32,12 @@ class DataOptions(OptionPart):
     shards: str = option(
         "", "webdataset: training shards below --data-dir, such as train-{0000..0146}.tar or train-*.tar"
     )
+    shard_image: str = option(
+        "",
+        "webdataset: ending of the images, all that follows the first dot of a file's name, such as jpg or "
+        "left.png; all: every image. Without it, of the images of a sample those whose ending has no dot, or else "
+        "all of them",
+    )
     epoch_images: int = option(0, "webdataset and synthetic: images that count as an epoch")
     image_size: int = option(16, "side in pixels of the images that the network sees")
     workers: int = option(0, "processes per rank that read and augment images; 0: the training process itself")

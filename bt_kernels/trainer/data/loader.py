@@ -33,7 +33,6 @@ class Batch(NamedTuple):
     a: Tensor  # (n, 3, S, S) uint8
     b: Tensor
     unreadable: tuple[str, ...]
-    warnings: tuple[str, ...] = ()  # what has to be said about files that hold many images
 
 
 class Failure(NamedTuple):

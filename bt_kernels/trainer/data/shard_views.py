@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import count, islice
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from bt_kernels.trainer.augmentation.photographs import PhotographViews
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data.images import decode
 from bt_kernels.trainer.data.loader import Batch, DeviceViews, Failure, Sample, load, views_of
+from bt_kernels.trainer.data.shard_problems import Notice, Warnings
 from bt_kernels.trainer.data.shards import NoReadableShard, ShardImage, ShardStream, find_shards
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
 from bt_kernels.trainer.errors import TrainerError
@@ -43,7 +45,8 @@ class ShardViews(Stateless):
 
     def __init__(self, config: Config, processes: Processes, device: torch.device) -> None:
         check_batch(config, config.epoch_images, processes)
-        self._paths = find_shards(config.shards, config.data_dir)
+        root = Path(config.data_dir).expanduser()
+        self._paths = [str(root / name) for name in find_shards(config.shards, config.data_dir)]
         if len(self._paths) < processes.size:
             raise TrainerError(
                 f"--shards {config.shards} names fewer shards ({len(self._paths)}) than there are processes "
@@ -57,20 +60,20 @@ class ShardViews(Stateless):
         self._config, self._processes, self._device = config, processes, device
         self._workers = min(config.workers, len(self._paths) // processes.size)  # a worker needs a shard
         self._device_views = DeviceViews(config, processes, device)
-        self._warned: set[str] = set()
 
     def views(self, first_step: int) -> Generator[Views, None, None]:
         rows = _Rows(self._config, self._processes, self._paths, self.steps_per_epoch, first_step)
-        with closing(load(rows, None, self._workers, self._device)) as batches:
-            for step, batch in zip(count(first_step), batches):
-                self._warn(batch)
+        with (
+            closing(Warnings(_warn)) as warnings,
+            closing(load(rows, None, self._workers, self._device)) as batches,
+        ):
+            for step, (batch, notices) in zip(count(first_step), batches):
+                warnings.add(notices)
                 yield self._device_views(step, batch)
 
-    def _warn(self, batch: Batch) -> None:
-        for sentence in batch.warnings:
-            if sentence not in self._warned:
-                self._warned.add(sentence)
-                tqdm.write(f"warning: {sentence}", file=sys.stderr)  # beside a progress bar, if there is one
+
+def _warn(sentence: str) -> None:
+    tqdm.write(f"warning: {sentence}", file=sys.stderr)  # beside a progress bar, if there is one
 
 
 class _Rows(IterableDataset):
@@ -82,16 +85,16 @@ class _Rows(IterableDataset):
         own = processes.own_rows(config.batch_size)
         self._rows = own.stop - own.start
         self._rank, self._ranks = processes.rank, processes.size
-        self._seed, self._paths = config.seed, paths
+        self._seed, self._paths, self._ending = config.seed, paths, config.shard_image
         self._steps_per_epoch, self._first_step = steps_per_epoch, first_step
         self._two_views = PhotographViews(config, config.image_size)
 
-    def __iter__(self) -> Iterator[Batch | Failure]:
+    def __iter__(self) -> Iterator[tuple[Batch, tuple[Notice, ...]] | Failure]:
         info = get_worker_info()
         number, workers = (info.id, info.num_workers) if info is not None else (0, 1)
         first = self._first_step + number
         share = self._rank * workers + first % workers
-        stream = ShardStream(self._paths, self._seed, share, self._ranks * workers)
+        stream = ShardStream(self._paths, self._seed, share, self._ranks * workers, self._ending)
         images: Iterator[ShardImage] = iter(())
         for step in range(first, sys.maxsize, workers):
             epoch, position = divmod(step, self._steps_per_epoch)
@@ -107,13 +110,13 @@ class _Rows(IterableDataset):
                 return
             yield self._batch(rows, stream)
 
-    def _batch(self, rows: list[ShardImage], stream: ShardStream) -> Batch | Failure:
+    def _batch(self, rows: list[ShardImage], stream: ShardStream) -> tuple[Batch, tuple[Notice, ...]] | Failure:
         samples = [Sample(image.name, image.key, partial(_decoded, image)) for image in rows]
         batch = views_of(samples, self._two_views)
         if isinstance(batch, Failure):
             return batch
-        names, sentences = stream.problems.take()
-        return batch._replace(unreadable=batch.unreadable + names, warnings=sentences)
+        names, notices = stream.problems.take()
+        return batch._replace(unreadable=batch.unreadable + names), notices
 
 
 def _decoded(image: ShardImage) -> Image.Image:

@@ -6,16 +6,20 @@ import glob
 import os
 import random
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, count
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import IO
 
 from bt_kernels.trainer.augmentation.seeds import mixed_seed
+from bt_kernels.trainer.data import shard_problems
+from bt_kernels.trainer.data.shard_problems import FileCounts, Problems
 from bt_kernels.trainer.errors import TrainerError
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "ppm", "pgm", "bmp", "tif", "tiff", "webp"})
+EVERY_IMAGE = "all"  # in place of an ending
 SHUFFLED = 1000  # encoded images that one is drawn from: some 100 MB of ImageNet's per worker
 SHUFFLED_AT_FIRST = 100  # as many are read before the first one is given out
 
@@ -39,32 +43,9 @@ class ShardImage:
     encoded: bytes
 
 
-@dataclass
-class Problems:
-    """What could not be read, gathered until somebody takes it.
-
-    Args:
-        names: Shards, and samples in them.
-        sentences: A warning each.
-    """
-
-    names: list[str] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-
-    def add(self, name: str, sentence: str) -> None:
-        self.names.append(name)
-        self.sentences.append(sentence)
-
-    def take(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return names and sentences, and forget them."""
-        taken = tuple(self.names), tuple(self.sentences)
-        self.names, self.sentences = [], []
-        return taken
-
-
 def find_shards(pattern: str, folder: str) -> list[str]:
-    """Return the files that ``pattern`` with its braces and its ``*``, ``?`` and ``[]`` stands for, below
-    ``folder``.
+    """Return the names, below ``folder``, of the files that ``pattern`` with its braces and its ``*``, ``?`` and
+    ``[]`` stands for; an absolute pattern's are absolute.
 
     Those of a wildcard are sorted by name.
 
@@ -77,18 +58,17 @@ def find_shards(pattern: str, folder: str) -> list[str]:
     except ImportError:
         raise TrainerError("--data webdataset needs a package; pip install webdataset") from None
     try:
-        names = expand_urls(pattern)
-    except ValueError as error:
+        patterns = expand_urls(os.path.expanduser(pattern))
+    except (ValueError, AssertionError) as error:  # of braces, and of a ${variable}
         raise TrainerError(f"--shards {pattern} is no pattern of file names: {error}") from None
     root = Path(folder).expanduser()
-    paths = []
-    for name in names:
-        path = str(root / name)
-        found = [path] if os.path.exists(path) else sorted(glob.glob(name, root_dir=root))
+    names: list[str] = []
+    for name in patterns:
+        found = [name] if (root / name).exists() else sorted(glob.glob(name, root_dir=root))
         if not found:
-            raise TrainerError(f"there is no shard {path}; check --shards and --data-dir")
-        paths += [str(root / file) for file in found]
-    return paths
+            raise TrainerError(f"there is no shard {root / name}; check --shards and --data-dir")
+        names += found
+    return names
 
 
 class ShardStream:
@@ -99,10 +79,12 @@ class ShardStream:
         seed: Seed of the order.
         share: Number of the share, from 0.
         shares: Number of shares, at most as many as shards.
+        ending: Of the files that are images; see ``read_shard``.
     """
 
-    def __init__(self, paths: Sequence[str], seed: int, share: int, shares: int) -> None:
+    def __init__(self, paths: Sequence[str], seed: int, share: int, shares: int, ending: str = "") -> None:
         self._paths, self._seed, self._share, self._shares = paths, seed, share, shares
+        self._ending = ending
         self.problems = Problems()
 
     def images(self, epoch: int) -> Iterator[ShardImage]:
@@ -123,14 +105,14 @@ class ShardStream:
                 images = self._read(order, key)
                 first = next(images, None)
             if first is None:
-                reasons = self.problems.take()[1]
-                raise NoReadableShard(f"none of the {len(self._paths)} shards gave an image: {reasons[0]}")
+                notices = self.problems.take()[1]
+                raise NoReadableShard(f"none of the {len(self._paths)} shards gave an image: {notices[0]}")
             yield from shuffled(chain([first], images), rng)
 
     def _read(self, shards: Sequence[int], key: tuple[int, ...]) -> Iterator[ShardImage]:
         for shard in shards:
             path = self._paths[shard]
-            for number, (name, encoded) in enumerate(read_shard(path, self.problems)):
+            for number, (name, encoded) in enumerate(read_shard(path, self.problems, self._ending)):
                 yield ShardImage(f"{os.path.basename(path)}/{name}", (*key, shard, number), encoded)
 
 
@@ -153,48 +135,107 @@ def shuffled(images: Iterator[ShardImage], rng: random.Random) -> Iterator[Shard
         yield draw()
 
 
-def read_shard(path: str, problems: Problems) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the encoded image of every sample; labels and other files are left out.
+def read_shard(path: str, problems: Problems, ending: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield the names and the contents of a shard's images.
+
+    A sample is what follows each other under one name up to the first dot. Of its images those are taken whose
+    ending has no dot (0000.jpg, not 0000.depth.png), or all of them if each has one.
 
     Args:
         path: A tar file, perhaps compressed.
-        problems: Gets what cannot be read. Reading ends there.
+        problems: Gets what cannot be read, where reading ends, and how many files are left out.
+        ending: What follows the first dot of the files to take instead; EVERY_IMAGE: all images.
     """
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    shard = os.path.basename(path)
     failures: list[Exception] = []
+    counts, keys = FileCounts(), set[str]()
     given = 0
-
-    def stop(error: Exception) -> bool:
-        failures.append(error)
-        return False
-
-    def leave_out(error: Exception) -> bool:
-        problems.add(shard, f"{path} has files of the same name; they are left out")
-        return True
-
+    ending = ending.lower().lstrip(".")
     try:
         with open(path, "rb") as file:
-            files = tar_file_expander([{"url": path, "stream": file}], handler=stop)
-            for sample in group_by_keys(files, handler=leave_out):
-                suffix = next((name for name in sample if name.rpartition(".")[2] in IMAGE_SUFFIXES), None)
-                if suffix is None:
-                    name = f"{shard}/{sample['__key__']}"
-                    problems.add(name, f"{path} has samples without an image; they are left out")
-                    continue
-                yield f"{sample['__key__']}.{suffix}", sample[suffix]
-                given += 1
+            files = _files(file, ending, counts, failures)
+            for key, sample in groupby(files, key=lambda file: _split(file[0])[0]):
+                if key in keys:
+                    counts.add(shard_problems.SCATTERED, key)
+                keys.add(key)
+                for image in _images(sample, ending, counts):
+                    yield image
+                    given += 1
             if not failures and _ends_early(file):
                 failures.append(tarfile.ReadError("no end of the archive"))
     except OSError as error:
         failures.append(error)
     if failures and given:
-        problems.add(shard, f"{path} ends early ({_reason(failures[0])}); the rest of it is left out")
+        problems.add(path, f"ends early ({_reason(failures[0])}); the rest of it is left out")
     elif failures:
-        problems.add(shard, f"{path} cannot be read ({_reason(failures[0])}); it is left out")
-    elif not given:
-        problems.add(shard, f"{path} holds no images; it is left out")
+        problems.add(path, f"cannot be read ({_reason(failures[0])}); it is left out")
+    problems.notices += counts.notices(path)
+    if not (failures or given):
+        problems.add(path, "holds no images; it is left out")
+
+
+def _files(
+    file: IO[bytes], ending: str, counts: FileCounts, failures: list[Exception]
+) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the name of every file of a tar, and the content if it may be an image; end at what cannot be read."""
+    try:
+        with tarfile.open(fileobj=file, mode="r|*") as tar:
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
+                name = member.name
+                if any(part.startswith(".") and part.strip(".") for part in name.split("/")):
+                    counts.add(shard_problems.HIDDEN, name)
+                elif member.isreg():
+                    content = tar.extractfile(member) if _is_image(_split(name)[1], ending) else None
+                    yield name, content.read() if content is not None else None
+                elif not member.isdir():
+                    counts.add(shard_problems.LINKS, name)
+    except Exception as error:  # damage makes tarfile and the decompressors raise a dozen kinds
+        failures.append(error)
+
+
+def _images(
+    sample: Iterable[tuple[str, bytes | None]], ending: str, counts: FileCounts
+) -> Iterator[tuple[str, bytes]]:
+    """Yield those of a sample's images that are taken."""
+    waiting: list[tuple[str, bytes]] = []  # with a dot in the ending, while none without has come
+    taken, last = 0, ""
+    dots = bool(ending)  # whether images with a dot in the ending are taken
+    for last, content in sample:
+        if content is None:
+            continue
+        if dots or "." not in _split(last)[1]:
+            for name, _ in waiting:
+                counts.add(shard_problems.BESIDE, name)
+            waiting.clear()
+            taken += 1
+            yield last, content
+        elif taken:
+            counts.add(shard_problems.BESIDE, last)
+        else:
+            waiting.append((last, content))
+        if len(waiting) == SHUFFLED:  # no more of them are kept in the memory: these are no one picture's
+            taken += len(waiting)
+            yield from waiting
+            waiting, dots = [], True
+    yield from waiting
+    taken += len(waiting)
+    if taken == 0:
+        counts.add(shard_problems.WITHOUT, last)
+    elif taken > 1 and ending != EVERY_IMAGE:
+        counts.add(shard_problems.SEVERAL, last, taken)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return what tells a file's sample, its path up to the first dot of the file's name, and the ending."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, ending = base.partition(".")
+    return folder + slash + stem, ending.lower()
+
+
+def _is_image(ending: str, chosen: str) -> bool:
+    if chosen in ("", EVERY_IMAGE):
+        return ending.rpartition(".")[2] in IMAGE_SUFFIXES
+    return ending == chosen
 
 
 def _ends_early(file: IO[bytes]) -> bool:
@@ -204,14 +245,13 @@ def _ends_early(file: IO[bytes]) -> bool:
     for a whole one.
     """
     position, size = file.tell(), file.seek(0, os.SEEK_END)
-    if size - position > tarfile.RECORDSIZE:
-        return True
-    if not str(file.name).endswith(".tar"):
-        return False  # of a compressed one the last bytes say nothing
-    file.seek(max(0, size - tarfile.BLOCKSIZE))
-    return any(file.read())
+    file.seek(257)
+    if file.read(5) != b"ustar":  # compressed: the bytes say nothing
+        return size - position > tarfile.RECORDSIZE
+    # Behind the last file there are zeros, up to a block size of the writer's choice.
+    file.seek(min(position, size - tarfile.BLOCKSIZE))
+    return any(chunk.strip(b"\0") for chunk in iter(partial(file.read, 1 << 20), b""))
 
 
 def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error.args[0] if error.args else error)
-    return text.partition(" @ ")[0]  # webdataset adds the file object
+    return str(getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__))
