@@ -23,6 +23,7 @@ from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork, build_network
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.parallel.replicas import whole
+from bt_kernels.trainer.run.console import outlived_console
 from bt_kernels.trainer.run.files import write_json
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop
@@ -48,9 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit status: 0 finished, 1 refused or failed, 130 interrupted, 75 stopped by SIGTERM or SIGUSR1 with a
-        checkpoint saved.
+        The exit status: 0 finished, 1 refused or failed, 130 interrupted, 75 stopped by SIGTERM, SIGUSR1 or SIGHUP
+        with a checkpoint saved.
     """
+    with outlived_console():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     processes = Processes.join()
     try:
         given = processes.share(lambda: vars(build_parser(arguments).parse_args(arguments)))

@@ -104,7 +104,7 @@ def test_saved_configuration_is_a_file_of_options(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("epoch: 3", "sets 'epoch', which is no option; epochs?"),
+        ("epoch: 3", "sets 'epoch', which is no option; did you mean epochs?"),
         ("epochs: many", "--epochs in .* must be a whole number, got many"),
         ("epochs: 2.5", "--epochs in .* must be a whole number, got 2.5"),
         ("compile: 1", "--compile in .* must be true or false, got 1"),
@@ -268,7 +268,7 @@ def test_options_are_read_before_what_takes_seconds_to_import(monkeypatch, capsy
     assert run_as_a_program("--help") == 0
     assert "--batch-size" in capsys.readouterr().out
     assert run_as_a_program("--batchsize", "3") == 2
-    assert "unrecognized arguments: --batchsize" in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: there is no option --batchsize; did you mean --batch-size?\n"
 
 
 def test_missing_package_is_one_sentence_with_the_remedy(monkeypatch):

@@ -123,7 +123,7 @@ def test_a_yaml_file_goes_between_the_command_line_and_the_run(run, tmp_path):
     options = resolve(config=path, seed=2)
     assert (options.neighbours, options.seed, options.temperature, options.stem) == (3, 2, 0.1, "small")
     path.write_text("neighbors: 3\n")
-    with pytest.raises(TrainerError, match="'neighbors', which is no option; neighbours?"):
+    with pytest.raises(TrainerError, match="'neighbors', which is no option; did you mean neighbours?"):
         resolve(config=path, run=str(run))
 
 

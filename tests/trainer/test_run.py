@@ -164,7 +164,7 @@ def test_the_command_to_go_on_names_this_python(tmp_path, monkeypatch):
     assert launcher(Processes(0, 4, 0, 2)) == "torchrun --nproc-per-node 2"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_preempted_run_saves_and_the_same_command_goes_on(tiny, folder, arguments, signal_in, monkeypatch, number):
     command = [*arguments(tiny), "--resume", "auto"]
     with monkeypatch.context():

@@ -15,7 +15,7 @@ class RunOptions(OptionPart):
 
     run_dir: str = option("runs/pretrain", "run folder: configuration, metrics, checkpoints, weights, pictures")
     checkpoint_every: int = option(
-        10, "epochs between checkpoints; one is also saved at the end, on Ctrl-C, SIGTERM and SIGUSR1"
+        10, "epochs between checkpoints; one is also saved at the end, on Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP"
     )
     keep_checkpoints: int = option(3, "how many of the latest checkpoints are kept")
     statistics_every: int = option(10, "steps between measurements of the embeddings' statistics")

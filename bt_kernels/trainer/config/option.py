@@ -6,10 +6,10 @@ import argparse
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import yaml
 
@@ -59,8 +59,9 @@ class OptionPart:
         """Raise TrainerError unless the named options are among their choices."""
         for entry in fields(self):  # type: ignore[arg-type]
             if entry.name in names:
-                choices = entry.metadata["choices"]
-                self.require(getattr(self, entry.name) in choices, entry.name, f"one of {', '.join(choices)}")
+                choices, value = entry.metadata["choices"], getattr(self, entry.name)
+                if value not in choices:
+                    raise TrainerError(f"{flag(entry.name)} {not_among(value, choices)}")
 
     def require_probabilities(self, name: str, count: int) -> None:
         """Raise TrainerError unless the named option holds ``count`` numbers in [0, 1]."""
@@ -79,6 +80,40 @@ class OptionPart:
 def shown(value: Any) -> str:
     """An option's value as it is written on the command line."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known: the one that is most like it, if any is."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def not_among(value: Any, choices: Sequence[str]) -> str:
+    """What there is to say of a value that is none of the choices, without the name of its option."""
+    return f"must be one of {', '.join(choices)}, got {value!r}{did_you_mean(value, choices)}"
+
+
+class OptionParser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong, with the right name of what was mistyped."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = super().parse_known_args(args, namespace)
+        # Here, where the parser is that of the command, which has the options to suggest from.
+        if unknown:
+            options = [name.partition("=")[0] for name in unknown if name.startswith("-")]
+            if not options:
+                self.error(f"{unknown[0]} belongs to no option; --help names them all")
+            suggestion = did_you_mean(options[0], self._option_string_actions)
+            self.error(f"there is no option {options[0]}{suggestion or '; --help names them all'}")
+        return known, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = "/".join(action.option_strings) or action.dest
+            self.error(f"{name} {not_among(value, list(action.choices))}")
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -146,8 +181,7 @@ def read_yaml(path: Path, options: type[OptionPart], also: Mapping[str, type] | 
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, n=1)
-            raise TrainerError(f"{path} sets {key!r}, which is no option" + (f"; {near[0]}?" if near else ""))
+            raise TrainerError(f"{path} sets {key!r}, which is no option{did_you_mean(name, kinds)}")
         values[name] = typed(value, kinds[name], f"{flag(name)} in {path}")
     return values
 

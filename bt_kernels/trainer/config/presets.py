@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bt_kernels.trainer.config.config import Config
-from bt_kernels.trainer.config.option import add_options, flag, read_yaml, shown, typed
+from bt_kernels.trainer.config.option import OptionParser, add_options, flag, not_among, read_yaml, shown, typed
 from bt_kernels.trainer.config.parts import WITHOUT_FOLDER
 from bt_kernels.trainer.errors import TrainerError
 
@@ -85,12 +85,12 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
         arguments: The command, ``sys.argv``'s if None: ``--help`` names the defaults of the preset in it.
     """
     preset = _preset_in(arguments)
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="python -m bt_kernels.trainer",
         description="Pre-train a network with the Barlow Twins loss: by default a ResNet-50 on scikit-learn's "
         "handwritten digits, without labels; with --preset imagenet by the paper's recipe.",
-        epilog="Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint; the same command with --resume goes on from it. "
-        "Started by torchrun --nproc-per-node W -m bt_kernels.trainer, W processes share every batch.",
+        epilog="Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP save a checkpoint; the same command with --resume goes on "
+        "from it. Started by torchrun --nproc-per-node W -m bt_kernels.trainer, W processes share every batch.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -175,7 +175,7 @@ def given_options(arguments: Mapping[str, Any]) -> Given:
     preset = preset or from_file.pop("preset", None) or "small"
     from_file.pop("preset", None)
     if preset not in PRESETS:
-        raise TrainerError(f"preset in {path} must be one of {', '.join(PRESETS)}, got {preset!r}")
+        raise TrainerError(f"preset in {path} {not_among(preset, list(PRESETS))}")
     return Given({**from_file, **single}, preset)
 
 

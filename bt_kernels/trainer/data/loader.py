@@ -25,6 +25,7 @@ from bt_kernels.trainer.data.images import Images, UnreadableImage
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
+from bt_kernels.trainer.run.signals import ANSWERED
 
 
 class Batch(NamedTuple):
@@ -221,5 +222,5 @@ def _as_it_is(batch: Any) -> Any:
 
 def _ignore_signals(worker: int) -> None:
     """Signals that a terminal or a scheduler sends to all processes are the main process's to answer."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in ANSWERED:
         signal.signal(number, signal.SIG_IGN)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from bt_kernels.trainer.config.option import add_options
+from bt_kernels.trainer.config.option import OptionParser, add_options
 from bt_kernels.trainer.evaluate.options import (
     EvaluationOptions,
     KnnOptions,
@@ -36,9 +36,9 @@ PROTOCOLS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> OptionParser:
     """One command per protocol, each with its options."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="python -m bt_kernels.trainer.evaluate",
         description="Measure how good a pre-trained backbone's features are, by the paper's protocols.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.config.option import OptionParser
 from bt_kernels.trainer.config.presets import saved_config
 from bt_kernels.trainer.data import open_training_data
 from bt_kernels.trainer.errors import TrainerError
@@ -27,7 +27,7 @@ from bt_kernels.trainer.run.run_folder import RunFolder
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw; return the exit status: 0 drawn, 1 there is nothing to draw or it failed."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="python -m bt_kernels.trainer.report",
         description="Draw the pictures of a run from its folder: finished, stopped or going on.",
     )

@@ -14,24 +14,30 @@ class Stop(IntEnum):
 
     NO = 0
     INTERRUPTED = 1  # SIGINT: somebody pressed Ctrl-C
-    PREEMPTED = 2  # SIGTERM or SIGUSR1: a scheduler wants the machine back
+    PREEMPTED = 2  # a scheduler wants the machine back, or the terminal was closed
 
 
 _REASONS = {
     signal.SIGINT: Stop.INTERRUPTED,
     signal.SIGTERM: Stop.PREEMPTED,
     signal.SIGUSR1: Stop.PREEMPTED,
+    signal.SIGHUP: Stop.PREEMPTED,
 }
+ANSWERED = tuple(_REASONS)
 
 
 class StopRequest:
-    """Context manager in which signals only set ``reason``; a second SIGINT raises KeyboardInterrupt."""
+    """Context manager in which signals only set ``reason``; a second SIGINT raises KeyboardInterrupt.
+
+    Signals that were ignored before stay so: nohup ignores SIGHUP, and a shell's background job SIGINT.
+    """
 
     def __init__(self) -> None:
         self.reason = Stop.NO
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in _REASONS}
+        answered = [number for number in ANSWERED if signal.getsignal(number) != signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._note) for number in answered}
         return self
 
     def __exit__(
