@@ -1,7 +1,9 @@
 """Small image folders, tar files and configurations that the tests of the data make for themselves."""
 
 import io
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -48,3 +50,29 @@ def photograph_config(folder, **options):
     """A run on the image folders below ``folder``; of shards with ``shards``."""
     defaults = {"data": "imagefolder", "image_size": 12, "batch_size": 4, "device": "cpu"}
     return Config(**{**defaults, "data_dir": str(folder), **options})
+
+
+def tiff(values):
+    """A grey TIFF of a NumPy array's own type and byte order."""
+    order, height, width = values.dtype.str[0].replace("|", "<"), *values.shape
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    tags = [
+        (256, width), (257, height), (258, 8 * values.dtype.itemsize), (259, 1), (262, 1), (273, 8), (277, 1),
+        (278, height), (279, values.nbytes), (339, kind),
+    ]  # fmt: skip
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + values.nbytes)
+    fields = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags)
+    return head + values.tobytes() + struct.pack(f"{order}H", len(tags)) + fields + bytes(4)
+
+
+def png(values):
+    """A 16-bit PNG of (H, W, 3)."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks

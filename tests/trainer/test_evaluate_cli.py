@@ -193,7 +193,7 @@ def test_runs_as_a_module(tmp_path):
 
 def parts(train, test, classes):
     """Stand for the two parts of a data set."""
-    return [SimpleNamespace(labels=range(count), classes=classes, unreadable=()) for count in (train, test)]
+    return [SimpleNamespace(labels=range(count), classes=classes, unreadable={}) for count in (train, test)]
 
 
 def test_the_table_says_what_the_numbers_are_worth():

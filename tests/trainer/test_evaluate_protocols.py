@@ -93,7 +93,7 @@ def test_an_unreadable_image_is_left_out_with_its_label(tmp_path, workers):
     one_pixel, images = (lambda views: views[:, :, 5, 5]), np.array([0, 1, 8])
     found, _ = extract_features(one_pixel, train, FLOAT32, CPU, batch_size=4, indices=images)
     features, labels = training_features(one_pixel, train, FLOAT32, CPU, 4)
-    assert train.unreadable == {3} and train.name(3) == f"class1/0.png in {folder / 'train'}"
+    assert list(train.unreadable) == [3] and train.name(3) == f"class1/0.png in {folder / 'train'}"
     assert labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2] and torch.equal(features[[0, 1, -1]], found)
     assert readable(train, np.array([0, 3, 4, 6]), 4).tolist() == [0, 4, 6]
     with pytest.raises(TrainerError, match="^the labelled images that can be read are no image of class1; add"):

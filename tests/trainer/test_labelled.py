@@ -34,7 +34,7 @@ def test_the_central_crop_in_the_order_asked_for(folder):
     test = open_labelled(photograph_config(folder), "test")
     images, labels = taken(test, [5, 0, 3])
     assert images.shape == (3, 3, 12, 12) and images.dtype == torch.float32 and labels.tolist() == [2, 0, 1]
-    files, view = ImageFiles(folder / "val"), LabelledView(12, 256 / 224)
+    files, view = ImageFiles(folder / "val", 0), LabelledView(12, 256 / 224)
     expected = torch.stack([view(files.read(index), None) for index in (5, 0, 3)])
     assert torch.equal(images, normalize(to_float(expected)))
 
@@ -74,7 +74,10 @@ def test_an_unreadable_image_is_an_error_with_its_name(folder, workers):
     test = open_labelled(photograph_config(folder, workers=workers), "test")
     with pytest.raises(TrainerError) as error:
         taken(test, np.arange(6))
-    assert str(error.value) == f"cannot read class1/0.png in {folder / 'val'}; replace the file, or remove it"
+    assert str(error.value) == (
+        f"cannot read class1/0.png in {folder / 'val'} (it is no image that Pillow knows); replace the file, or "
+        "remove it"
+    )
 
 
 def test_a_folder_without_held_out_images_is_an_error(tmp_path):

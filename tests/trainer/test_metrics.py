@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from bt_kernels.trainer.data.decoding import Unreadable
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run import progress as progress_module
 from bt_kernels.trainer.run.metrics import MetricsFile, StepMetrics, read_metrics
@@ -176,15 +177,18 @@ def test_names_of_unreadable_images_are_written_once_and_said_once(tmp_path, cap
     images = UnreadableImages(file)
     images.add([])
     assert not file.exists()
-    for names in (["a/1.png", "b/\udcff.png"], ["a/1.png", "a\nb.png"]):
-        images.add(names)
-    assert file.read_bytes() == b"a/1.png\nb/\xff.png\na b.png\n"
+    first = Unreadable("a/1.png", "it is empty")
+    images.add([first, Unreadable("b/\udcff.png", "No\tsuch\nfile"), Unreadable("a/1.png", "another time")])
+    images.add([Unreadable("a/1.png", "another time"), Unreadable("a\nb\t.png", "broken")])
+    lines = [b"a/1.png\tit is empty", b"b/\xff.png\tNo such file", b"a b .png\tbroken"]
+    assert file.read_bytes().splitlines() == lines
     assert capsys.readouterr().err == (
-        "warning: a/1.png cannot be read, and another image takes its place; all such images are named in "
-        f"{file}\n"
+        "warning: a/1.png cannot be read (it is empty), and another image takes its place; all such images are "
+        f"named in {file}\n"
     )
-    UnreadableImages(file).add(["a/1.png", "c.png"])  # of the resumed run
-    assert file.read_bytes().splitlines()[2:] == [b"a b.png", b"c.png"]
+    resumed = UnreadableImages(file)
+    resumed.add([first, Unreadable("a\nb\t.png", "broken"), Unreadable("c.png", "gone")])
+    assert file.read_bytes().splitlines() == [*lines, b"c.png\tgone"]
 
 
 def test_unreadable_images_are_shown_once_there_are_any():

@@ -17,6 +17,7 @@ from bt_kernels.trainer.torchvision_import import import_torchvision
 from bt_kernels.trainer.training.pretraining import Pretraining
 
 PICTURES = ["augmented_views.png", "cross_correlation.png", "embedding.png", "loss_curves.png", "neighbours.png"]
+DAMAGE = "it is no image that Pillow knows"
 SMALL = [
     "--preset", "imagenet", "--device", "cpu", "--backbone", "resnet18", "--image-size", "16",
     "--projector", "32-32-32", "--batch-size", "8", "--epochs", "2", "--warmup", "1", "--workers", "1",
@@ -39,8 +40,8 @@ def test_run_on_an_image_folder_to_its_evaluation(images, tmp_path, monkeypatch,
     assert main([*command, str(whole.root), "--tensorboard"]) == 0
     said = capsys.readouterr()
     assert "Nearest-neighbour accuracy" in said.out
-    assert said.err.count("class1/2.png cannot be read") == 1
-    assert whole.unreadable.read_text() == "class1/2.png\n"
+    assert said.err.count(f"class1/2.png cannot be read ({DAMAGE})") == 1
+    assert whole.unreadable.read_text() == f"class1/2.png\t{DAMAGE}\n"
     lines = metrics_without_time(whole)
     assert [line["epoch"] for line in lines] == [1, 1, 2, 2]
     assert lines[0]["learning_rate"] == 0 and lines[2]["learning_rate"] == 0.2 * 8 / 256
@@ -62,7 +63,7 @@ def test_run_on_an_image_folder_to_its_evaluation(images, tmp_path, monkeypatch,
         assert main([*command, str(parts.root), "--resume", "auto"]) == 0
     assert same(last_state(parts), last_state(whole))
     assert metrics_without_time(parts) == lines
-    assert parts.unreadable.read_text() == "class1/2.png\n"
+    assert parts.unreadable.read_text() == f"class1/2.png\t{DAMAGE}\n"
 
     check_export(whole, images)
     check_evaluation(whole, images, capsys)
@@ -98,7 +99,9 @@ def check_evaluation(folder, images, capsys):
         assert evaluate([protocol, "--run", str(folder.root), *options, "--workers", "0"]) == 0
         said = capsys.readouterr()
         assert "18 training images, 1 of them unreadable and left out" in said.out
-        assert f"the first is class1/2.png in {images / 'train'}" in said.err
+        assert f"the first is class1/2.png in {images / 'train'} ({DAMAGE})" in said.err
+        result = json.loads((folder.root / f"evaluation-{protocol}.json").read_text())
+        assert result["unreadable"] == {f"class1/2.png in {images / 'train'}": DAMAGE}
 
 
 def test_run_on_shards_and_on_synthetic_images(tmp_path):

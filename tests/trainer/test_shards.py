@@ -140,8 +140,9 @@ def test_no_more_workers_than_shards(folder):
 def read(path, ending=""):
     problems = Problems()
     samples = list(read_shard(str(path), problems, ending))
-    names, notices = problems.take()
-    return samples, names, tuple(map(str, notices))
+    found, notices = problems.take()
+    assert all(f"/{image.name} {image.reason}" in " ".join(map(str, notices)) for image in found)
+    return samples, tuple(image.name for image in found), tuple(map(str, notices))
 
 
 def test_a_whole_shard_has_no_problems(folder):
@@ -307,7 +308,7 @@ def test_a_run_goes_on_past_damaged_shards_and_warns_once(folder, capsys, worker
     damaged.write_bytes(cut_in_an_image(damaged.read_bytes()))
     config = shard_config(folder, workers=workers)
     taken = steps(config, number=24)
-    found = {name for step in taken for name in step.unreadable}
+    found = {image.name for step in taken for image in step.unreadable}
     assert found == {"train-1.tar", "train-2.tar"}
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
@@ -324,7 +325,7 @@ def test_a_damaged_image_is_replaced_and_does_not_shift_the_others(folder, worke
     content = path.read_bytes()
     path.write_bytes(content.replace(encoded(20), b"x" * len(encoded(20))))
     taken = steps(shard_config(folder, workers=workers), number=12)
-    found = [name for step in taken for name in step.unreadable]
+    found = [image.name for step in taken for image in step.unreadable]
     assert found and set(found) == {"train-3.tar/0020.png"}
     different = (stacked(taken) != good).flatten(3).any(dim=3)
     assert different.sum() == 2 * len(found)

@@ -15,6 +15,7 @@ DATA = ("digits", "cifar10", "cifar100", "stl10", "imagefolder", "webdataset", "
 UNLABELLED = ("webdataset", "synthetic")
 WITHOUT_FOLDER = ("digits", "synthetic")
 DIGITS_SIDE = 8
+MOST_PIXELS = 2 * (1024**3 // 12)  # what Pillow opens by itself
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,16 @@ class DataOptions(OptionPart):
     )
     epoch_images: int = option(0, "webdataset and synthetic: images that count as an epoch")
     image_size: int = option(16, "side in pixels of the images that the network sees")
+    max_image_pixels: int = option(
+        MOST_PIXELS, "images of more pixels are not decoded and count as unreadable; 0: all are decoded"
+    )
     workers: int = option(0, "processes per rank that read and augment images; 0: the training process itself")
     seed: int = option(0, "seed of the split, the initial weights, the augmentations and the label draws")
 
     def check(self) -> None:
         self.require_choice("data")
         self.require(self.image_size >= DIGITS_SIDE, "image_size", "at least 8, the digits' own size")
-        self.require_at_least(0, "workers", "epoch_images")
+        self.require_at_least(0, "workers", "epoch_images", "max_image_pixels")
         self.require(0 <= self.seed < 2**32, "seed", "between 0 and 2**32 - 1")
         given = self.data_dir.strip() != ""
         if self.data not in WITHOUT_FOLDER and not given:

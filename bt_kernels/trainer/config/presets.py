@@ -74,7 +74,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # Where a run lies and how it is carried out may change when it is resumed; nothing that decides its numbers may.
 CHANGEABLE_ON_RESUME = (
-    "run_dir", "device", "data_dir", "checkpoint_every", "keep_checkpoints", "knn_every", "tensorboard",
+    "run_dir", "device", "data_dir", "max_image_pixels", "checkpoint_every", "keep_checkpoints", "knn_every",
+    "tensorboard",
 )  # fmt: skip
 
 

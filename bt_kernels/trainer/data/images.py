@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from bt_kernels.trainer.config.parts import DataOptions
+from bt_kernels.trainer.data.decoding import decode
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.torchvision_import import import_torchvision
-
-
-class UnreadableImage(Exception):
-    """An image that is missing or damaged; the message is its name."""
 
 
 class Images(Protocol):
@@ -40,7 +37,7 @@ class Images(Protocol):
         """Return an image in RGB.
 
         Raises:
-            UnreadableImage: it is missing or damaged.
+            UnreadableImage: it is missing, damaged or refused.
         """
         ...
 
@@ -50,12 +47,13 @@ class ImageFiles:
 
     Args:
         root: The folder.
+        max_pixels: See ``decode``.
 
     Raises:
         TrainerError: it is missing, has no class folder, or has one without images.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, max_pixels: int) -> None:
         folder = import_torchvision().datasets.folder
         if not root.is_dir():
             raise TrainerError(
@@ -71,6 +69,7 @@ class ImageFiles:
         if not files:
             raise TrainerError(f"{root} holds no images ({', '.join(suffixes)}) in a folder per class")
         self.place = str(root)
+        self._max_pixels = max_pixels
         self.classes = len(classes)
         self.labels = np.array([label for _, label in files], dtype=np.int64)
         empty = np.flatnonzero(np.bincount(self.labels, minlength=self.classes) == 0)
@@ -90,7 +89,7 @@ class ImageFiles:
 
     def read(self, index: int) -> Image.Image:
         name = self.name(index)
-        return decode(os.path.join(self.place, name), name)
+        return decode(os.path.join(self.place, name), name, self._max_pixels)
 
 
 class ImageArrays:
@@ -122,19 +121,6 @@ class ImageArrays:
         return Image.fromarray(self._pixels[index])
 
 
-def decode(source: str | IO[bytes], name: str) -> Image.Image:
-    """Return the image in a file, in RGB.
-
-    Raises:
-        UnreadableImage: it is missing or damaged; the message is ``name``.
-    """
-    try:
-        with Image.open(source) as image:
-            return image.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise a dozen kinds for damaged files, SyntaxError among them
-        raise UnreadableImage(name) from error
-
-
 def open_images(options: DataOptions, part: str, processes: Processes | None = None) -> Images:
     """Open a data set of photographs; what is missing of torchvision's is downloaded.
 
@@ -148,7 +134,7 @@ def open_images(options: DataOptions, part: str, processes: Processes | None = N
     """
     root = Path(options.data_dir).expanduser()
     if options.data == "imagefolder":
-        return ImageFiles(root / ("val" if part == "test" else "train"))
+        return ImageFiles(root / ("val" if part == "test" else "train"), options.max_image_pixels)
     processes = processes or Processes()
     images = processes.on_first(lambda: _open_arrays(options.data, root, part, download=True))
     return images if images is not None else _open_arrays(options.data, root, part, download=False)

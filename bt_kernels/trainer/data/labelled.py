@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from bt_kernels.trainer.augmentation.photographs import EVALUATION_MARGIN, LabelledView, normalize, to_float
 from bt_kernels.trainer.config.parts import UNLABELLED, DataOptions
+from bt_kernels.trainer.data.decoding import UnreadableImage
 from bt_kernels.trainer.data.digits import load_split
-from bt_kernels.trainer.data.images import Images, UnreadableImage, open_images
+from bt_kernels.trainer.data.images import Images, open_images
 from bt_kernels.trainer.data.loader import Failure, load
 from bt_kernels.trainer.errors import TrainerError
 
@@ -21,7 +22,7 @@ from bt_kernels.trainer.errors import TrainerError
 class LabelledImages:
     """One part of a data set: photographs that are read when they are asked for.
 
-    ``unreadable`` holds the indices of the images that were left out so far.
+    ``unreadable`` holds the indices of the images that were left out so far, and why.
 
     Args:
         images: The part.
@@ -32,7 +33,7 @@ class LabelledImages:
     def __init__(self, images: Images, options: DataOptions, margin: float) -> None:
         self.labels = images.labels  # (N,) int64
         self.classes = images.classes
-        self.unreadable: set[int] = set()
+        self.unreadable: dict[int, str] = {}
         self._images = images
         self._options = options
         self._view = LabelledView(options.image_size, margin)
@@ -97,7 +98,7 @@ class LabelledDigits(LabelledImages):
     def __init__(self, images: Tensor, labels: np.ndarray, options: DataOptions) -> None:
         self.labels = labels
         self.classes = 10
-        self.unreadable = set()
+        self.unreadable = {}
         self._options = options
         self._pixels = images
 
@@ -114,8 +115,8 @@ class _Rows(Dataset):
     def __init__(self, images: Images, view: LabelledView, key: tuple[int, int] | None, leave_out: bool) -> None:
         self._images, self._view, self._key, self._leave_out = images, view, key, leave_out
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]] | Failure:
-        pixels, read, left_out = [], [], []
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, dict[int, str]] | Failure:
+        pixels, read, left_out = [], [], {}
         for index in indices:
             try:
                 key = None if self._key is None else (*self._key, index)
@@ -124,8 +125,9 @@ class _Rows(Dataset):
             except UnreadableImage as error:
                 # Another image in its place would be classified under the wrong label.
                 if not self._leave_out:
-                    return Failure(f"cannot read {error} in {self._images.place}; replace the file, or remove it")
-                left_out.append(index)
+                    file = f"{error.name} in {self._images.place}"
+                    return Failure(f"cannot read {file} ({error.reason}); replace the file, or remove it")
+                left_out[index] = error.reason
         side = self._view.side
         images = torch.stack(pixels) if read else torch.empty(0, 3, side, side, dtype=torch.uint8)
         return images, torch.from_numpy(self._images.labels[read]), left_out

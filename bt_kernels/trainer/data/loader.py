@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from bt_kernels.trainer.augmentation.photographs import PhotographViews, normalize, to_float
 from bt_kernels.trainer.augmentation.photometric import draw_photometry
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.data.decoding import Unreadable, UnreadableImage
 from bt_kernels.trainer.data.digits import ShuffledBatches
-from bt_kernels.trainer.data.images import Images, UnreadableImage
+from bt_kernels.trainer.data.images import Images
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
 
     a: Tensor  # (n, 3, S, S) uint8
     b: Tensor
-    unreadable: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
 
 
 class Failure(NamedTuple):
@@ -58,24 +59,31 @@ class Sample:
 
 
 def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> Batch | Failure:
-    """Read and augment images; each that cannot be read is replaced by another one, with views of its own."""
+    """Read and augment images.
+
+    In place of one that cannot be read comes the one before it, or the first one that can be, with views of its
+    own. Nothing is read a second time: the disk may have failed since.
+    """
     views: list[Any] = [None] * len(samples)
-    missing = []
+    unreadable, waiting = [], []  # the latter: rows before the first readable one
+    latest: Image.Image | None = None
     for row, sample in enumerate(samples):
         try:
-            views[row] = two_views(sample.read(), sample.key)
-        except UnreadableImage:
-            missing.append(row)
-    readable = [sample for sample, pair in zip(samples, views, strict=True) if pair is not None]
-    if not readable:
-        return Failure(
-            f"none of the {len(samples)} images of a batch can be read, {samples[0].name} the first of them; "
-            "check --data-dir"
-        )
-    for number, row in enumerate(missing):
-        views[row] = two_views(readable[number % len(readable)].read(), samples[row].key)
+            latest = sample.read()
+        except UnreadableImage as error:
+            unreadable.append(Unreadable(error.name, error.reason))
+            if latest is None:
+                waiting.append(row)
+                continue
+        views[row] = two_views(latest, sample.key)
+        for earlier in waiting:
+            views[earlier] = two_views(latest, samples[earlier].key)
+        waiting = []
+    if latest is None:
+        first = f"{unreadable[0].name} ({unreadable[0].reason})"
+        return Failure(f"none of the {len(samples)} images of a batch can be read, the first is {first}")
     a, b = (torch.stack(view) for view in zip(*views, strict=True))
-    return Batch(a, b, tuple(samples[row].name for row in missing))
+    return Batch(a, b, tuple(unreadable))
 
 
 class DeviceViews:

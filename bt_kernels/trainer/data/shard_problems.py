@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bt_kernels.trainer.data.decoding import Unreadable
+
 BESIDE = "images beside their sample's own are left out"
 SEVERAL = "images that are one of several of their sample are all used, each by itself"
 WITHOUT = "samples without an image are left out"
@@ -66,22 +68,22 @@ class Problems:
     """What is to be said of the shards that were read, gathered until somebody takes it.
 
     Args:
-        names: Shards that could not be read as a whole.
+        found: Shards that could not be read as a whole.
         notices: Of these, and of files that were left out.
     """
 
-    names: list[str] = field(default_factory=list)
+    found: list[Unreadable] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
     def add(self, shard: str, what: str) -> None:
         """Note that a shard cannot be read as a whole."""
-        self.names.append(os.path.basename(shard))
+        self.found.append(Unreadable(os.path.basename(shard), what))
         self.notices.append(Notice(shard, what))
 
-    def take(self) -> tuple[tuple[str, ...], tuple[Notice, ...]]:
-        """Return names and notices, and forget them."""
-        taken = tuple(self.names), tuple(self.notices)
-        self.names, self.notices = [], []
+    def take(self) -> tuple[tuple[Unreadable, ...], tuple[Notice, ...]]:
+        """Return what was found and the notices, and forget them."""
+        taken = tuple(self.found), tuple(self.notices)
+        self.found, self.notices = [], []
         return taken
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from bt_kernels.trainer.augmentation.photographs import PhotographViews
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.data.images import decode
+from bt_kernels.trainer.data.decoding import decode
 from bt_kernels.trainer.data.loader import Batch, DeviceViews, Failure, Sample, load, views_of
 from bt_kernels.trainer.data.shard_problems import Notice, Warnings
 from bt_kernels.trainer.data.shards import NoReadableShard, ShardImage, ShardStream, find_shards
@@ -88,6 +88,7 @@ class _Rows(IterableDataset):
         self._seed, self._paths, self._ending = config.seed, paths, config.shard_image
         self._steps_per_epoch, self._first_step = steps_per_epoch, first_step
         self._two_views = PhotographViews(config, config.image_size)
+        self._max_pixels = config.max_image_pixels
 
     def __iter__(self) -> Iterator[tuple[Batch, tuple[Notice, ...]] | Failure]:
         info = get_worker_info()
@@ -103,7 +104,7 @@ class _Rows(IterableDataset):
                     images = stream.images(epoch)
                     skipped = position // workers * self._rows
                     next(islice(images, skipped, skipped), None)
-                    stream.problems.names.clear()  # they have been counted
+                    stream.problems.found.clear()  # they have been counted
                 rows = list(islice(images, self._rows))
             except NoReadableShard as error:
                 yield Failure(str(error))
@@ -111,13 +112,13 @@ class _Rows(IterableDataset):
             yield self._batch(rows, stream)
 
     def _batch(self, rows: list[ShardImage], stream: ShardStream) -> tuple[Batch, tuple[Notice, ...]] | Failure:
-        samples = [Sample(image.name, image.key, partial(_decoded, image)) for image in rows]
+        samples = [Sample(image.name, image.key, partial(_decoded, image, self._max_pixels)) for image in rows]
         batch = views_of(samples, self._two_views)
         if isinstance(batch, Failure):
             return batch
-        names, notices = stream.problems.take()
-        return batch._replace(unreadable=batch.unreadable + names), notices
+        found, notices = stream.problems.take()
+        return batch._replace(unreadable=batch.unreadable + found), notices
 
 
-def _decoded(image: ShardImage) -> Image.Image:
-    return decode(io.BytesIO(image.encoded), image.name)
+def _decoded(image: ShardImage, max_pixels: int) -> Image.Image:
+    return decode(io.BytesIO(image.encoded), image.name, max_pixels)

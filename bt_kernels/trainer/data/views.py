@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.data.decoding import Unreadable
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 
@@ -18,13 +19,13 @@ class Views:
     """This rank's rows of one step's batch, on its device.
 
     Views are (n, C, S, S) float32: C = 1 and values in [0, 1] for digits, C = 3 and normalized with ImageNet's
-    mean and standard deviation for photographs. ``unreadable`` names the images of these rows that could not be
+    mean and standard deviation for photographs. ``unreadable`` has those images of these rows that could not be
     read; another one of the same rows took the place of each.
     """
 
     a: Tensor
     b: Tensor
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class TrainingData(Protocol):

@@ -61,10 +61,10 @@ def run(protocol: str, given: dict[str, Any]) -> None:
     evaluation = EVALUATIONS[protocol](options)
     seconds = time.perf_counter() - start
     if evaluation.left_out:
-        first = evaluation.train.name(min(evaluation.train.unreadable))
+        index, reason = min(evaluation.train.unreadable.items())
         print(
             f"warning: {evaluation.left_out} training images cannot be read and are left out with their labels; "
-            f"the first is {first}",
+            f"the first is {evaluation.train.name(index)} ({reason})",
             file=sys.stderr,
         )
     print(format_table(evaluation))

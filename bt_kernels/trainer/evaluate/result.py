@@ -127,6 +127,9 @@ def summarise(evaluation: Evaluation, seconds: float) -> dict[str, Any]:
             "labelled": evaluation.labelled,
             "left_out": evaluation.left_out,
         },
+        "unreadable": {
+            evaluation.train.name(index): reason for index, reason in sorted(evaluation.train.unreadable.items())
+        },
         "classes": evaluation.train.classes,
         "neighbours": evaluation.neighbours,
         "options": evaluation.options.as_dict(),

@@ -19,7 +19,7 @@ from bt_kernels.trainer.weights.reading import SAFETENSORS, read_content, read_m
 Options = TypeVar("Options", bound=EvaluationOptions)
 
 _OF_THE_BACKBONE = ("backbone", "stem", "shortcuts", "image_size")
-_OF_THE_DATA = ("data", "data_dir", "seed")
+_OF_THE_DATA = ("data", "data_dir", "max_image_pixels", "seed")
 
 
 def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Options:

@@ -93,7 +93,7 @@ class RunFolder:
 
     @property
     def unreadable(self) -> Path:
-        """Names of the images that could not be read, one a line; there is none while all could."""
+        """The images that could not be read and why, one a line; there is no file while all could."""
         return self.root / "unreadable.txt"
 
     def open_new(self) -> FolderLock:

@@ -10,6 +10,7 @@ import torch
 
 from bt_kernels.trainer.config.parts import UNLABELLED
 from bt_kernels.trainer.data import Views
+from bt_kernels.trainer.data.decoding import Unreadable
 from bt_kernels.trainer.errors import Diverged, TrainerError
 from bt_kernels.trainer.run.metrics import StepMetrics
 from bt_kernels.trainer.run.progress import Progress
@@ -39,7 +40,7 @@ class _Loop:
         self.neighbours = self.processes.together(lambda: NeighbourAccuracy(state)) if measured else None
         self.progress = self.processes.on_first(self._open_progress)
         self._done: StepMetrics | None = None  # the step before, not yet written down
-        self._unreadable: list[str] = []  # names, not yet written down
+        self._unreadable: list[Unreadable] = []  # not yet written down
         self._unreadable_file = UnreadableImages(folder.unreadable)
 
     def _open_progress(self) -> Progress:
@@ -104,8 +105,8 @@ class _Loop:
         reason = Stop.PREEMPTED if preempted else Stop.INTERRUPTED if interrupted else Stop.NO
         state.unreadable_images += unreadable
         if unreadable:
-            names = self.processes.gather(views.unreadable)
-            self._unreadable = [name for own in names or () for name in own]
+            gathered = self.processes.gather(views.unreadable)
+            self._unreadable = [image for own in gathered or () for image in own]
         self._done = replace(metrics, unreadable_images=state.unreadable_images)
         if reason != Stop.NO or self._ends_epochs(self.config.checkpoint_every):
             self._save()
