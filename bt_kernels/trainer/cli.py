@@ -28,6 +28,8 @@ from bt_kernels.trainer.run.files import write_json
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop
 from bt_kernels.trainer.training.loop import train
+from bt_kernels.trainer.training.neighbours import settle_neighbours
+from bt_kernels.trainer.training.precision import settle_precision
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.weights.continuation import begin_from
 
@@ -102,10 +104,14 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
             checkpoint = folder.checkpoints.load_latest(warn)
             config = resumed_config(checkpoint["config"], sources)
             # The folder may have been moved since.
-            return Opened(replace(config, run_dir=str(folder.root)), checkpoint["training"])
-        config = Config(**options)
+            config, notes = settle_precision(replace(config, run_dir=str(folder.root)), by_name=True)
+            return Opened(config, checkpoint["training"], notes=notes)
+        config, notes = Config(**options), sources.assumed
+        for settle, name in ((settle_precision, "precision"), (settle_neighbours, "knn_every")):
+            config, said = settle(config, by_name=name in sources.single)
+            notes += said
         locks.enter_context(folder.open_new())
-        return Opened(config, None, notes=[sources.assumed] if sources.assumed else [])
+        return Opened(config, None, notes=notes)
     except OSError as error:
         raise TrainerError(f"cannot use the run folder {folder.root}: {error.strerror}") from error
 

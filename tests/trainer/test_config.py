@@ -111,7 +111,7 @@ def test_saved_configuration_is_a_file_of_options(tmp_path):
         ("jitter: 0.4", "--jitter in .* must be a list of numbers"),
         ("- epochs", "must map options to values"),
         ("epochs: [", "is not YAML"),
-        ("preset: huge", "preset in .* must be one of small, cifar, imagenet"),
+        ("preset: huge", "preset in .* must be one of small, cifar, photographs, imagenet"),
         ("epochs: 0", "--epochs must be at least 1"),
     ],
 )
@@ -247,9 +247,10 @@ def test_a_folder_that_no_data_are_read_from_is_refused():
 
 def test_an_epoch_of_shards_is_imagenets_only_by_its_preset_and_said():
     given = {"data": "webdataset", "data_dir": "images", "shards": "*.tar"}
-    assert "1281167 images" in given_options({"preset": "imagenet", **given}).assumed
-    assert given_options({"preset": "imagenet", "epoch_images": 7, **given}).assumed is None
-    assert given_options({"preset": "imagenet"}).assumed is None
+    assert "1281167 images" in given_options({"preset": "imagenet", **given}).assumed[1]
+    by_name = ["preset imagenet, by its name"]
+    assert given_options({"preset": "imagenet", "epoch_images": 7, **given}).assumed == by_name
+    assert given_options({"preset": "imagenet"}).assumed == by_name
     with pytest.raises(TrainerError, match="--data webdataset needs --epoch-images"):
         Config(**given_options(given).options)
 

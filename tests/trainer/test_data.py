@@ -103,7 +103,10 @@ def test_impossible_batches_are_refused(data, images):
             open_training_data(config, Processes(size=size), CPU)
         return str(error.value)
 
-    assert refusal(images + 1) == f"--batch-size {images + 1} is more than the {images} training images"
+    assert (
+        refusal(images + 1)
+        == f"--batch-size {images + 1} is more than the {images} training images; lower --batch-size"
+    )
     assert refusal(7, size=4) == (
         "--batch-size 7 is less than 2 images for each of 4 processes, which batch norm needs"
     )

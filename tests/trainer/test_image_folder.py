@@ -226,7 +226,9 @@ def test_bad_folders_are_named(tmp_path):
 
 
 def test_impossible_batches_are_refused(folder):
-    assert refusal(folder, batch_size=13) == "--batch-size 13 is more than the 12 training images"
+    assert (
+        refusal(folder, batch_size=13) == "--batch-size 13 is more than the 12 training images; lower --batch-size"
+    )
     assert refusal(folder, batch_size=7, processes=Processes(size=4)) == (
         "--batch-size 7 is less than 2 images for each of 4 processes, which batch norm needs"
     )

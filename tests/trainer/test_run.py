@@ -250,7 +250,10 @@ def test_loss_backend_is_known_with_the_reason_for_a_slower_one(monkeypatch, tmp
 
 def test_batch_larger_than_the_data_is_refused(tmp_path, capsys):
     assert main(["--run-dir", str(tmp_path), "--batch-size", "1298", "--backbone", "resnet18"]) == 1
-    assert capsys.readouterr().err == "error: --batch-size 1298 is more than the 1297 training images\n"
+    assert (
+        capsys.readouterr().err
+        == "error: --batch-size 1298 is more than the 1297 training images; lower --batch-size\n"
+    )
 
 
 @pytest.fixture

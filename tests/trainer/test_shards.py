@@ -367,6 +367,8 @@ def test_bad_options_are_refused(folder, monkeypatch):
         "--shards train-0.tar names fewer shards (1) than there are processes (2), each of which needs one; "
         "start fewer processes or split the shards"
     )
-    assert refusal(folder, batch_size=25) == "--batch-size 25 is more than the 24 training images"
+    assert (
+        refusal(folder, batch_size=25) == "--batch-size 25 is more than the 24 training images; lower --batch-size"
+    )
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     assert refusal(folder).endswith("pip install webdataset")

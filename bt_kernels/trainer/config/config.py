@@ -129,7 +129,10 @@ class OptimizationOptions(OptionPart):
         if not 0 <= amount < (100 if share else float("inf")):
             raise TrainerError(f"--warmup must be epochs, such as 10, or a share below 100%, got {self.warmup!r}")
         if not share and amount >= self.epochs > 0 and amount > 0:
-            raise TrainerError(f"--warmup {self.warmup} must be less than the {self.epochs} epochs of the run")
+            raise TrainerError(
+                f"--warmup {self.warmup} must be less than the {self.epochs} epochs of the run; lower it, or give "
+                "a share of the run, such as --warmup 10%"
+            )
         total = self.epochs * steps_per_epoch
         return int(total * amount / 100) if share else int(amount * steps_per_epoch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 DATA = ("digits", "cifar10", "cifar100", "stl10", "imagefolder", "webdataset", "synthetic")
 UNLABELLED = ("webdataset", "synthetic")
 WITHOUT_FOLDER = ("digits", "synthetic")
+DOWNLOADED = ("cifar10", "cifar100", "stl10")
+USUAL_SIDE = {
+    "digits": 16,
+    "cifar10": 32,
+    "cifar100": 32,
+    "stl10": 96,
+    "imagefolder": 224,
+    "webdataset": 224,
+    "synthetic": 224,
+}  # pixels of the images that a network sees
 DIGITS_SIDE = 8
 MOST_PIXELS = 2 * (1024**3 // 12)  # what Pillow opens by itself
 
@@ -138,6 +149,13 @@ class DeviceOptions(OptionPart):
     def check(self) -> None:
         resolve_device(self.device)
         self.require_choice("precision")
+
+
+def usual_workers(most: int = 8) -> int:
+    """Return how many processes are to read images for each rank: as many as its cores, 1 to ``most``."""
+    import joblib  # which knows how many of the machine's cores a container may use
+
+    return max(1, min(most, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def resolve_device(name: str) -> torch.device:

@@ -1,15 +1,4 @@
-"""Named settings, complete for a task, and where a run's configuration comes from.
-
-``imagenet`` is the recipe of the authors' repository. It differs from the paper in the weight decay (1e-6; the
-paper has 1.5e-6) and in the weight of the redundancy term (0.0051; the paper has 0.005). Two things are not the
-authors': bfloat16 where they have float16 with a scaled gradient, and batch 2048 on any number of ranks, with
-``gradient_divisor`` for what their number of GPUs did to the gradient.
-
-``cifar`` has the network, loss, batch and optimizer of lightly's CIFAR-10 benchmark
-(docs/source/getting_started/benchmarks/cifar10_benchmark.py). Not lightly's are the colours, the paper's, a
-learning rate that falls step by step instead of epoch by epoch, and weight decay of weights alone. ``small`` is
-the digits' demonstration.
-"""
+"""Where a run's configuration comes from: single options, a YAML file, a preset, the run that is resumed."""
 
 from __future__ import annotations
 
@@ -21,56 +10,9 @@ from typing import Any, get_type_hints
 
 from bt_kernels.trainer.config.config import Config
 from bt_kernels.trainer.config.option import OptionParser, add_options, flag, not_among, read_yaml, shown, typed
-from bt_kernels.trainer.config.parts import WITHOUT_FOLDER
+from bt_kernels.trainer.config.parts import DOWNLOADED, USUAL_SIDE, usual_workers
+from bt_kernels.trainer.config.preset_values import BY_MACHINE, PRESET_OF, PRESETS
 from bt_kernels.trainer.errors import TrainerError
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "small": {},
-    "cifar": {
-        "data": "cifar10",
-        "data_dir": "data",
-        "image_size": 32,
-        "workers": 4,
-        "blur_probability": (0.0, 0.0),
-        "solarize_probability": (0.0, 0.0),
-        "backbone": "resnet18",
-        "stem": "small",
-        "shortcuts": "strided",
-        "projector": "2048-2048",
-        "lambd": 0.005,
-        "epochs": 200,
-        "batch_size": 512,
-        "optimizer": "sgd",
-        "learning_rate": 0.12,
-        "learning_rate_biases": 0.12,
-        "scale_learning_rates": True,
-        "warmup": "0",
-        "weight_decay": 5e-4,
-        "views": "separately",
-    },
-    "imagenet": {
-        "data": "imagefolder",
-        "epoch_images": 1281167,  # with shards and synthetic images
-        "image_size": 224,
-        "workers": 8,
-        "shortcuts": "strided",
-        "projector": "8192-8192-8192",
-        "gradient_divisor": 32.0,
-        "epochs": 1000,
-        "batch_size": 2048,
-        "optimizer": "lars",
-        "learning_rate": 0.2,
-        "learning_rate_biases": 0.0048,
-        "scale_learning_rates": True,
-        "warmup": "10",
-        "final_learning_rate": 0.001,
-        "weight_decay": 1e-6,
-        "views": "separately",
-        "precision": "bfloat16",
-        "checkpoint_every": 1,
-        "statistics_every": 100,
-    },
-}
 
 # Where a run lies and how it is carried out may change when it is resumed; nothing that decides its numbers may.
 CHANGEABLE_ON_RESUME = (
@@ -85,11 +27,12 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
     Args:
         arguments: The command, ``sys.argv``'s if None: ``--help`` names the defaults of the preset in it.
     """
-    preset = _preset_in(arguments)
+    given = _given_for_help(arguments)
     parser = OptionParser(
         prog="python -m bt_kernels.trainer",
         description="Pre-train a network with the Barlow Twins loss: by default a ResNet-50 on scikit-learn's "
-        "handwritten digits, without labels; with --preset imagenet by the paper's recipe.",
+        "handwritten digits, without labels; on photographs of one's own with --data imagefolder --data-dir DIR; "
+        "with --preset imagenet by the paper's recipe.",
         epilog="Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP save a checkpoint; the same command with --resume goes on "
         "from it. Started by torchrun --nproc-per-node W -m bt_kernels.trainer, W processes share every batch.",
         argument_default=argparse.SUPPRESS,
@@ -97,8 +40,9 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
     parser.add_argument(
         "--preset",
         choices=tuple(PRESETS),
-        help="settings to start from; single options go before it (default: small); the defaults named below are "
-        f"those of {preset}",
+        help="settings to start from; single options go before it (default: that of the --data: small for "
+        "digits, cifar for cifar10 and cifar100, photographs for all others); the defaults named below are "
+        f"those of {given.preset}",
     )
     parser.add_argument(
         "--config", metavar="FILE", type=Path, help="YAML file of options, which go before the preset's"
@@ -118,15 +62,21 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
         help="start a new run from the weights, the optimizer's state and the epoch of a checkpoint, this "
         "trainer's or the authors'; --epochs counts from the beginning of the run it is of",
     )
-    add_options(parser, Config, defaults=PRESETS[preset])
+    add_options(parser, Config, defaults=given.defaults)
     return parser
 
 
-def _preset_in(arguments: Sequence[str] | None) -> str:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _given_for_help(arguments: Sequence[str] | None) -> Given:
+    """What decides about the defaults; a value that is wrong is refused elsewhere, by the whole parser."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--preset", nargs="?")
-    named = parser.parse_known_args(arguments)[0].preset
-    return named if named in PRESETS else "small"  # another name is refused by the whole parser
+    parser.add_argument("--data", nargs="?")
+    parser.add_argument("--config", nargs="?", type=Path)
+    given = vars(parser.parse_known_args(arguments)[0])
+    try:
+        return given_options({name: value for name, value in given.items() if value is not None})
+    except TrainerError:
+        return Given({})
 
 
 @dataclass(frozen=True)
@@ -135,30 +85,55 @@ class Given:
 
     Args:
         single: By itself or by its YAML file.
-        preset: The preset that it names, or "small".
+        preset: The preset that it names, or that of its data.
+        named: Whether it names one.
     """
 
     single: Mapping[str, Any]
     preset: str = "small"
+    named: bool = False
+
+    @property
+    def data(self) -> str:
+        """The data set."""
+        return self.single.get("data", PRESETS[self.preset].get("data", Config.data))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The preset's, as they are for this data set and this machine."""
+        defaults = dict(PRESETS[self.preset])
+        if not self.named:
+            defaults["image_size"] = USUAL_SIDE.get(self.data, Config.image_size)
+        if self.data not in DOWNLOADED:
+            defaults.pop("data_dir", None)  # of the preset's own data set
+        if "workers" in defaults:
+            defaults["workers"] = usual_workers(defaults["workers"])
+        return defaults
 
     @property
     def options(self) -> dict[str, Any]:
         """All of them: single ones go before the preset's."""
-        options = {**PRESETS[self.preset], **self.single}
-        if options.get("data", Config.data) in WITHOUT_FOLDER and "data_dir" not in self.single:
-            options.pop("data_dir", None)  # of the preset's own data set
-        return options
+        return {**self.defaults, **self.single}
 
     @property
-    def assumed(self) -> str | None:
-        """What the preset takes for granted about data that are not its own; None if nothing."""
-        options = self.options
-        if options.get("data") != "webdataset" or "epoch_images" in self.single or "epoch_images" not in options:
-            return None
-        return (
-            f"an epoch is taken to be {options['epoch_images']} images, as many as ImageNet has; for other shards "
-            "say how many by --epoch-images"
-        )
+    def assumed(self) -> list[str]:
+        """What is taken for granted: the preset, and what it says about data that are not its own."""
+        options, data, said = self.options, self.data, []
+        if not {entry.name for entry in fields(Config)} <= set(self.single):
+            why = "by its name" if self.named else f"that of --data {data}; --preset names another"
+            said.append(f"preset {self.preset}, {why}")
+        if data == "webdataset" and "epoch_images" in options and "epoch_images" not in self.single:
+            said.append(
+                f"an epoch is taken to be {options['epoch_images']} images, as many as ImageNet has; for other "
+                "shards say how many by --epoch-images"
+            )
+        side, usual = options.get("image_size", Config.image_size), USUAL_SIDE.get(data)
+        if side != usual and "image_size" not in self.single:
+            said.append(
+                f"images are seen at {side} x {side} pixels, as --preset {self.preset} has it; usual for --data "
+                f"{data} is --image-size {usual}"
+            )
+        return said
 
 
 def given_options(arguments: Mapping[str, Any]) -> Given:
@@ -173,11 +148,14 @@ def given_options(arguments: Mapping[str, Any]) -> Given:
     single = dict(arguments)
     path, preset = single.pop("config", None), single.pop("preset", None)
     from_file = read_yaml(path, Config, also={"preset": str}) if path is not None else {}
-    preset = preset or from_file.pop("preset", None) or "small"
-    from_file.pop("preset", None)
+    in_file = from_file.pop("preset", None)
+    single = {**from_file, **single}
+    preset = preset or in_file
+    if preset is None:
+        return Given(single, PRESET_OF.get(single.get("data", Config.data), "photographs"))
     if preset not in PRESETS:
         raise TrainerError(f"preset in {path} {not_among(preset, list(PRESETS))}")
-    return Given({**from_file, **single}, preset)
+    return Given(single, preset, named=True)
 
 
 def saved_config(saved: Mapping[str, Any]) -> Config:
@@ -207,7 +185,10 @@ def resumed_config(saved: Mapping[str, Any], given: Given) -> Config:
         TrainerError: a given option contradicts the saved one, or the saved ones are of another version.
     """
     config = saved_config(saved)
-    for name, value in given.options.items():
+    options = dict(given.single)
+    if given.named:
+        options = {n: v for n, v in given.options.items() if n in given.single or n not in BY_MACHINE}
+    for name, value in options.items():
         made_with = getattr(config, name)
         # Shards are dealt to the workers; whatever else is read, their number changes nothing.
         changeable = name in CHANGEABLE_ON_RESUME or (name == "workers" and config.data != "webdataset")
@@ -223,7 +204,7 @@ def resumed_config(saved: Mapping[str, Any], given: Given) -> Config:
                 f"{flag(name)} {shown(value)} contradicts the checkpoint, which was made with "
                 f"{shown(made_with)}; leave out what sets it to resume, or start a new run in another --run-dir"
             )
-    return replace(config, **given.options)
+    return replace(config, **options)
 
 
 def _nearest_preset(config: Config) -> str:
@@ -231,6 +212,6 @@ def _nearest_preset(config: Config) -> str:
 
     def differing(preset: str) -> int:
         own = {entry.name: PRESETS[preset].get(entry.name, entry.default) for entry in fields(Config)}
-        return sum(getattr(config, name) != value for name, value in own.items())
+        return sum(getattr(config, name) != value for name, value in own.items() if name not in BY_MACHINE)
 
     return min(PRESETS, key=differing)

@@ -65,7 +65,9 @@ class Stateless:
 def check_batch(config: Config, images: int, processes: Processes) -> None:
     """Raise TrainerError if the batch is larger than the data set, or too small for its processes and chunks."""
     if config.batch_size > images:
-        raise TrainerError(f"--batch-size {config.batch_size} is more than the {images} training images")
+        raise TrainerError(
+            f"--batch-size {config.batch_size} is more than the {images} training images; lower --batch-size"
+        )
     if config.batch_size < 2 * processes.size * config.accumulate:
         # With one image, batch norm on the CPU would see nothing but its two views.
         parts = f"{processes.size} processes"

@@ -11,7 +11,6 @@ from bt_kernels.trainer.config.parts import BackboneOptions, DataOptions, Device
 from bt_kernels.trainer.errors import TrainerError
 
 TEMPERATURE = 0.07
-USUAL_SIDE = {"digits": 16, "cifar10": 32, "cifar100": 32, "stl10": 96, "imagefolder": 224}
 
 
 def _with_default(part: type[OptionPart], name: str, default: Any) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from bt_kernels.trainer.config.option import read_yaml, typed
+from bt_kernels.trainer.config.parts import USUAL_SIDE
 from bt_kernels.trainer.errors import TrainerError
-from bt_kernels.trainer.evaluate.options import USUAL_SIDE, EvaluationOptions
+from bt_kernels.trainer.evaluate.options import EvaluationOptions
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.weights.export import backbone_files
 from bt_kernels.trainer.weights.reading import SAFETENSORS, read_content, read_metadata

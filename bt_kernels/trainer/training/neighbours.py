@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.features import extract_features
@@ -23,6 +26,20 @@ if TYPE_CHECKING:
 MOST_TRAINING_IMAGES = 50_000
 MOST_TEST_IMAGES = 10_000
 BATCH = 256
+
+
+def settle_neighbours(config: Config, by_name: bool) -> tuple[Config, list[str]]:
+    """Return the configuration without the neighbours where there are no labelled images, and what to say of it.
+
+    Args:
+        config: The run's options.
+        by_name: Whether the neighbours were asked for by themselves.
+    """
+    held_out = Path(config.data_dir).expanduser() / "val"
+    if by_name or not config.knn_every or config.data != "imagefolder" or held_out.is_dir():
+        return config, []
+    said = f"no nearest-neighbour accuracy: there is no folder {held_out} with labelled images"
+    return replace(config, knn_every=0), [said]
 
 
 class NeighbourAccuracy:

@@ -4,8 +4,50 @@ from __future__ import annotations
 
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
+
+from bt_kernels.trainer.config import Config, resolve_device
+
+# What a CPU that computes with them calls its instructions, x86's and Arm's.
+_INSTRUCTIONS = {
+    "bfloat16": ("avx512_bf16", "avx10_2", "amx_bf16", "bf16", "sve_bf16"),
+    "float16": ("avx512_fp16", "avx10_2", "amx_fp16", "fp16_arith"),
+}
+
+
+def lacking_instructions(precision: str, device: torch.device) -> str | None:
+    """Return what to say of a device that computes in this precision by conversions, and slowly; else None."""
+    if precision == "float32":
+        return None
+    if device.type == "cuda":
+        has = precision == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        has = any(capabilities.get(name, False) for name in _INSTRUCTIONS[precision])
+    return None if has else f"this {'GPU' if device.type == 'cuda' else 'CPU'} has no instructions for {precision}"
+
+
+def settle_precision(config: Config, by_name: bool) -> tuple[Config, list[str]]:
+    """Return the configuration as this machine is to run it, and what there is to say about it.
+
+    Args:
+        config: The run's options.
+        by_name: Whether the precision was asked for by itself, and not by a preset.
+    """
+    lacking = lacking_instructions(config.precision, resolve_device(config.device))
+    if lacking is None:
+        return config, []
+    if by_name:
+        return config, [slow_precision(lacking)]
+    said = f"precision float32: {lacking}; --precision {config.precision} takes it all the same"
+    return replace(config, precision="float32"), [said]
+
+
+def slow_precision(lacking: str) -> str:
+    """The sentence about a precision that is taken though its instructions are lacking."""
+    return f"{lacking}, and --precision float32 is likely much faster here"
 
 
 class Precision:
