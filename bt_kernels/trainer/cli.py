@@ -31,6 +31,7 @@ from bt_kernels.trainer.training.loop import train
 from bt_kernels.trainer.training.neighbours import settle_neighbours
 from bt_kernels.trainer.training.precision import settle_precision
 from bt_kernels.trainer.training.pretraining import Pretraining
+from bt_kernels.trainer.training.resume import resume
 from bt_kernels.trainer.weights.continuation import begin_from
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -138,8 +139,9 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
         processes: Those that train; only the first one reports.
         locks: Keeps other runs out of the folder while it is open.
     """
-    resume, source = given.pop("resume", None), given.pop("continue_from", None)
-    opened = processes.share(lambda: open_run(given, resume, source, locks))
+    how, source = given.pop("resume", None), given.pop("continue_from", None)
+    allow_changed_data = given.pop("allow_changed_data", False)
+    opened = processes.share(lambda: open_run(given, how, source, locks))
     config, folder = opened.config, RunFolder(Path(opened.config.run_dir))
     if opened.finished:
         if processes.first:
@@ -148,7 +150,8 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
     set_threads(processes)
     state = Pretraining(config, processes)
     if (training := opened.training) is not None:
-        processes.together(lambda: state.load_state_dict(training))
+        changed = processes.together(lambda: resume(state, training, allow_changed_data))
+        opened.notes.extend([changed] if changed else [])
     elif source is not None:
         processes.together(lambda: begin_from(source, state, warn if processes.first else lambda sentence: None))
     processes.on_first(lambda: write_json(folder.config, config.as_dict()))

@@ -7,7 +7,7 @@ import torch
 
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run import files
-from bt_kernels.trainer.run.checkpoint import Checkpoints, load_checkpoint
+from bt_kernels.trainer.run.checkpoint import FORMAT, Checkpoints, load_checkpoint
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def damage(request):
         elif request.param == "pickle":
             path.write_bytes(b"\x80\x02.")
         elif request.param == "code":
-            torch.save({"format": 2, "config": {}, "training": subprocess.Popen}, path)
+            torch.save({"format": FORMAT, "config": {}, "training": subprocess.Popen}, path)
         else:
             middle = len(content) // 2  # among the zeros of the weight
             assert content[middle] == 0
@@ -124,8 +124,8 @@ def test_damaged_file_is_passed_over_with_a_warning_and_does_not_count_again(che
 
 def test_other_version_is_refused_and_kept(checkpoints):
     checkpoints.save(1, {}, {})
-    torch.save({"format": 1, "config": {}, "training": {}}, checkpoints.path(2))
-    with pytest.raises(TrainerError, match="another version of this trainer .format 1, not 2"):
+    torch.save({"format": FORMAT - 1, "config": {}, "training": {}}, checkpoints.path(2))
+    with pytest.raises(TrainerError, match=f"another version of this trainer .format {FORMAT - 1}, not {FORMAT}"):
         checkpoints.load_latest(refuse)
     assert checkpoints.steps() == [1, 2]
 

@@ -113,12 +113,17 @@ def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
 
 
 def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_path, monkeypatch):
-    write_folder(tmp_path / "train")
-    monkeypatch.chdir(tmp_path)
-    options = ["--data", "imagefolder", "--data-dir", ".", "--knn-every", "0", "--batch-size", "8"]
-    refused = torchrun(ALONE, *options, "--run-dir", str(tmp_path / "run"))
-    assert refused.returncode == 1
-    assert refused.stderr.count("error: --data imagefolder needs the folder train, with a folder") == 1
+    write_folder(tmp_path / "first" / "train")
+    write_folder(tmp_path / "fewer" / "train", classes=2)
+    options = ["--data", "imagefolder", "--data-dir", str(tmp_path / "first"), "--knn-every", "0"]
+    for other, sentence in (
+        ("fewer", "rank 1 does not read what rank 0 does: 8 images, not 12; give all machines the same files\n"),
+        ("missing", f"--data imagefolder needs the folder {tmp_path / 'missing' / 'train'}, with a folder"),
+    ):
+        monkeypatch.setenv("DATA_OF_RANK_1", str(tmp_path / other))
+        refused = torchrun(ALONE, *options, "--batch-size", "8", "--run-dir", str(tmp_path / "run"))
+        assert refused.returncode == 1
+        assert refused.stderr.count(f"error: {sentence}") == 1
 
 
 @pytest.mark.parametrize(("rows", "size"), [(64, 1), (64, 2), (7, 3), (8, 4), (10, 4)])

@@ -56,6 +56,11 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
         "is one",
     )
     parser.add_argument(
+        "--allow-changed-data",
+        action="store_true",
+        help="with --resume: go on although images or shards were added, removed or renamed, in the same epoch",
+    )
+    parser.add_argument(
         "--continue-from",
         metavar="FILE",
         type=Path,

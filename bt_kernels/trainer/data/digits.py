@@ -15,6 +15,7 @@ from torch import Tensor
 from bt_kernels.trainer.augmentation.digits import TwoViews
 from bt_kernels.trainer.augmentation.seeds import mixed_seed
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.data.identity import identity_of
 from bt_kernels.trainer.data.views import Views, check_batch
 from bt_kernels.trainer.parallel.processes import Processes
 
@@ -101,6 +102,7 @@ class DigitViews:
         check_batch(config, len(images), processes)
         self.images = len(images)
         self.description = f"{self.images} unlabelled digits"
+        self.identity = identity_of([config.data], self.images)
         self._pixels = images.to(device)
         self._batches = ShuffledBatches(self.images, config.batch_size, config.seed)
         self.steps_per_epoch = self._batches.steps_per_epoch

@@ -22,6 +22,7 @@ from bt_kernels.trainer.augmentation.photometric import draw_photometry
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data.decoding import Unreadable, UnreadableImage
 from bt_kernels.trainer.data.digits import ShuffledBatches
+from bt_kernels.trainer.data.identity import identity_of
 from bt_kernels.trainer.data.images import Images
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
 from bt_kernels.trainer.errors import TrainerError
@@ -129,6 +130,7 @@ class MapViews(Stateless):
         check_batch(config, len(images), processes)
         self.images = len(images)
         self.description = f"{self.images} unlabelled images of {images.place}"
+        self.identity = identity_of(images.names() or [config.data], self.images)
         self._batches = ShuffledBatches(self.images, config.batch_size, config.seed)
         self.steps_per_epoch = self._batches.steps_per_epoch
         self._own = processes.own_rows(config.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from bt_kernels.trainer.augmentation.photographs import PhotographViews
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data.decoding import decode
+from bt_kernels.trainer.data.identity import identity_of
 from bt_kernels.trainer.data.loader import Batch, DeviceViews, Failure, Sample, load, views_of
 from bt_kernels.trainer.data.shard_problems import Notice, Warnings
 from bt_kernels.trainer.data.shards import NoReadableShard, ShardImage, ShardStream, find_shards
@@ -46,7 +48,8 @@ class ShardViews(Stateless):
     def __init__(self, config: Config, processes: Processes, device: torch.device) -> None:
         check_batch(config, config.epoch_images, processes)
         root = Path(config.data_dir).expanduser()
-        self._paths = [str(root / name) for name in find_shards(config.shards, config.data_dir)]
+        names = find_shards(config.shards, config.data_dir)
+        self._paths = [str(root / name) for name in names]
         if len(self._paths) < processes.size:
             raise TrainerError(
                 f"--shards {config.shards} names fewer shards ({len(self._paths)}) than there are processes "
@@ -57,6 +60,7 @@ class ShardViews(Stateless):
         self.description = (
             f"{self.images} unlabelled images an epoch, from {len(self._paths)} shards in {config.data_dir}"
         )
+        self.identity = identity_of(map(_with_size, names, self._paths), len(names), "shards")
         self._config, self._processes, self._device = config, processes, device
         self._workers = min(config.workers, len(self._paths) // processes.size)  # a worker needs a shard
         self._device_views = DeviceViews(config, processes, device)
@@ -70,6 +74,13 @@ class ShardViews(Stateless):
             for step, (batch, notices) in zip(count(first_step), batches):
                 warnings.add(notices)
                 yield self._device_views(step, batch)
+
+
+def _with_size(name: str, path: str) -> str:
+    try:
+        return f"{name} {os.stat(path).st_size}"
+    except OSError as error:
+        raise TrainerError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _warn(sentence: str) -> None:

@@ -64,7 +64,7 @@ def find_shards(pattern: str, folder: str) -> list[str]:
     root = Path(folder).expanduser()
     names: list[str] = []
     for name in patterns:
-        found = [name] if (root / name).exists() else sorted(glob.glob(name, root_dir=root))
+        found = [name] if os.path.exists(root / name) else sorted(glob.glob(name, root_dir=root))
         if not found:
             raise TrainerError(f"there is no shard {root / name}; check --shards and --data-dir")
         names += found

@@ -8,6 +8,7 @@ import torch
 
 from bt_kernels.trainer.augmentation.seeds import mixed_seed
 from bt_kernels.trainer.config import Config
+from bt_kernels.trainer.data.identity import identity_of
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
 from bt_kernels.trainer.parallel.processes import Processes
 
@@ -29,6 +30,7 @@ class SyntheticViews(Stateless):
         self.images = config.epoch_images
         self.steps_per_epoch = self.images // config.batch_size
         self.description = f"{self.images} synthetic images"
+        self.identity = identity_of([config.data], self.images)
         own = processes.own_rows(config.batch_size)
         # On the device: the batch of a large run would take seconds on the CPU, where nothing else needs it.
         generator = torch.Generator(device).manual_seed(mixed_seed(config.seed, processes.rank))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data.decoding import Unreadable
+from bt_kernels.trainer.data.identity import DataIdentity
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 
@@ -34,6 +35,7 @@ class TrainingData(Protocol):
     images: int  # of an epoch
     steps_per_epoch: int
     description: str
+    identity: DataIdentity
 
     def views(self, first_step: int) -> Generator[Views, None, None]:
         """Return the views from a step on, counted from 0 over all epochs; closing the iterator ends its workers.

@@ -13,7 +13,7 @@ import torch
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 KEYS = {"format", "config", "training"}
 _NAME = "step-{:08d}.pt"
 

@@ -30,6 +30,7 @@ class Progress:
         epochs: Epochs of the whole run.
         batch_size: Images per step.
         tensorboard: Folder of TensorBoard's event files; None for none.
+        ahead: By how much the position in the epochs is ahead of the steps done.
 
     Raises:
         TrainerError: a file cannot be written, or a package is missing.
@@ -43,12 +44,14 @@ class Progress:
         epochs: int,
         batch_size: int,
         tensorboard: Path | None = None,
+        ahead: int = 0,
     ) -> None:
         self._file = MetricsFile(metrics, done_steps)
         self._board = TensorBoard(tensorboard, done_steps) if tensorboard is not None else None
         self._epochs = epochs
         self._batch_size = batch_size
-        self._steps_per_epoch = total_steps // epochs
+        self._steps_per_epoch = (total_steps + ahead) // epochs
+        self._ahead = ahead
         self._terminal = sys.stderr.isatty()
         # On a terminal that does not tell its size, tqdm's own measurement would hide the bar.
         width, height = shutil.get_terminal_size()
@@ -94,7 +97,7 @@ class Progress:
         self._begin = self._begin or (metrics.step, now)
         if self._terminal:
             return
-        of_epoch = metrics.step % self._steps_per_epoch
+        of_epoch = (metrics.step + self._ahead) % self._steps_per_epoch
         if of_epoch == 0 or now - self._latest_line >= _LONGEST_SILENCE:
             position = f" step {of_epoch}/{self._steps_per_epoch}" if of_epoch else ""
             print(f"{line}{position}  {self._pace(metrics.step, now)}".rstrip(), file=sys.stderr, flush=True)

@@ -51,6 +51,7 @@ class _Loop:
             self.config.epochs,
             self.config.batch_size,
             self.folder.tensorboard if self.config.tensorboard else None,
+            ahead=self.state.position - self.state.step,
         )
 
     def run(self) -> Stop:
@@ -61,7 +62,7 @@ class _Loop:
             self.progress or nullcontext(),
             StopRequest() as request,
             state.replicated(),
-            closing(state.data.views(state.step)) as batches,
+            closing(state.data.views(state.position)) as batches,
         ):
             self._catch_up()
             while state.step < state.total_steps and reason == Stop.NO:
@@ -117,8 +118,8 @@ class _Loop:
 
     def _ends_epochs(self, epochs: int) -> bool:
         """Whether the step just done is the last of so many epochs, or of the run."""
-        step = self.state.step
-        return step == self.state.total_steps or step % (epochs * self.state.data.steps_per_epoch) == 0
+        state = self.state
+        return state.step == state.total_steps or state.position % (epochs * state.data.steps_per_epoch) == 0
 
     def _save(self) -> None:
         self.state.check_weights()

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from bt_kernels import BarlowTwinsLoss
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data import TrainingData, Views, open_training_data
+from bt_kernels.trainer.data.identity import DataIdentity
 from bt_kernels.trainer.errors import Diverged, TrainerError
 from bt_kernels.trainer.model.network import build_network
 from bt_kernels.trainer.optimization.optimizers import build_optimizer
@@ -54,7 +56,8 @@ class Pretraining:
         # What may fail on one rank alone, whose machine lacks a file or a GPU, fails on all of them.
         self.device = processes.together(lambda: processes.take_device(config.device))
         self.data: TrainingData = processes.together(lambda: open_training_data(config, processes, self.device))
-        self.total_steps = config.epochs * self.data.steps_per_epoch
+        of_first = processes.share(lambda: self.data.identity)
+        processes.together(lambda: self._require_same_data(of_first))
         self.network = processes.together(lambda: build_network(config)).to(self.device)
         spread(self.network, processes, config.parallel)
         if config.compile:
@@ -73,10 +76,23 @@ class Pretraining:
         self.optimizer = build_optimizer(self.network, config)
         self.scheduler = build_scheduler(self.optimizer, config, self.data.steps_per_epoch)
         self.watch = CollapseWatch()
-        self.step = 0
+        self.step = 0  # those done, each once
+        self.position = 0  # in the epochs of the data; another number where data have changed on the way
         self.seconds = 0.0
         self.unreadable_images = 0  # so far, on all ranks
         seed_rank(config.seed, processes.rank)
+
+    def _require_same_data(self, of_first: DataIdentity) -> None:
+        if self.data.identity != of_first:
+            raise TrainerError(
+                f"rank {self.processes.rank} does not read what rank 0 does: "
+                f"{self.data.identity.difference(of_first)}; give all machines the same files"
+            )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that will have been done at the end of the run."""
+        return self.step - self.position + self.config.epochs * self.data.steps_per_epoch
 
     @contextmanager
     def replicated(self) -> Iterator[None]:
@@ -119,6 +135,7 @@ class Pretraining:
         scaler.update()
         self.scheduler.step()
         self.step += 1
+        self.position += 1
         loss, on_diagonal, off_diagonal = self._values(result)
         statistics = {}
         if self.step % config.statistics_every == 0:
@@ -130,7 +147,7 @@ class Pretraining:
         self.seconds += time.perf_counter() - start
         return StepMetrics(
             step=self.step,
-            epoch=(self.step - 1) // self.data.steps_per_epoch + 1,
+            epoch=(self.position - 1) // self.data.steps_per_epoch + 1,
             loss=loss,
             on_diagonal=on_diagonal,
             off_diagonal=off_diagonal,
@@ -162,7 +179,10 @@ class Pretraining:
         """
         first = self.processes.first
         return {
-            "step": self.step,  # also the sampler's position
+            "step": self.step,
+            "position": self.position,
+            "steps_per_epoch": self.data.steps_per_epoch,
+            "identity": asdict(self.data.identity),
             "seconds": self.seconds,
             "unreadable_images": self.unreadable_images,
             "network": whole(dict(self.network.state_dict()), keep=first),
@@ -189,15 +209,20 @@ class Pretraining:
             self.data.load_state_dict(state["data"])
             if self.processes.rank < len(state["random"]):
                 restore_random_state(state["random"][self.processes.rank], self.device)
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step, self.position, self.seconds = state["step"], state["position"], state["seconds"]
             self.unreadable_images = state["unreadable_images"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise TrainerError(f"the checkpoint does not fit this configuration: {reason}") from error
 
     def start_at(self, step: int) -> None:
-        """Begin at a later step: the position in the data and in the learning rate's schedule."""
-        self.step = self.scheduler.last_epoch = step
+        """Begin at a later step, as if those before it had been done."""
+        self.step = step
+        self.move_to(step)
+
+    def move_to(self, position: int) -> None:
+        """Go to another position in the data and in the learning rate's schedule."""
+        self.position = self.scheduler.last_epoch = position
         shares, peaks = self.scheduler.lr_lambdas, self.scheduler.base_lrs
         for group, share, peak in zip(self.optimizer.param_groups, shares, peaks, strict=True):
-            group["lr"] = peak * share(step)
+            group["lr"] = peak * share(position)

@@ -10,6 +10,7 @@ from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.replicas import load_network, load_optimizer
 from bt_kernels.trainer.run.checkpoint import load_checkpoint
 from bt_kernels.trainer.training.pretraining import Pretraining
+from bt_kernels.trainer.training.resume import carried_position
 from bt_kernels.trainer.weights import official
 
 
@@ -58,9 +59,7 @@ def _begin_from_own(path: Path, state: Pretraining, warn: Callable[[str], None])
             warn(f"{path} holds the state of {config['optimizer']}; {state.config.optimizer} begins without one")
         if config["data"] == state.config.data:
             state.data.load_state_dict(training["data"])
-        # Its position in epochs: a batch of another size makes other steps of them.
-        steps_per_epoch = max(1, state.data.images // config["batch_size"])
-        return training["step"] * state.data.steps_per_epoch // steps_per_epoch
+        return carried_position(training, state.data)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise TrainerError(f"{path} does not fit this configuration: {reason}") from error
