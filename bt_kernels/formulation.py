@@ -10,6 +10,9 @@ Everything else is O(N D) and the same in both, and no matrix is larger than one
 D^2 <= N D. So the smaller of N and D decides, and the cost is O(N D min(N, D)). At N = D the products cost the
 same; correlation has one square matrix instead of two and no subtraction. Correlation asked for with N < D keeps
 no C and computes it again in the backward, once for each view: 10 N D^2.
+
+A single feature has no off-diagonal term. The correlation form has none by construction; the Gram form would have
+the rounding of a difference of equal sums, and in the gradient of equal products. So D = 1 is never its case.
 """
 
 
@@ -19,7 +22,9 @@ def flops(formulation: str, n: int, d: int) -> int:
 
 
 def choose_formulation(requested: str, n: int, d: int) -> str:
-    """Resolves "auto" for (N, D) embeddings; any other request is returned as it is."""
+    """Resolves "auto" for (N, D) embeddings; any other request is returned as it is, unless D = 1."""
+    if d == 1:
+        return "correlation"
     if requested != "auto":
         return requested
     return "gram" if flops("gram", n, d) < flops("correlation", n, d) else "correlation"

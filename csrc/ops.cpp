@@ -1,5 +1,6 @@
 // Schemas of the library's ops. Each backend's bindings implement them for its dispatch key. A forward is there whole
-// and in two halves, partial and total; statistics are the rows mean_a, rstd_a, mean_b, rstd_b of (4, D).
+// and in two halves, partial and total; statistics are the rows mean, residual_mean and rstd of view a, then those of
+// view b, (6, D).
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(bt_kernels, m) {
@@ -27,7 +28,7 @@ STABLE_TORCH_LIBRARY(bt_kernels, m) {
       "correlation_partial(Tensor z_a, Tensor z_b, Tensor statistics, int samples, bool needs_backward)"
       " -> (Tensor c, Tensor y_a, Tensor y_b)");
   m.def(
-      "correlation_total(Tensor c, float lambd, float scale)"
+      "correlation_total(Tensor(a!) c, float lambd, float scale)"
       " -> (Tensor loss, Tensor on_diagonal, Tensor off_diagonal, Tensor c_diagonal)");
   m.def(
       "correlation_backward(Tensor? grad_loss, Tensor? grad_on_diagonal, Tensor? grad_off_diagonal, Tensor z_a,"

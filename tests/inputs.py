@@ -54,3 +54,10 @@ def views(n: int, d: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> 
     spread, mean = 0.5 + torch.rand(2, 1, d, generator=generator, dtype=torch.float64), normal(2, 1, d)
     z_a, z_b = (spread[i] * (shared + 0.7 * normal(n, d)) + mean[i] for i in range(2))
     return z_a.to(dtype).to(device()), z_b.to(dtype).to(device())
+
+
+def whole_numbers(n: int, d: int, bits: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Two views that agree in part, (N, D) each, of whole numbers below 2^bits."""
+    z = torch.stack(views(n, d, torch.float64))
+    z_a, z_b = ((z - z.amin()) / (z.amax() - z.amin()) * (2**bits - 1)).round().to(dtype)
+    return z_a, z_b

@@ -19,9 +19,14 @@ def test_auto_is_the_cheaper_one(n, d):
     assert chosen == ("gram" if n < d else "correlation")
 
 
-@given(n=sizes, d=sizes, requested=st.sampled_from(["gram", "correlation"]))
+@given(n=sizes, d=st.integers(2, 2**20), requested=st.sampled_from(["gram", "correlation"]))
 def test_a_request_is_kept(n, d, requested):
     assert choose_formulation(requested, n, d) == requested
+
+
+@given(n=sizes, requested=st.sampled_from(["gram", "correlation", "auto"]))
+def test_one_feature_has_no_difference_of_sums(n, requested):
+    assert choose_formulation(requested, n, 1) == "correlation"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,16 @@ def test_16_bit_gradients_are_rounded_once(terms, yardstick, shape, dtype):
         assert torch.equal(gradient, before_rounding.to(dtype))
 
 
+@pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.float16)), ids=str)
+@pytest.mark.parametrize("n", [2, 3, 40])
+def test_one_feature_has_no_off_diagonal_gradient(terms, n, dtype):
+    z_a, z_b = views(n, 1, dtype)
+    alone = evaluate(terms, z_a, z_b, Formula(lambd=313.0, upstream=(0.0, 0.0, 1.0)))
+    assert alone.terms[2] == 0 and all((gradient == 0).all() for gradient in alone.gradients)
+    weighted, on_diagonal = (evaluate(terms, z_a, z_b, Formula(lambd=lambd)) for lambd in (313.0, 0.0))
+    assert all(map(torch.equal, weighted.gradients, on_diagonal.gradients))
+
+
 def assert_column_sums_are_rounding(gradients):
     for gradient in gradients:
         rounding = torch.finfo(gradient.dtype).eps * gradient.abs().sum(0).max()
@@ -71,8 +81,9 @@ def test_gradients_do_not_move_the_mean(terms, widest, shape):
     assert_column_sums_are_rounding(evaluate(terms, *views(*shape, widest), Formula()).gradients)
 
 
+@pytest.mark.parametrize("mean, dtype", [(1e4, torch.float32), (1e6, torch.float64)], ids=str)
 @pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)
-def test_gradients_do_not_move_a_mean_of_1e4(terms, shape):
-    """They would if y's columns did not sum to zero, as they do not beside a mean that is rounded to float32."""
-    z_a, z_b = (z + 1e4 for z in views(*shape))
+def test_gradients_do_not_move_a_mean_far_away(terms, shape, mean, dtype):
+    """They would if y's columns did not sum to zero, as they do not beside a mean that is rounded once."""
+    z_a, z_b = (z + mean for z in views(*shape, dtype))
     assert_column_sums_are_rounding(evaluate(terms, z_a, z_b, Formula()).gradients)

@@ -83,7 +83,7 @@ def test_peak_of_the_halves(backend, name, shape, tmp_path):
     stages, options = BACKENDS[backend], LossOptions()
     z_a, z_b = views(*shape)
     (n, d), dtype = shape, z_a.dtype
-    statistics = Statistics(torch.zeros(2, d, dtype=torch.float64), torch.ones(2, d, dtype=torch.float64))
+    statistics = Statistics(*torch.ones(3, 2, d, dtype=torch.float64))
 
     def run():
         if name == "gram":

@@ -30,8 +30,8 @@ def backward_arguments(ops, name, z_a, z_b, needs, gradients):
     return (*gradients, z_a, z_b, *saved, *BACKWARD_OPTIONS[name], *needs)
 
 
-def statistics_rows(d):  # mean_a, rstd_a, mean_b, rstd_b
-    return torch.arange(1.0, 4 * d + 1, dtype=torch.float64).view(4, d)
+def statistics_rows(d):  # mean, residual_mean and rstd of view a, then of view b
+    return torch.arange(1.0, 6 * d + 1, dtype=torch.float64).view(6, d)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -78,8 +78,9 @@ def test_opcheck_correlation_halves(ops, shape, dtype):
         arguments = (z_a, z_b, statistics, 30, needs_backward)
         torch.library.opcheck(ops.correlation_partial.default, arguments, test_utils=OPCHECKS)
     c, y_a, y_b = ops.correlation_partial(z_a, z_b, statistics, 30, True)
-    torch.library.opcheck(ops.correlation_total.default, (c, *TERM_OPTIONS), test_utils=OPCHECKS)
+    torch.library.opcheck(ops.correlation_total.default, (c.clone(), *TERM_OPTIONS), test_utils=OPCHECKS)
     *terms, c_diagonal = ops.correlation_total(c, *TERM_OPTIONS)
+    assert (c.diagonal() == 0).all()
     for correction in (1, None):
         residuals = statistics, y_a, y_b, c_diagonal, c
         arguments = (*terms, z_a, z_b, *residuals, *TERM_OPTIONS, 30, correction, True, False)
@@ -97,7 +98,7 @@ def test_nothing_is_kept_for_a_backward_that_is_not_needed(ops, name):
 def test_halves_keep_nothing_for_a_backward_that_is_not_needed(ops):
     cpu = BACKENDS["cpu"]
     z_a, z_b = views(5, 9)
-    statistics = Statistics(torch.zeros(2, 9, dtype=torch.float64), torch.ones(2, 9, dtype=torch.float64))
+    statistics = Statistics(*torch.ones(3, 2, 9, dtype=torch.float64))
     for given in (None, statistics):
         partial = cpu.gram_partial(z_a, z_b, LossOptions(), given, False)
         assert partial.residuals == ()
@@ -150,9 +151,9 @@ def test_partials_refuse_statistics_that_are_not_of_the_embeddings(ops):
     z_a, z_b = views(5, 9)
     good = statistics_rows(9)
     for bad in (good[:, :8], good[:3], good.flatten(), good.float(), good.T.contiguous().T):
-        with pytest.raises(RuntimeError, match=r"statistics must be contiguous float64 numbers of shape \(4, 9\)"):
+        with pytest.raises(RuntimeError, match=r"statistics must be contiguous float64 numbers of shape \(6, 9\)"):
             ops.gram_partial(z_a, z_b, bad, *OPTIONS[2:])
-        with pytest.raises(RuntimeError, match=r"statistics must be contiguous float64 numbers of shape \(4, 9\)"):
+        with pytest.raises(RuntimeError, match=r"statistics must be contiguous float64 numbers of shape \(6, 9\)"):
             ops.correlation_partial(z_a, z_b, bad, 5, True)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from accuracy import Formula, evaluate
+from exact_loss import exact_loss
 from inputs import views
 from official import official_loss
 
@@ -47,3 +48,26 @@ def test_agrees_with_the_official_code(shape, unbiased):
 def test_gradcheck(shape):
     inputs = [z.requires_grad_() for z in views(*shape, torch.float64)]
     assert torch.autograd.gradcheck(lambda a, b: reference_loss(a, b, lambd=0.3), inputs)
+
+
+LAST_BIT = 2.0**-56  # of 0.1
+HARD = {
+    "does not vary": ([[0.1, 0], [0.1, 1], [0.1, 5]], [[0.1, 0], [0.1, 2], [0.1, 3]]),
+    "does not vary in one view": ([[0.1, 0], [0.1, 1], [0.1, 5]], [[2.0, 0], [0.5, 2], [0.1, 3]]),
+    "hardly varies": ([[0.1, 0], [0.1, 1], [0.1 + LAST_BIT, 5]], [[0.1, 0], [0.1 + 3 * LAST_BIT, 2], [0.1, 3]]),
+    "a mean of 1e6": ([[1e6, 0], [1e6 + 0.7, 1], [1e6 - 1.3, 5]], [[0.3, 1e6], [1.2, 1e6 + 2.3], [0, 1e6 + 3]]),
+    "a mean of 1e9": ([[1e9, 0], [1e9 + 0.7, 1], [1e9 - 1.3, 5]], [[0.3, 1e9], [1.2, 1e9 + 2.3], [0, 1e9 + 3]]),
+    "identical": ([[0.7, 0.1], [0.2, 3.0], [0.5, 0.4]],) * 2,
+}
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("eps", [1e-5, 1e-40])
+@pytest.mark.parametrize("z_a, z_b", HARD.values(), ids=HARD)
+def test_agrees_with_80_digits(z_a, z_b, eps, unbiased):
+    z_a, z_b = (torch.tensor(z, dtype=torch.float64) for z in (z_a, z_b))
+    loss, gradients = exact_loss(z_a, z_b, lambd=0.3, eps=eps, unbiased=unbiased)
+    result = evaluate(reference_loss, z_a, z_b, Formula(lambd=0.3, eps=eps, unbiased=unbiased))
+    torch.testing.assert_close(result.terms[0], loss, rtol=1e-14, atol=0)
+    for ours, exact in zip(result.gradients, gradients, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-13, atol=1e-14 * exact.abs().max().item())

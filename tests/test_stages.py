@@ -38,12 +38,15 @@ def pieces(count: int, cuts: tuple[int, ...]) -> list[slice]:
 
 def statistics_of(z_a: Tensor, z_b: Tensor, formula: Formula) -> Statistics:
     z = torch.stack([z_a, z_b]).double()
-    return Statistics(z.mean(1), torch.rsqrt(z.var(1, unbiased=formula.unbiased) + formula.eps))
+    mean = z.mean(1)
+    residual_mean = (z - mean[:, None]).mean(1) if z_a.dtype == torch.float64 else torch.zeros_like(mean)
+    variance = (z - mean[:, None] - residual_mean[:, None]).square().sum(1) / (z.shape[1] - int(formula.unbiased))
+    return Statistics(mean, residual_mean, torch.rsqrt(variance + formula.eps))
 
 
 def already_standardized(z: Tensor) -> Statistics:
     d = z.shape[1]
-    return Statistics(*(torch.full((2, d), x, dtype=torch.float64, device=z.device) for x in (0.0, 1.0)))
+    return Statistics(*(torch.full((2, d), x, dtype=torch.float64, device=z.device) for x in (0.0, 0.0, 1.0)))
 
 
 def upstream(formula: Formula, like: Tensor) -> OutputGradients:

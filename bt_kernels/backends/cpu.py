@@ -50,7 +50,7 @@ def gram_forward(
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
 
 
-def statistics_rows(statistics: Statistics) -> Tensor:  # (4, D) mean_a, rstd_a, mean_b, rstd_b
+def statistics_rows(statistics: Statistics) -> Tensor:  # (6, D), three rows for each view
     return torch.stack(statistics, 1).flatten(0, 1)
 
 

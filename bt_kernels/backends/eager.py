@@ -77,7 +77,8 @@ def standardize_both(z_a: Tensor, z_b: Tensor, options: LossOptions) -> tuple[Te
 def standardize_as_given(z_a: Tensor, z_b: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
     """The same with statistics from elsewhere."""
     mean = statistics.mean.to(accumulation_dtype(z_a.dtype))
-    residual_mean, rstd = (x.to(mean.dtype) for x in (statistics.mean - mean, statistics.rstd))
+    residual_mean = (statistics.mean - mean + statistics.residual_mean).to(mean.dtype)
+    rstd = statistics.rstd.to(mean.dtype)
     rows = torch.stack([mean, residual_mean, rstd], 1).flatten(0, 1)
     return standardize_again(z_a, rows[:3]), standardize_again(z_b, rows[3:]), rows
 
@@ -113,7 +114,7 @@ def term_weights(gradients: OutputGradients, options: LossOptions, like: Tensor)
 
 
 def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,) -> (D,)
-    """d: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii."""
+    """The Gram form's d: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii."""
     return 2 * (weights.on_diagonal * (c_diagonal - 1) - weights.off_diagonal * c_diagonal)
 
 
@@ -213,10 +214,12 @@ def gram_backward(
     )
 
 
-def off_diagonal_squares(c: Tensor, first_row: int = 0) -> Tensor:
-    """() float64: the sum of C_ij^2, i != j, over rows of C from the given one on."""
-    # In float64, so that nothing is lost between two sums over the same numbers.
-    return (sum_of_squares(c) - sum_of_squares(c.diagonal(first_row))).clamp(min=0)
+def off_diagonal_rows(y_a: Tensor, y_b: Tensor, first: int, rows: int) -> Tensor:  # (N, D), (N, D) -> (rows, D)
+    """Rows of C from the given one on, without its diagonal."""
+    c = y_a[:, first : first + rows].T @ y_b / y_a.shape[0]
+    # Left out here, before anything is summed: the rounding of C_ii is in no off-diagonal sum or gradient.
+    c.diagonal(first).zero_()
+    return c
 
 
 def correlation_forward(
@@ -228,8 +231,8 @@ def correlation_forward(
     rows = block_rows(n, d)
     off_diagonal = torch.zeros((), dtype=torch.float64, device=z_a.device)
     for start in range(0, d, rows):
-        c = y_a[:, start : start + rows].T @ y_b / n  # (rows, D)
-        off_diagonal += off_diagonal_squares(c, start)
+        c = off_diagonal_rows(y_a, y_b, start, rows)
+        off_diagonal += sum_of_squares(c)
     terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal, options)
     if not needs_backward:
         return terms, None
@@ -251,7 +254,8 @@ def correlation_total(
     c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals]:
     c_diagonal = c.diagonal().clone()
-    terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal_squares(c), options)
+    c.diagonal().zero_()
+    terms = finish_terms(((1 - c_diagonal) ** 2).sum(), sum_of_squares(c), options)
     return terms, (c_diagonal, c) if needs_backward else ()
 
 
@@ -264,21 +268,21 @@ def correlation_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    rows_here, d = z_a.shape
+    rows_here, features = z_a.shape
     n = rows_here if batch.samples is None else batch.samples
     statistics, y_a, y_b, c_diagonal, kept_c = residuals
     kept = kept_c.numel() > 0
     if not kept:
         y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
     weights = term_weights(gradients, options, c_diagonal)
-    d_diagonal = diagonal_weight(weights, c_diagonal)
+    d = 2 * weights.on_diagonal * (c_diagonal - 1)
     coefficient = 2 * weights.off_diagonal / n
-    rows = d if kept else block_rows(n, d)
+    rows = features if kept else block_rows(n, features)
     blocks_a, row_squares = [], []
-    dy_b, column_squares = y_a * (d_diagonal / n), torch.zeros_like(c_diagonal)
-    for start in range(0, d, rows):
+    dy_b, column_squares = y_a * (d / n), torch.zeros_like(c_diagonal)
+    for start in range(0, features, rows):
         block = slice(start, start + rows)
-        c = kept_c if kept else y_a[:, block].T @ y_b / n  # (rows, D)
+        c = kept_c if kept else off_diagonal_rows(y_a, y_b, start, rows)
         if needs[0]:
             blocks_a.append(coefficient * (y_b @ c.T))
             row_squares.append((c * c).sum(1))
@@ -288,12 +292,12 @@ def correlation_backward(
 
     def gradient(dy: Tensor, y: Tensor, rstd: Tensor, squares: Tensor) -> Tensor:
         # Rows that are not here count as well: not the sum of dy * y over those at hand, but what C knows of all.
-        q = 2 * weights.off_diagonal * squares + d_diagonal * c_diagonal
+        q = 2 * weights.off_diagonal * squares + d * c_diagonal
         return standardize_backward(dy, y, rstd, q, n, batch).to(z_a.dtype)
 
     dz_a = dz_b = None
     if needs[0]:
-        dy_a = torch.cat(blocks_a, 1) + y_b * (d_diagonal / n)
+        dy_a = torch.cat(blocks_a, 1) + y_b * (d / n)
         dz_a = gradient(dy_a, y_a, statistics[2], torch.cat(row_squares))
     if needs[1]:
         dz_b = gradient(dy_b, y_b, statistics[5], column_squares)

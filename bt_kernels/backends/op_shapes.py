@@ -30,13 +30,13 @@ def _gram_matrices(z: Tensor, n: int, needs_backward: bool) -> list[Tensor]:
 
 def _gram_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
     n, d = z_a.shape
-    residuals = _doubles(z_a, d), _doubles(z_a, 4, d), _doubles(z_a, 2)
+    residuals = _doubles(z_a, d), _doubles(z_a, 6, d), _doubles(z_a, 2)
     return *_terms(z_a), *residuals, *_gram_matrices(z_a, n, needs_backward)
 
 
 def _gram_partial(z_a, z_b, given_statistics, eps, unbiased):
     n, d = z_a.shape
-    return _accumulated(z_a, 2, n * (n + 1) // 2), _doubles(z_a, 4), _doubles(z_a, d), _doubles(z_a, 4, d)
+    return _accumulated(z_a, 2, n * (n + 1) // 2), _doubles(z_a, 4), _doubles(z_a, d), _doubles(z_a, 6, d)
 
 
 def _gram_total(triangles, sums, n, lambd, scale, needs_backward):
@@ -47,7 +47,7 @@ def _correlation_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
     n, d = z_a.shape
     keep = needs_backward and n >= d
     c, y_a, y_b = (_accumulated(z_a, rows, d) if keep else _accumulated(z_a, 0) for rows in (d, n, n))
-    return *_terms(z_a), _doubles(z_a, 4, d), y_a, y_b, _doubles(z_a, d), c
+    return *_terms(z_a), _doubles(z_a, 6, d), y_a, y_b, _doubles(z_a, d), c
 
 
 def _correlation_partial(z_a, z_b, statistics, samples, needs_backward):

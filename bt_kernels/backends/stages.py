@@ -28,10 +28,14 @@ class Availability(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What embeddings are standardized with, y = (z - mean) * rstd, where it is not that of the rows at hand."""
+    """What embeddings are standardized with, where it is not that of the rows at hand: y = (z - mean -
+    residual_mean) * rstd. (2, D) float64 each, for view a and view b."""
 
-    mean: Tensor  # (2, D) float64, for view a and view b
-    rstd: Tensor  # (2, D) float64
+    mean: Tensor
+    residual_mean: (
+        Tensor  # of z - mean: what rounding left of a mean of float64 numbers; 0 for narrower embeddings
+    )
+    rstd: Tensor
 
 
 class Batch(NamedTuple):

@@ -1,6 +1,6 @@
 """The correlation form over ranks: every rank keeps its samples, the D x D matrix is added up.
 
-statistics    of the whole batch, two small all-reduces
+statistics    of the whole batch, two small all-reduces, three for float64
 partial       the backend: C of these samples
 all-reduce    C, with C_ii on its diagonal
 total         the backend, on every rank: the terms, and C as the backward takes it

@@ -6,7 +6,8 @@ float64), a rank sends
     gram          4 n D e (W - 1) / W                  two views there, two gradients back
                   + 2 (N (N + 1) + 8) f (W - 1) / W    the triangles of K_a and K_b, and four sums
     correlation   2 D^2 f (W - 1) / W                  C
-                  + 2 * 4 D * 8 (W - 1) / W            means, then variances of both views, float64
+                  + 2 * 4 D * 8 (W - 1) / W            means, then variances of both views, float64; half as much
+                                                       again for float64 embeddings, residual means
 
 counting an all-reduce of B bytes as 2 B (W - 1) / W, what a ring sends and no algorithm without help from the
 network can go below. For the backward both add three floats. The authors' way sends C too, under autocast in 16
@@ -55,7 +56,7 @@ def correlation_bytes(
 ) -> float:
     """What each rank sends in the correlation form. local: no statistics are exchanged."""
     world, wide = len(rows), max(4, itemsize)
-    statistics = 0 if local else 4 * d * 8
+    statistics = 0 if local else (6 if itemsize == 8 else 4) * d * 8
     return all_reduce_bytes(d * d * wide + statistics, world) + upstream_bytes(world, wide, needs)
 
 
@@ -67,7 +68,7 @@ def choose_distributed_formulation(
     requested: str, rows: tuple[int, ...], d: int, itemsize: int, device_type: str
 ) -> str:
     """Resolves "auto" for (N, D) embeddings over len(rows) ranks, the same on all of them; any other request is
-    returned as it is."""
+    returned as it is, unless D = 1."""
     n, world = sum(rows), len(rows)
     if requested != "auto" or world == 1:
         return choose_formulation(requested, n, d)

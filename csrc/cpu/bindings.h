@@ -41,9 +41,9 @@ inline void check_numbers(const Tensor& tensor, const char* name, int64_t numel,
 }
 
 inline void check_statistics(const Tensor& statistics, int64_t d) {
-  STD_TORCH_CHECK(statistics.dim() == 2 && statistics.size(0) == 4 && statistics.size(1) == d &&
+  STD_TORCH_CHECK(statistics.dim() == 2 && statistics.size(0) == 6 && statistics.size(1) == d &&
                       statistics.scalar_type() == ScalarType::Double && statistics.is_contiguous(),
-                  "statistics must be contiguous float64 numbers of shape (4, ", d, ")");
+                  "statistics must be contiguous float64 numbers of shape (6, ", d, ")");
 }
 
 // That sums are in an accumulation type, where there are no embeddings to tell which.

@@ -1,8 +1,19 @@
 #include "cpu/columns.h"
 
+#include <type_traits>
+
 #include "cpu/multiversion.h"
 
 namespace bt::cpu {
+namespace {
+
+template <typename T>
+inline double centred(T x, double mean, double residual_mean) {
+  const double once = static_cast<double>(x) - mean;
+  return std::is_same_v<T, double> ? once - residual_mean : once;
+}
+
+}  // namespace
 
 template <typename T>
 BT_MULTIVERSION void column_sums(const T* x, int64_t n, int64_t w, double* sum) {
@@ -13,14 +24,23 @@ BT_MULTIVERSION void column_sums(const T* x, int64_t n, int64_t w, double* sum) 
   }
 }
 
+BT_MULTIVERSION void column_centred_sums(const double* x, int64_t n, int64_t w, const double* mean, double* sum) {
+  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double* row = x + i * w;
+    for (int64_t c = 0; c < w; ++c) sum[c] += row[c] - mean[c];
+  }
+}
+
 template <typename T>
-BT_MULTIVERSION void column_centred_squares(const T* x, int64_t n, int64_t w, const double* mean, double* sum) {
+BT_MULTIVERSION void column_centred_squares(const T* x, int64_t n, int64_t w, const Centre& centre, double* sum) {
+  const double *mean = centre.mean, *residual_mean = centre.residual_mean;
   for (int64_t c = 0; c < w; ++c) sum[c] = 0;
   for (int64_t i = 0; i < n; ++i) {
     const T* row = x + i * w;
     for (int64_t c = 0; c < w; ++c) {
-      const double centred = static_cast<double>(row[c]) - mean[c];
-      sum[c] += centred * centred;
+      const double deviation = centred(row[c], mean[c], residual_mean[c]);
+      sum[c] += deviation * deviation;
     }
   }
 }
@@ -44,10 +64,11 @@ BT_MULTIVERSION void column_products(const T* x, const T* y, int64_t n, int64_t 
 }
 
 template <typename T>
-BT_MULTIVERSION void standardize_columns(T* x, int64_t n, int64_t w, const double* mean, const double* rstd) {
+BT_MULTIVERSION void standardize_columns(T* x, int64_t n, int64_t w, const Centre& centre, const double* rstd) {
+  const double *mean = centre.mean, *residual_mean = centre.residual_mean;
   for (int64_t i = 0; i < n; ++i) {
     T* row = x + i * w;
-    for (int64_t c = 0; c < w; ++c) row[c] = static_cast<T>((static_cast<double>(row[c]) - mean[c]) * rstd[c]);
+    for (int64_t c = 0; c < w; ++c) row[c] = static_cast<T>(centred(row[c], mean[c], residual_mean[c]) * rstd[c]);
   }
 }
 
@@ -90,10 +111,10 @@ BT_MULTIVERSION void combine_columns(T* __restrict t, const T* __restrict alpha,
 
 #define BT_INSTANTIATE(T)                                                                              \
   template void column_sums<T>(const T*, int64_t, int64_t, double*);                                   \
-  template void column_centred_squares<T>(const T*, int64_t, int64_t, const double*, double*);         \
+  template void column_centred_squares<T>(const T*, int64_t, int64_t, const Centre&, double*);         \
   template void column_squares<T>(const T*, int64_t, int64_t, int64_t, double*);                       \
   template void column_products<T>(const T*, const T*, int64_t, int64_t, double*);                     \
-  template void standardize_columns<T>(T*, int64_t, int64_t, const double*, const double*);            \
+  template void standardize_columns<T>(T*, int64_t, int64_t, const Centre&, const double*);            \
   template void blend_columns<T>(T*, double, const T*, const T*, const T*, int64_t, int64_t, double*); \
   template void standardize_columns_backward<T>(T*, const T*, const T*, const T*, int64_t, int64_t);   \
   template void combine_columns<T>(T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t);

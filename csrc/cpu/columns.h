@@ -6,13 +6,21 @@
 
 namespace bt::cpu {
 
+// What columns are centred by: x - mean - residual_mean in double, x - mean in float, which has no digits of the rest.
+struct Centre {
+  const double *mean, *residual_mean;
+};
+
 // sum[c] = sum_n x[n, c]
 template <typename T>
 void column_sums(const T* x, int64_t n, int64_t w, double* sum);
 
-// sum[c] = sum_n (x[n, c] - mean[c])^2
+// sum[c] = sum_n (x[n, c] - mean[c])
+void column_centred_sums(const double* x, int64_t n, int64_t w, const double* mean, double* sum);
+
+// sum[c] = sum_n centred[n, c]^2
 template <typename T>
-void column_centred_squares(const T* x, int64_t n, int64_t w, const double* mean, double* sum);
+void column_centred_squares(const T* x, int64_t n, int64_t w, const Centre& centre, double* sum);
 
 // sum[c] = sum_n x[n, c]^2; here x has leading dimension ld
 template <typename T>
@@ -22,9 +30,9 @@ void column_squares(const T* x, int64_t ld, int64_t n, int64_t w, double* sum);
 template <typename T>
 void column_products(const T* x, const T* y, int64_t n, int64_t w, double* sum);
 
-// x[n, c] = (x[n, c] - mean[c]) * rstd[c]
+// x[n, c] = centred[n, c] * rstd[c]
 template <typename T>
-void standardize_columns(T* x, int64_t n, int64_t w, const double* mean, const double* rstd);
+void standardize_columns(T* x, int64_t n, int64_t w, const Centre& centre, const double* rstd);
 
 // t[n, c] = alpha * t[n, c] + weight[c] * other[n, c]; q[c] = sum_n t[n, c] * y[n, c] afterwards
 template <typename T>

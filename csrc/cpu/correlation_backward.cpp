@@ -19,17 +19,17 @@ int64_t sweep_rows(int64_t n, int64_t d, int64_t itemsize) {
 
 // The whole of a view standardized again, (N, D) contiguous.
 template <typename scalar_t>
-void standardize_whole(const Embeddings<scalar_t>& z, const double* mean, const double* rstd, int64_t threads,
+void standardize_whole(const Embeddings<scalar_t>& z, const ViewStatistics& statistics, int64_t threads,
                        accumulation_t<scalar_t>* y) {
   const int64_t rows = sweep_rows(z.n, z.d, sizeof(*y));
   for_each_share(ceil_div(z.n, rows), threads, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin * rows; i < std::min(z.n, end * rows); i += rows) {
-      standardize_again(z.rows(i, std::min(rows, z.n - i)), 0, z.d, mean, rstd, y + i * z.d);
+      standardize_again(z.rows(i, std::min(rows, z.n - i)), 0, z.d, statistics, y + i * z.d);
     }
   });
 }
 
-// squares[i] = |C_i,:|^2 of the rows of c (rows, D), or |C_:,i|^2 of all its columns.
+// squares[i] = |c_i,:|^2 of the rows of c (rows, D), or |c_:,i|^2 of all its columns.
 template <typename T>
 void norms_squared(const T* c, int64_t rows, int64_t d, bool of_columns, int64_t threads, double* squares) {
   for_each_share(of_columns ? d : rows, threads, [&](int64_t, int64_t begin, int64_t end) {
@@ -57,8 +57,8 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
   acc_t *y_a = kept.y_a, *y_b = kept.y_b;
   if (!kept.c) {
     y_a = whole.data(), y_b = y_a + n * d;
-    standardize_whole(z_a, statistics.mean_a, statistics.rstd_a, threads, y_a);
-    standardize_whole(z_b, statistics.mean_b, statistics.rstd_b, threads, y_b);
+    standardize_whole(z_a, statistics.a, threads, y_a);
+    standardize_whole(z_b, statistics.b, threads, y_b);
   }
 
   const auto one_view = [&](const acc_t* y, const acc_t* y_other, const double* rstd, bool transpose, scalar_t* dz) {
@@ -70,10 +70,10 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
     }
     for (int64_t first = 0; first < d; first += rows_at_a_time) {
       const int64_t rows = std::min(rows_at_a_time, d - first);
-      // Rows of C for view a; for view b rows of C^T, which are columns of the C that was kept.
+      // Rows of C_off for view a; for view b rows of C_off^T, which are columns of what was kept.
       const acc_t* c = kept.c ? kept.c : c_rows.data();
       const bool of_columns = kept.c && transpose;
-      if (!kept.c) correlate(y + first, rows, y_other, n, d, batch.samples, c_rows.data());
+      if (!kept.c) correlate(y, first, rows, y_other, n, d, batch.samples, c_rows.data());
       const auto c_part = row_major(c, rows, d, d);
       multiply(row_major(t + first, n, rows, d), row_major(y_other, n, d, d), of_columns ? c_part : c_part.transposed(),
                1.0, false);
@@ -82,7 +82,7 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
 
     acc_t *alpha = coefficients.data(), *beta = alpha + d, *gamma = beta + d;
     for (int64_t i = 0; i < d; ++i) {
-      const double diagonal = weights.diagonal(c_diagonal[i]);
+      const double diagonal = 2 * weights.on_diagonal * (c_diagonal[i] - 1);
       const double q = 2 * weights.off_diagonal * squares.data()[i] + diagonal * c_diagonal[i];
       alpha[i] = static_cast<acc_t>(rstd[i] * 2 * weights.off_diagonal / batch.samples);
       beta[i] = static_cast<acc_t>(rstd[i] * diagonal / batch.samples);
@@ -96,8 +96,8 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
       }
     });
   };
-  if (dz_a) one_view(y_a, y_b, statistics.rstd_a, false, dz_a);
-  if (dz_b) one_view(y_b, y_a, statistics.rstd_b, true, dz_b);
+  if (dz_a) one_view(y_a, y_b, statistics.a.rstd, false, dz_a);
+  if (dz_b) one_view(y_b, y_a, statistics.b.rstd, true, dz_b);
 }
 
 #define BT_INSTANTIATE(T)                                                                                             \

@@ -23,7 +23,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> corre
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
   const bool keep = needs_backward && n >= d;  // where C is not larger than an embedding
-  Tensor c_diagonal = doubles({d}), statistics = doubles({4, d});
+  Tensor c_diagonal = doubles({d}), statistics = doubles({6, d});
   Tensor c = kept(z_a, keep, d), y_a = kept(z_a, keep, n), y_b = kept(z_a, keep, n);
   Terms terms{};
   dispatch(z_a, [&](auto zero) {
@@ -50,7 +50,7 @@ std::tuple<Tensor, Tensor, Tensor> correlation_partial_cpu(const Tensor& z_a, co
   return {c, y_a, y_b};
 }
 
-// c itself is what the backward takes beside c_diagonal.
+// c, its diagonal moved to c_diagonal, is what the backward takes.
 std::tuple<Tensor, Tensor, Tensor, Tensor> correlation_total_cpu(const Tensor& c, double lambd, double scale) {
   check_accumulated(c, "c");
   STD_TORCH_CHECK(c.dim() == 2 && c.size(0) == c.size(1) && c.size(0) >= 1 && c.is_contiguous(),
@@ -58,9 +58,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> correlation_total_cpu(const Tensor& c
   const int64_t d = c.size(0);
   Tensor c_diagonal = doubles({d});
   Terms terms{};
-  dispatch_accumulated(c, [&](auto zero) {
-    terms = correlation_total(static_cast<const decltype(zero)*>(c.const_data_ptr()), d, data<double>(c_diagonal));
-  });
+  dispatch_accumulated(
+      c, [&](auto zero) { terms = correlation_total(data<decltype(zero)>(c), d, data<double>(c_diagonal)); });
   return std::tuple_cat(outputs(c, terms, lambd, scale), std::tuple(c_diagonal));
 }
 
@@ -74,7 +73,7 @@ std::tuple<Tensor, Tensor> correlation_backward_cpu(const OptionalTensor& grad_l
   const int64_t rows = z_a.size(0), d = z_a.size(1), n = samples.value_or(rows);
   const bool keep = c.numel() > 0;
   STD_TORCH_CHECK(keep || rows == n, "C cannot be computed again from ", rows, " of ", n, " samples");
-  check_numbers(statistics, "statistics", 4 * d, ScalarType::Double);
+  check_numbers(statistics, "statistics", 6 * d, ScalarType::Double);
   check_numbers(y_a, "y_a", keep ? rows * d : 0, accumulation_type(z_a));
   check_numbers(y_b, "y_b", keep ? rows * d : 0, accumulation_type(z_a));
   check_numbers(c_diagonal, "c_diagonal", d, ScalarType::Double);

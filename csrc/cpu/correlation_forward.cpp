@@ -1,7 +1,8 @@
 // The statistics come from contiguous panels in cache, which are then written into the whole y_a and y_b. C is in the
-// accumulation type and its squares are summed in double, row by row. Its diagonal, which the terms and d depend on
-// most, is a sum in double of its own.
+// accumulation type, and its squares off the diagonal are summed in double, row by row. Its diagonal, which the terms
+// and d depend on most, is a sum in double of its own.
 #include <numeric>
+#include <utility>
 
 #include "cpu/correlation.h"
 #include "cpu/matmul.h"
@@ -25,8 +26,8 @@ void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_
     acc_t *panel_a = scratch.data() + slot * 2 * n * width, *panel_b = panel_a + n * width;
     for (int64_t first = begin * width; first < std::min(d, end * width); first += width) {
       const int64_t w = std::min(width, d - first);
-      standardize(z_a, first, w, how, statistics.mean_a, statistics.rstd_a, panel_a);
-      standardize(z_b, first, w, how, statistics.mean_b, statistics.rstd_b, panel_b);
+      standardize(z_a, first, w, how, statistics.a, panel_a);
+      standardize(z_b, first, w, how, statistics.b, panel_b);
       correlate_diagonal(panel_a, panel_b, n, w, samples, c_diagonal + first);
       store(panel_a, n, w, y_a + first, d);
       store(panel_b, n, w, y_b + first, d);
@@ -34,14 +35,11 @@ void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_
   });
 }
 
-// sums[r] = sum_j C_ij^2, j != i, for the row i = first + r of C that is row r of c (rows, D).
+// sums[r] = sum_j c[r, j]^2, c (rows, D).
 template <typename T>
-void off_diagonal_squares(const T* c, int64_t first, int64_t rows, int64_t d, double* sums) {
+void row_squares(const T* c, int64_t rows, int64_t d, double* sums) {
   for_each_share(rows, threads_for(rows * d), [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T *row = c + r * d, *beyond = row + first + r + 1;
-      sums[r] = dot(row, row, first + r) + dot(beyond, beyond, d - first - r - 1);
-    }
+    for (int64_t r = begin; r < end; ++r) sums[r] = dot(c + r * d, c + r * d, d);
   });
 }
 
@@ -52,9 +50,11 @@ Terms add_up(const double* c_diagonal, const double* row_sums, int64_t d) {
 }  // namespace
 
 template <typename T>
-void correlate(const T* y_left, int64_t rows, const T* y_right, int64_t n, int64_t d, double samples, T* out) {
-  multiply(row_major(out, rows, d, d), row_major(y_left, n, rows, d).transposed(), row_major(y_right, n, d, d),
+void correlate(const T* y_left, int64_t first, int64_t rows, const T* y_right, int64_t n, int64_t d, double samples,
+               T* out) {
+  multiply(row_major(out, rows, d, d), row_major(y_left + first, n, rows, d).transposed(), row_major(y_right, n, d, d),
            1.0 / samples, false);
+  for (int64_t r = 0; r < rows; ++r) out[r * d + first + r] = 0;
 }
 
 template <typename scalar_t>
@@ -73,8 +73,8 @@ Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
   acc_t* const c = kept.c ? kept.c : c_rows.data();
   for (int64_t first = 0; first < d; first += rows_at_a_time) {
     const int64_t rows = std::min(rows_at_a_time, d - first);
-    correlate(y_a + first, rows, y_b, n, d, samples, c);
-    off_diagonal_squares(c, first, rows, d, row_sums.data() + first);
+    correlate(y_a, first, rows, y_b, n, d, samples, c);
+    row_squares(c, rows, d, row_sums.data() + first);
   }
   return add_up(c_diagonal, row_sums.data(), d);
 }
@@ -90,15 +90,15 @@ void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scala
   const Workspace<double> c_diagonal(d);
   const Standardization given{0, false, true};
   standardize_views(z_a, z_b, given, samples, c_diagonal.data(), statistics, y_a, y_b);
-  correlate(y_a, d, y_b, n, d, samples, out.c);
+  correlate(y_a, 0, d, y_b, n, d, samples, out.c);
   for (int64_t i = 0; i < d; ++i) out.c[i * d + i] = static_cast<acc_t>(c_diagonal.data()[i]);
 }
 
 template <typename T>
-Terms correlation_total(const T* c, int64_t d, double* c_diagonal) {
+Terms correlation_total(T* c, int64_t d, double* c_diagonal) {
   const Workspace<double> row_sums(d);
-  for (int64_t i = 0; i < d; ++i) c_diagonal[i] = static_cast<double>(c[i * d + i]);
-  off_diagonal_squares(c, 0, d, d, row_sums.data());
+  for (int64_t i = 0; i < d; ++i) c_diagonal[i] = static_cast<double>(std::exchange(c[i * d + i], T{0}));
+  row_squares(c, d, d, row_sums.data());
   return add_up(c_diagonal, row_sums.data(), d);
 }
 
@@ -112,9 +112,9 @@ BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)
 BT_INSTANTIATE(c10::BFloat16)
 BT_INSTANTIATE(c10::Half)
-template Terms correlation_total<float>(const float*, int64_t, double*);
-template Terms correlation_total<double>(const double*, int64_t, double*);
-template void correlate<float>(const float*, int64_t, const float*, int64_t, int64_t, double, float*);
-template void correlate<double>(const double*, int64_t, const double*, int64_t, int64_t, double, double*);
+template Terms correlation_total<float>(float*, int64_t, double*);
+template Terms correlation_total<double>(double*, int64_t, double*);
+template void correlate<float>(const float*, int64_t, int64_t, const float*, int64_t, int64_t, double, float*);
+template void correlate<double>(const double*, int64_t, int64_t, const double*, int64_t, int64_t, double, double*);
 
 }  // namespace bt::cpu

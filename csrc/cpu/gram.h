@@ -41,7 +41,7 @@ struct GramSums {
   Shifts shifts;
 };
 
-// The first half, for all rows of some features. Fills statistics (4, D), unless they are given, c_diagonal (D) and the
+// The first half, for all rows of some features. Fills statistics (6, D), unless they are given, c_diagonal (D) and the
 // upper triangles of k_a, k_b (N, N) with K - shift I.
 template <typename scalar_t>
 GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,

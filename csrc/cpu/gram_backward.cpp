@@ -63,16 +63,16 @@ void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
     acc_t *y_a = scratch.data() + slot * 3 * n * width, *y_b = y_a + n * width, *t = y_b + n * width;
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t first = panel * width, w = std::min(width, d - first);
-      standardize_again(z_a, first, w, statistics.mean_a, statistics.rstd_a, y_a);
-      standardize_again(z_b, first, w, statistics.mean_b, statistics.rstd_b, y_b);
+      standardize_again(z_a, first, w, statistics.a, y_a);
+      standardize_again(z_b, first, w, statistics.b, y_b);
       const auto one_view = [&](const acc_t* k_other, double shift_other, const acc_t* y, const acc_t* y_other,
                                 const double* rstd, scalar_t* dz) {
         multiply(row_major(t, n, w, w), row_major(k_other, n, n, n), row_major(y, n, w, w), 1.0, false);
         finisher.finish(slot, first, w, t, y, y_other, rstd, shift_other);
         store(t, n, w, dz + first, d);
       };
-      if (dz_a) one_view(k_b, shifts.b, y_a, y_b, statistics.rstd_a, dz_a);
-      if (dz_b) one_view(k_a, shifts.a, y_b, y_a, statistics.rstd_b, dz_b);
+      if (dz_a) one_view(k_b, shifts.b, y_a, y_b, statistics.a.rstd, dz_a);
+      if (dz_b) one_view(k_a, shifts.a, y_b, y_a, statistics.b.rstd, dz_b);
     }
   });
 }

@@ -16,7 +16,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gram_
     const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps, bool unbiased, bool needs_backward) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
-  Tensor c_diagonal = doubles({d}), statistics = doubles({4, d}), shifts = doubles({2});
+  Tensor c_diagonal = doubles({d}), statistics = doubles({6, d}), shifts = doubles({2});
   Tensor k_a = empty({n, n}, accumulation_dtype(z_a)), k_b = empty({n, n}, accumulation_dtype(z_a));
   Terms terms{};
   dispatch(z_a, [&](auto zero) {
@@ -37,10 +37,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> gram_partial_cpu(const Tensor& z_a, c
                                                             const OptionalTensor& given, double eps, bool unbiased) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1), count = triangle_numel(n);
-  Tensor c_diagonal = doubles({d}), statistics = doubles({4, d}), sums = doubles({4});
+  Tensor c_diagonal = doubles({d}), statistics = doubles({6, d}), sums = doubles({4});
   if (given) {
     check_statistics(*given, d);
-    std::copy_n(data<double>(*given), 4 * d, data<double>(statistics));
+    std::copy_n(data<double>(*given), 6 * d, data<double>(statistics));
   }
   Tensor triangles = empty({2, count}, accumulation_dtype(z_a));
   dispatch(z_a, [&](auto zero) {
@@ -87,7 +87,7 @@ std::tuple<Tensor, Tensor> gram_backward_cpu(const OptionalTensor& grad_loss, co
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
   check_numbers(c_diagonal, "c_diagonal", d, ScalarType::Double);
-  check_numbers(statistics, "statistics", 4 * d, ScalarType::Double);
+  check_numbers(statistics, "statistics", 6 * d, ScalarType::Double);
   check_numbers(shifts, "shifts", 2, ScalarType::Double);
   check_numbers(k_a, "k_a", n * n, accumulation_type(z_a));
   check_numbers(k_b, "k_b", n * n, accumulation_type(z_a));

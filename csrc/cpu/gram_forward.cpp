@@ -68,8 +68,8 @@ GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t
   std::fill_n(diagonals.data(), 2 * n * slots, 0.0);
 
   const auto standardize_panel = [&](int64_t slot, int64_t first, int64_t w, acc_t* y_a, acc_t* y_b) {
-    standardize(z_a, first, w, how, statistics.mean_a, statistics.rstd_a, y_a);
-    standardize(z_b, first, w, how, statistics.mean_b, statistics.rstd_b, y_b);
+    standardize(z_a, first, w, how, statistics.a, y_a);
+    standardize(z_b, first, w, how, statistics.b, y_b);
     correlate_diagonal(y_a, y_b, n, w, static_cast<double>(n), c_diagonal + first);
     double *part_a = diagonals.data() + slot * 2 * n, *part_b = part_a + n;
     for (int64_t i = 0; i < n; ++i) part_a[i] += dot(y_a + i * w, y_a + i * w, w);

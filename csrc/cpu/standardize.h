@@ -1,12 +1,18 @@
-// Stage 1: y = (z - mean) * rstd per feature, rstd = 1 / sqrt(variance + eps), for one panel at a time.
+// Stage 1: y = (z - mean - residual_mean) * rstd per feature, rstd = 1 / sqrt(variance + eps), for one panel at a time.
 //
 // One read of z from memory: the panel is loaded into cache once, and the mean, the variance (two passes) and y are
 // computed there. Statistics and C_ii are double; y is in the accumulation type and feeds the matrix products. Where
 // the rows are a share of the batch, its statistics are given.
+//
+// residual_mean is what rounding left of the mean: the mean of z - mean, whose sum has few digits to lose. It costs
+// double embeddings one more pass in cache. Without it a feature that stands still would have y = (z - mean) * rstd
+// beside its true 0, and the backward takes for granted that the columns of y sum to zero. The others have it 0: a mean
+// in double leaves nothing that their y could hold.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/columns.h"
 #include "cpu/embeddings.h"
@@ -25,36 +31,49 @@ struct Batch {
   double divisor;  // of the variance; infinity where y came standardized: its gradient is then dy itself
 };
 
-// Rows of the (4, D) statistics: mean_a, rstd_a, mean_b, rstd_b.
-struct Statistics {
-  double *mean_a, *rstd_a, *mean_b, *rstd_b;
+// One view's statistics, (D) each.
+struct ViewStatistics {
+  double *mean, *residual_mean, *rstd;
 
-  Statistics(double* data, int64_t d) : mean_a(data), rstd_a(data + d), mean_b(data + 2 * d), rstd_b(data + 3 * d) {}
+  Centre centre(int64_t first) const { return {mean + first, residual_mean + first}; }
 };
 
-// Columns [first, first + w) of one view, standardized into y (n, w); that part of mean and rstd (D) is written, unless
-// it is given.
+// Rows of the (6, D) statistics: mean, residual_mean and rstd of view a, then those of view b.
+struct Statistics {
+  ViewStatistics a, b;
+
+  Statistics(double* data, int64_t d) : a{data, data + d, data + 2 * d}, b{data + 3 * d, data + 4 * d, data + 5 * d} {}
+};
+
+// Columns [first, first + w) of one view, standardized into y (n, w); that part of its statistics is written, unless
+// they are given.
 template <typename scalar_t>
-void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const Standardization& how, double* mean,
-                 double* rstd, accumulation_t<scalar_t>* y) {
-  mean += first, rstd += first;
+void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const Standardization& how,
+                 const ViewStatistics& statistics, accumulation_t<scalar_t>* y) {
+  const Centre centre = statistics.centre(first);
+  double *mean = statistics.mean + first, *residual_mean = statistics.residual_mean + first,
+         *rstd = statistics.rstd + first;
   load(z, first, w, y);
   if (!how.given) {
+    const double samples = static_cast<double>(z.n), divisor = static_cast<double>(how.unbiased ? z.n - 1 : z.n);
     column_sums(y, z.n, w, mean);
-    for (int64_t c = 0; c < w; ++c) mean[c] /= static_cast<double>(z.n);
-    column_centred_squares(y, z.n, w, mean, rstd);
-    const double divisor = static_cast<double>(how.unbiased ? z.n - 1 : z.n);
+    for (int64_t c = 0; c < w; ++c) mean[c] /= samples, residual_mean[c] = 0;
+    if constexpr (std::is_same_v<scalar_t, double>) {
+      column_centred_sums(y, z.n, w, mean, residual_mean);
+      for (int64_t c = 0; c < w; ++c) residual_mean[c] /= samples;
+    }
+    column_centred_squares(y, z.n, w, centre, rstd);
     for (int64_t c = 0; c < w; ++c) rstd[c] = 1 / std::sqrt(rstd[c] / divisor + how.eps);
   }
-  standardize_columns(y, z.n, w, mean, rstd);
+  standardize_columns(y, z.n, w, centre, rstd);
 }
 
 // The same y, bit for bit, from the statistics: the backward computes it again instead of keeping it.
 template <typename scalar_t>
-void standardize_again(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const double* mean, const double* rstd,
+void standardize_again(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const ViewStatistics& statistics,
                        accumulation_t<scalar_t>* y) {
   load(z, first, w, y);
-  standardize_columns(y, z.n, w, mean + first, rstd + first);
+  standardize_columns(y, z.n, w, statistics.centre(first), statistics.rstd + first);
 }
 
 // C_ii = sum_n y_a[n, i] y_b[n, i] / N for the panel's columns, of the n rows at hand.

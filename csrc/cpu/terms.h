@@ -25,7 +25,7 @@ struct DiagonalSums {
 struct TermWeights {
   double on_diagonal, off_diagonal;
 
-  // d_i: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii.
+  // The Gram form's d_i: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii.
   double diagonal(double c_ii) const { return 2 * (on_diagonal * (c_ii - 1) - off_diagonal * c_ii); }
 };
 

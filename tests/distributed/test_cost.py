@@ -63,3 +63,5 @@ def test_one_rank_chooses_as_one_process_does():
 def test_what_was_asked_for_stays():
     assert choose_distributed_formulation("correlation", (4, 4), 1000, 4, "cpu") == "correlation"
     assert choose_distributed_formulation("gram", (40, 40), 10, 4, "cpu") == "gram"
+    for requested in ("auto", "gram", "correlation"):
+        assert choose_distributed_formulation(requested, (4, 4), 1, 4, "cpu") == "correlation"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accuracy import Formula, Result
 from accuracy import evaluate as one_process
-from inputs import DTYPES, views
+from inputs import DTYPES, views, whole_numbers
 from on_rank import loss_and_gradients
 
 from bt_kernels import barlow_twins_loss
@@ -66,6 +66,31 @@ def test_a_mean_of_1e6(run, backend, formulation):
         true = truth.gradients[view]
         error, allowed = (torch.linalg.vector_norm(x.gradients[view].double() - true) for x in (result, alone))
         assert error <= 2 * allowed + tiny * torch.linalg.vector_norm(true)
+
+
+def test_a_mean_that_takes_all_but_three_bits(run, yardstick_of, backend, formulation):
+    """float64 statistics of float64 embeddings: what rounding left of the mean is found over all ranks, too."""
+    z_a, z_b = whole_numbers(49, 7, bits=3)
+    formula, far = Formula(eps=0.0), 2.0**52
+    how = {"backend": backend, "formulation": formulation}
+    yardstick_of(z_a, z_b, formula).check(evaluate(run, (9, 40), z_a + far, z_b - 2 * far, formula, **how))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_feature_that_does_not_vary(run, backend, formulation, dtype):
+    z_a, z_b = views(49, 7, dtype)
+    z_a[:, 3] = z_b[:, 3] = 1000.1
+    how = {"backend": backend, "formulation": formulation}
+    result = evaluate(run, (9, 40), z_a, z_b, Formula(), **how)
+    assert all((gradient[:, 3] == 0).all() for gradient in result.gradients)
+
+
+def test_one_feature_has_no_off_diagonal_gradient(run, backend, formulation):
+    """Where a share is one feature of several, the Gram form is as good as ever; where D = 1 it is not taken."""
+    z_a, z_b = views(12, 1)
+    formula = Formula(lambd=313.0, upstream=(0.0, 0.0, 1.0))
+    result = evaluate(run, (5, 7), z_a, z_b, formula, backend=backend, formulation=formulation)
+    assert result.terms[2] == 0 and all((gradient == 0).all() for gradient in result.gradients)
 
 
 @pytest.mark.parametrize("upstream", [(1.0, 0.0, 0.0), (0.3, -1.1, 0.02)], ids=str)

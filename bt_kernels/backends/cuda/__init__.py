@@ -131,8 +131,9 @@ def gram_forward(
 def gram_partial(
     z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
 ) -> GramPartial:
+    mean, rstd = (statistics.mean, statistics.rstd) if statistics else (None, None)
     triangles, sums, *residuals = torch.ops.bt_kernels_cuda.gram_partial(
-        z_a, z_b, options.eps, options.unbiased, *(statistics or (None, None)), tf32(), needs_backward
+        z_a, z_b, options.eps, options.unbiased, mean, rstd, tf32(), needs_backward
     )
     return GramPartial(triangles, sums, tuple(residuals) if needs_backward else ())
 
@@ -174,7 +175,7 @@ def correlation_partial(
     z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
 ) -> CorrelationPartial:
     c, *residuals = torch.ops.bt_kernels_cuda.correlation_partial(
-        z_a, z_b, *statistics, samples, tf32(), needs_backward
+        z_a, z_b, statistics.mean, statistics.rstd, samples, tf32(), needs_backward
     )
     return CorrelationPartial(c, tuple(residuals) if needs_backward else ())
 

@@ -90,8 +90,9 @@ def gram_forward(
 def gram_partial(
     z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
 ) -> GramPartial:
+    mean, rstd = (statistics.mean, statistics.rstd) if statistics else (None, None)
     triangles, sums, *residuals = torch.ops.bt_kernels_triton.gram_partial(
-        z_a, z_b, options.eps, options.unbiased, *(statistics or (None, None)), needs_backward
+        z_a, z_b, options.eps, options.unbiased, mean, rstd, needs_backward
     )
     return GramPartial(triangles, sums, tuple(residuals) if needs_backward else ())
 
@@ -132,7 +133,9 @@ def correlation_forward(
 def correlation_partial(
     z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
 ) -> CorrelationPartial:
-    c, *residuals = torch.ops.bt_kernels_triton.correlation_partial(z_a, z_b, *statistics, samples, needs_backward)
+    c, *residuals = torch.ops.bt_kernels_triton.correlation_partial(
+        z_a, z_b, statistics.mean, statistics.rstd, samples, needs_backward
+    )
     return CorrelationPartial(c, tuple(residuals) if needs_backward else ())
 
 
