@@ -5,6 +5,10 @@ class TrainerError(Exception):
     """The run cannot start or go on; the message is one sentence that says what is wrong and what to do."""
 
 
+class DataError(TrainerError):
+    """Images that could be read before cannot be read any more; the training itself is as good as it was."""
+
+
 class Diverged(TrainerError):
     """The training has gone wrong: the message says what was seen.
 

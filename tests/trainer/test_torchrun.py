@@ -31,6 +31,7 @@ from bt_kernels.trainer.training.pretraining import Pretraining
 
 RANK = str(Path(__file__).with_name("rank.py"))
 ALONE = str(Path(__file__).with_name("alone.py"))
+FAILING_STORE = str(Path(__file__).with_name("failing_store.py"))
 SPREAD = str(Path(__file__).with_name("spread.py"))
 TIMEOUT = 120
 
@@ -124,6 +125,21 @@ def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_pat
         refused = torchrun(ALONE, *options, "--batch-size", "8", "--run-dir", str(tmp_path / "run"))
         assert refused.returncode == 1
         assert refused.stderr.count(f"error: {sentence}") == 1
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_images_that_are_gone_on_one_rank_end_all_with_a_checkpoint(tmp_path, parallel):
+    write_folder(tmp_path / "train")
+    options = ["--data", "imagefolder", "--data-dir", str(tmp_path), "--knn-every", "0", "--batch-size", "4"]
+    network = ["--backbone", "resnet18", "--projector", "16", "--parallel", parallel, "--device", "cpu"]
+    failed = torchrun(FAILING_STORE, *options, *network, "--run-dir", str(tmp_path / "run"))
+    assert failed.returncode == 1
+    (sentence,) = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert "none of the 2 images of a batch can be read" in sentence and "(Stale file handle)" in sentence
+    assert sentence.endswith("; the checkpoint of step 2 is saved, --resume goes on from it")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.checkpoints.steps() == [2] and last_state(folder)["step"] == 2
+    assert [line["step"] for line in metrics_without_time(folder)] == [1, 2]
 
 
 @pytest.mark.parametrize(("rows", "size"), [(64, 1), (64, 2), (7, 3), (8, 4), (10, 4)])

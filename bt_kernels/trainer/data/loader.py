@@ -25,7 +25,7 @@ from bt_kernels.trainer.data.digits import ShuffledBatches
 from bt_kernels.trainer.data.identity import identity_of
 from bt_kernels.trainer.data.images import Images
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
-from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.errors import DataError
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.run.signals import ANSWERED
 
@@ -82,7 +82,9 @@ def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> Batch | F
         waiting = []
     if latest is None:
         first = f"{unreadable[0].name} ({unreadable[0].reason})"
-        return Failure(f"none of the {len(samples)} images of a batch can be read, the first is {first}")
+        return Failure(
+            f"none of the {len(samples)} images of a batch can be read, the first is {first}; check --data-dir"
+        )
     a, b = (torch.stack(view) for view in zip(*views, strict=True))
     return Batch(a, b, tuple(unreadable))
 
@@ -177,7 +179,7 @@ def load(
         device: Where the batches are to go.
 
     Raises:
-        TrainerError: the data set returned a Failure, or a worker has died.
+        DataError: the data set returned a Failure, or a worker has died.
     """
     streamed = isinstance(dataset, IterableDataset)
     sampling: dict[str, Any] = {"batch_size": None} if streamed else {"batch_sampler": requests}
@@ -205,20 +207,28 @@ def load(
                 batch = next(batches)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "exited unexpectedly" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if not _worker_is_lost(error):
                     raise
-                raise TrainerError(
-                    "a process that reads images has died, perhaps for want of memory or of space in /dev/shm; "
-                    f"try fewer than {workers} --workers"
+                raise DataError(
+                    "a process that reads images has died, perhaps for want of memory, of space in /dev/shm or of "
+                    f"open files (ulimit -n); try fewer than {workers} --workers"
                 ) from error
             if isinstance(batch, Failure):
-                raise TrainerError(batch.sentence)
+                raise DataError(batch.sentence)
             yield batch
     finally:
         del batches  # nothing else refers to it: its workers end
         end()  # one that has not, ignores the SIGTERM that Python would send it and then wait for
         atexit.unregister(end)
+
+
+def _worker_is_lost(error: Exception) -> bool:
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        return any(sign in text for sign in ("exited unexpectedly", "Too many open files", "ancdata"))
+    # What it had sent lies with it, and is fetched when it is due. An error of its own arrives with its traceback.
+    return isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) and "DataLoader worker" not in text
 
 
 def _kill(workers: Sequence[multiprocessing.process.BaseProcess]) -> None:

@@ -41,7 +41,7 @@ class TrainingData(Protocol):
         """Return the views from a step on, counted from 0 over all epochs; closing the iterator ends its workers.
 
         Raises:
-            TrainerError: while iterating: no image of a step's rows could be read, or a worker has died.
+            DataError: while iterating: no image of a step's rows could be read, or a worker has died.
         """
         ...
 

@@ -11,7 +11,7 @@ import torch
 from bt_kernels.trainer.config.parts import UNLABELLED
 from bt_kernels.trainer.data import Views
 from bt_kernels.trainer.data.decoding import Unreadable
-from bt_kernels.trainer.errors import Diverged, TrainerError
+from bt_kernels.trainer.errors import DataError, Diverged, TrainerError
 from bt_kernels.trainer.run.metrics import StepMetrics
 from bt_kernels.trainer.run.progress import Progress
 from bt_kernels.trainer.run.run_folder import RunFolder
@@ -39,6 +39,7 @@ class _Loop:
         measured = self.config.knn_every and self.config.data not in UNLABELLED
         self.neighbours = self.processes.together(lambda: NeighbourAccuracy(state)) if measured else None
         self.progress = self.processes.on_first(self._open_progress)
+        self._saved = state.step  # what the latest checkpoint holds, or the run began with
         self._done: StepMetrics | None = None  # the step before, not yet written down
         self._unreadable: list[Unreadable] = []  # not yet written down
         self._unreadable_file = UnreadableImages(folder.unreadable)
@@ -66,11 +67,13 @@ class _Loop:
         ):
             self._catch_up()
             while state.step < state.total_steps and reason == Stop.NO:
-                views = self.processes.together(lambda: self._next(batches))
                 try:
+                    views = self.processes.together(lambda: self._next(batches))
                     reason = self._step(views, request)
                 except Diverged as error:
                     raise TrainerError(self._advice(error)) from error
+                except DataError as error:
+                    raise TrainerError(self._after_saving(error)) from error
             self.processes.together(self._record)
         return reason
 
@@ -125,17 +128,30 @@ class _Loop:
         self.state.check_weights()
         training = self.state.state_dict()
         self.processes.on_first(lambda: self._write(training))
+        self._saved = self.state.step
 
     def _write(self, training: dict[str, object]) -> None:
         assert self.progress is not None
-        assert self._done is not None
-        self.progress.record(self._done)
-        self._unreadable_file.add(self._unreadable)
+        if self._done is not None:
+            self.progress.record(self._done)
+            self._unreadable_file.add(self._unreadable)
         self.progress.sync()  # the steps that the checkpoint has behind it must not be lost to a power cut
         checkpoints = self.folder.checkpoints
         checkpoints.save(self.state.step, self.config.as_dict(), training)
         if not self.state.watch.suspicious:  # else an older one may be the last good one
             checkpoints.keep(self.config.keep_checkpoints)
+
+    def _after_saving(self, error: DataError) -> str:
+        """Save the steps since the last checkpoint; return the sentence that the run ends with."""
+        step = self.state.step
+        if step > self._saved:
+            try:
+                self._save()
+            except TrainerError as refusal:
+                return f"{error}; the checkpoint of step {step} is not saved: {refusal}"
+        elif step not in self.folder.checkpoints.steps():
+            return str(error)  # nothing has been done
+        return f"{error}; the checkpoint of step {step} is saved, --resume goes on from it"
 
     def _advice(self, error: Diverged) -> str:
         """The sentence that a run ends with that has gone wrong."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data import LabelledImages
-from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.errors import DataError, TrainerError
 from bt_kernels.trainer.evaluate.features import extract_features
 from bt_kernels.trainer.evaluate.knn import knn_accuracy, usual_neighbours
 from bt_kernels.trainer.evaluate.options import TEMPERATURE
@@ -59,6 +61,7 @@ class NeighbourAccuracy:
             self._train, self._test = open_parts(config)
         except TrainerError as error:
             raise TrainerError(f"{error}; or leave out the nearest neighbours, by --knn-every 0") from error
+        self._said: list[LabelledImages] = []  # parts whose unreadable images have been
         rng = np.random.default_rng(config.seed)
         self._chosen = [
             np.sort(rng.permutation(len(part.labels))[:most])
@@ -80,20 +83,36 @@ class NeighbourAccuracy:
         return knn_accuracy(train, train_labels, test, test_labels, k, TEMPERATURE, classes)[0]
 
     def _features(self, images: LabelledImages, chosen: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Return the chosen images' features and labels on rank 0, (N, F) and (N,)."""
+        """Return the features and labels of those of the chosen images that can be read, on rank 0.
+
+        Raises:
+            DataError: none can be read, or a worker has died.
+        """
         processes = self._state.processes
         # Every rank the same number of images, by going round: a spread network runs on all ranks together.
         share = -(-len(chosen) // processes.size)
         own = np.resize(chosen, share * processes.size)[processes.rank * share :][:share]
         gathered = processes.gather(processes.together(lambda: self._own_features(images, own)))
-        if gathered is None:
-            return None
-        features, labels = (torch.cat(parts)[: len(chosen)] for parts in zip(*gathered, strict=True))
-        return features.to(self._state.device), labels.to(self._state.device)
+        return processes.on_first(lambda: self._joined(images, len(chosen), gathered or []))
 
-    def _own_features(self, images: LabelledImages, own: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _joined(self, images: LabelledImages, most: int, gathered: list[Any]) -> tuple[Tensor, Tensor]:
+        features, labels, reasons = zip(*gathered, strict=True)
+        unreadable = {index: reason for own in reasons for index, reason in own.items()}
+        if unreadable:
+            index, reason = min(unreadable.items())
+            first = f"the first is {images.name(index)} ({reason})"
+            if not any(map(len, labels)):
+                raise DataError(f"none of {most} images can be read for the nearest neighbours, {first}")
+            if images not in self._said:
+                self._said.append(images)
+                left_out = f"{len(unreadable)} images that cannot be read, {first}"
+                tqdm.write(f"warning: the nearest neighbours leave out {left_out}", file=sys.stderr)
+        device = self._state.device
+        return torch.cat(features)[:most].to(device), torch.cat(labels)[:most].to(device)
+
+    def _own_features(self, images: LabelledImages, own: np.ndarray) -> tuple[Tensor, Tensor, dict[int, str]]:
         state = self._state
-        return extract_features(
+        features, labels = extract_features(
             state.network.features,
             images,
             state.precision,
@@ -102,3 +121,4 @@ class NeighbourAccuracy:
             indices=own,
             leave_out=True,
         )
+        return features, labels, images.unreadable
