@@ -172,7 +172,7 @@ def report(state: Pretraining, folder: RunFolder) -> int:
     finished: dict[str, Any] = {
         "loss_backend": state.loss_backend.name,
         "steps": state.step,
-        "seconds": state.seconds,
+        "seconds": {"training": state.seconds, "waiting_for_data": state.waiting_seconds},
     }
     data = state.data
     processes.leave()  # before the evaluation, in which batch norm must not wait for the other ranks

@@ -143,18 +143,50 @@ def clock(monkeypatch):
     return clock
 
 
-def test_line_at_the_end_of_an_epoch_shows_its_measurements_and_the_pace_of_this_part(path, clock, capsys):
+def test_line_at_the_end_of_an_epoch_shows_its_means_its_measurements_and_the_pace_of_this_part(
+    path, clock, capsys
+):
     write(path, (1, 2))
     with Progress(path, done_steps=2, total_steps=8, epochs=4, batch_size=30) as progress:
-        for step, measured in ((3, {"effective_rank": 12.3}), (4, {}), (5, {}), (6, {"knn_accuracy": 0.98765})):
+        for step, measured in (
+            (3, {"loss": 20.0, "effective_rank": 12.3}),
+            (4, {"loss": 10.0, "on_diagonal": 4.0, "off_diagonal": 300.0}),
+            (5, {"loss": 1.0}),
+            (6, {"loss": 3.0, "knn_accuracy": 0.98765}),
+            (6, {"loss": 3.0, "knn_accuracy": 0.98765, "unreadable_images": 1}),  # once more, measured further
+        ):
             clock.now += 1000 if step == 3 else 2  # what was before the first step does not count
             progress.log(step_metrics(step, **measured))
     assert recorded_steps(path) == [1, 2, 3, 4, 5, 6]
-    assert capsys.readouterr().err.splitlines() == [
-        "epoch 2/4 loss  10.5 on-diag   8.0 off-diag   500 eff. rank 12 step 1/2",  # after so long a silence
-        "epoch 2/4 loss  10.5 on-diag   8.0 off-diag   500  15 images/s, 00:08 left",
-        "epoch 3/4 loss  10.5 on-diag   8.0 off-diag   500 kNN 98.8 %  15 images/s, 00:04 left",
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "epoch 2/4 loss  20.0 on-diag   8.0 off-diag   500 eff. rank 12 waiting 0 % step 1/2",  # after a silence
+        "epoch 2/4 loss  15.0 on-diag   6.0 off-diag   400 waiting 0 %  15 images/s, 00:08 left",
+        "epoch 3/4 loss   2.0 on-diag   8.0 off-diag   500 kNN 98.8 % waiting 0 %  15 images/s, 00:04 left",
     ]
+    assert read_metrics(path)[-1].loss == 3.0  # on record is the step
+
+
+def test_the_means_of_a_resumed_epoch_are_those_of_the_whole_epoch_as_far_as_it_is_on_record(path, capsys):
+    write(path, (1, 2))
+    for done, lost in ((3, False), (3, True)):
+        write(path, () if lost else (3,), done_steps=2)
+        capsys.readouterr()
+        with Progress(path, done_steps=done, total_steps=8, epochs=4, batch_size=30) as progress:
+            progress.log(step_metrics(4, loss=20.5))
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert ("loss  20.5" if lost else "loss  15.5") in line
+        assert ("(means of 1 steps)" in line) == lost
+
+
+def test_the_share_of_an_epoch_that_was_spent_waiting_is_shown(path, capsys):
+    waited = {1: 3.0, 2: 3.0, 3: 3.25, 4: 3.5}  # in all; every step itself takes 0.25 s
+    for done in (0, 3):
+        with Progress(path, done, total_steps=4, epochs=2, batch_size=30) as progress:
+            for step in range(done + 1, 4 if done == 0 else 5):
+                progress.log(step_metrics(step, waiting_seconds=waited[step]))
+    first, second = capsys.readouterr().err.splitlines()
+    assert "waiting 86 %" in first and "waiting 50 %" in second  # 3 s beside 0.5 s, then, in two parts, 0.5 s
+    assert [metrics.waiting_seconds for metrics in read_metrics(path)] == list(waited.values())
 
 
 def test_bar_on_a_terminal(path, monkeypatch):
@@ -166,9 +198,12 @@ def test_bar_on_a_terminal(path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     with Progress(path, 0, total_steps=4, epochs=2, batch_size=30) as progress:
         for step in (1, 2):
-            progress.log(step_metrics(step, effective_rank=3.0 if step == 1 else None))
+            progress.log(step_metrics(step, loss=9.0 + step, effective_rank=3.0 if step == 1 else None))
             progress._bar.refresh()
-    assert "epoch 1/2 loss  10.5 on-diag   8.0 off-diag   500 eff. rank 3 |" in terminal.getvalue().split("\r")[-2]
+    assert (
+        "epoch 1/2 loss  10.5 on-diag   8.0 off-diag   500 eff. rank 3 waiting 0 % |"
+        in terminal.getvalue().split("\r")[-2]
+    )
     assert "\n" not in terminal.getvalue().rstrip("\n")
 
 
@@ -192,8 +227,8 @@ def test_names_of_unreadable_images_are_written_once_and_said_once(tmp_path, cap
 
 
 def test_unreadable_images_are_shown_once_there_are_any():
-    assert "unreadable" not in describe(step_metrics(1), 2)
-    assert describe(step_metrics(1, unreadable_images=4), 2).endswith(" unreadable 4")
+    assert "unreadable" not in describe(step_metrics(1), 2, 0.0)
+    assert describe(step_metrics(1, unreadable_images=4), 2, 0.0).endswith(" unreadable 4 waiting 0 %")
 
 
 def scalars(folder):

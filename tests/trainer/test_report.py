@@ -317,7 +317,14 @@ def test_run_whose_held_out_images_are_gone_still_finishes(stopped, tmp_path, ca
     file.append(last)
     file.close()
     text = finish_module.finish(
-        config, build_network(config), data, stopped, device=CPU, loss_backend="eager", steps=3, seconds=1.5
+        config,
+        build_network(config),
+        data,
+        stopped,
+        device=CPU,
+        loss_backend="eager",
+        steps=3,
+        seconds={"training": 1.5, "waiting_for_data": 0.5},
     )
     assert text.splitlines() == [
         "Nearest-neighbour accuracy of the held-out images: 25.0 %",
@@ -328,6 +335,7 @@ def test_run_whose_held_out_images_are_gone_still_finishes(stopped, tmp_path, ca
     assert summary["accuracy"] == {} and summary["images"] == {"train": 12} and summary["precision"] == "float32"
     assert summary["loss_backend"] == "eager"
     assert summary["final"]["knn_accuracy"] == 0.25 and summary["final"]["unreadable_images"] == 2
-    assert summary["seconds"]["training"] == 1.5 and summary["steps"] == 3
+    assert summary["seconds"]["training"] == 1.5 and summary["seconds"]["waiting_for_data"] == 0.5
+    assert summary["steps"] == 3
     assert {"resnet18.pth", "resnet18.safetensors"} <= {file.name for file in stopped.root.iterdir()}
     assert "no pictures of held-out images" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +15,16 @@ from safetensors.torch import load_file
 from bt_kernels.backends import cpu
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.backends.stages import Availability
+from bt_kernels.trainer import cli
 from bt_kernels.trainer.cli import INTERRUPTED, PREEMPTED, launcher, main
 from bt_kernels.trainer.config.presets import saved_config
+from bt_kernels.trainer.data.digits import DigitViews
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.report import draw
+from bt_kernels.trainer.run.metrics import read_metrics
 from bt_kernels.trainer.run.run_folder import RunFolder
+from bt_kernels.trainer.training import loop
 from bt_kernels.trainer.training.loss_backend import take_backend
 from bt_kernels.trainer.training.neighbours import NeighbourAccuracy
 from bt_kernels.trainer.training.pretraining import Pretraining
@@ -273,12 +278,38 @@ def nan_from(monkeypatch):
     return install
 
 
+def test_the_time_that_a_run_waits_for_its_batches_adds_up_over_its_parts(
+    tiny, folder, arguments, signal_in, monkeypatch
+):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(loop, "time", clock)
+    views, step = DigitViews.views, loop._Loop._step
+
+    def slow(data, first_step):
+        for batch in views(data, first_step):
+            clock.now += 7
+            yield batch
+
+    def slow_step(state, *arguments):
+        clock.now += 100
+        return step(state, *arguments)
+
+    monkeypatch.setattr(DigitViews, "views", slow)
+    monkeypatch.setattr(loop._Loop, "_step", slow_step)
+    monkeypatch.setattr(cli, "report", lambda state, folder: int(10 * state.waiting_seconds))
+    signal_in(2)
+    assert main(arguments(dataclasses.replace(tiny, knn_every=0))) == INTERRUPTED
+    assert main(["--resume", "--run-dir", str(folder.root)]) == 280
+    assert [metrics.waiting_seconds for metrics in read_metrics(folder.metrics)] == [7, 14, 21, 28]
+
+
 def test_diverging_loss_names_the_step_and_the_good_checkpoint(tiny, folder, arguments, nan_from, capsys):
     nan_from(4)
     assert main(arguments(tiny)) == 1
     assert (
-        "error: the loss is nan at step 4; the checkpoint of step 2 is good: start a new run with a lower "
-        f"--learning-rate and --continue-from {folder.checkpoints.path(2)}\n"
+        "error: the loss is nan at step 4; the checkpoint of step 2 has finite weights and is the last one before "
+        "the first sign of it: start a new run with a lower --learning-rate and --continue-from "
+        f"{folder.checkpoints.path(2)}\n"
     ) in capsys.readouterr().err
 
 
@@ -299,7 +330,7 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, folder, arguments, monk
 
     monkeypatch.setattr(Pretraining, "train_step", spoiled)
     assert main([*arguments(tiny), "--knn-every", "0"]) == 1
-    assert "weights are not finite after step 4; the checkpoint of step 2 is good" in capsys.readouterr().err
+    assert "weights are not finite after step 4; the checkpoint of step 2 has finite" in capsys.readouterr().err
     assert folder.checkpoints.steps() == [2]
 
 

@@ -36,7 +36,7 @@ def finish(
     device: torch.device,
     loss_backend: str,
     steps: int,
-    seconds: float,
+    seconds: Mapping[str, float],
 ) -> str:
     """Export and evaluate a trained network, draw its pictures, and write the summary: the run is finished.
 
@@ -51,7 +51,7 @@ def finish(
         device: Where to evaluate.
         loss_backend: What computed the loss.
         steps: Training steps done.
-        seconds: Spent in them.
+        seconds: Spent in them and around them.
 
     Returns:
         What there is to say about the result.
@@ -75,7 +75,7 @@ def finish(
     if accuracies:
         draw_accuracies(folder.pictures / "accuracy.png", accuracies)
     drawn = time.perf_counter()
-    times = {"training": seconds, "evaluation": evaluated - start, "pictures": drawn - evaluated}
+    times = {**seconds, "evaluation": evaluated - start, "pictures": drawn - evaluated}
     last = metrics[-1] if metrics else None
     summary = summarise(config, data, sample, accuracies, last, steps, times, device)
     write_json(folder.summary, summary | {"loss_backend": loss_backend})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.run.epoch_mean import EpochMean
 from bt_kernels.trainer.run.files import write_atomically, writing
 
 
@@ -25,7 +26,8 @@ class StepMetrics:
     on_diagonal: float  # Σ_i (1 − C_ii)², before any weight
     off_diagonal: float  # Σ_{i≠j} C_ij², before any weight
     learning_rate: float  # of matrices and kernels
-    seconds: float  # of training, over all parts of a resumed run
+    seconds: float  # of training, over all parts of a resumed run, without what it waited for
+    waiting_seconds: float = 0.0  # that it waited for its batches, over all parts
     unreadable_images: int = 0  # so far, replaced by others
     mean_correlation: float | None = None  # mean of C_ii, 1 for views that agree
     off_diagonal_rms: float | None = None  # root mean square of C_ij, i ≠ j, 0 for features without redundancy
@@ -40,7 +42,7 @@ class MetricsFile:
     Lines of steps after ``done_steps``, which are done again, are dropped. Lines that were lost, to a power cut
     for one, are missed by nothing but the pictures: that is said on stderr, and the run goes on.
 
-    ``last`` is the step of the last line, None if there is none.
+    ``last`` is the step of the last line, None if there is none; ``mean`` has the means of its epoch.
 
     Args:
         path: JSON lines.
@@ -63,6 +65,9 @@ class MetricsFile:
             print(f"warning: {path} lacks {lost or done_steps} of {done_steps} steps", file=sys.stderr)
         write_atomically(path, lambda temporary: temporary.write_text("".join(map(_line, kept))))
         self.last = kept[-1] if kept else None
+        self.mean = EpochMean()
+        for entry in kept:
+            self.mean.add(entry)
         with writing(self._path):
             self._file = path.open("a")
             if self.last is not None:
@@ -86,6 +91,7 @@ class MetricsFile:
             self._file.flush()
             self._latest = line, metrics.step, begin
         self.last = metrics
+        self.mean.add(metrics)
 
     def sync(self) -> None:
         """Return when all lines are on the disk.

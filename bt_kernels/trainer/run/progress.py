@@ -84,12 +84,13 @@ class Progress:
             self._board.close()
 
     def log(self, metrics: StepMetrics) -> None:
-        """Record a step; show it on the bar, or as a line at the end of its epoch and at least once a minute."""
+        """Record a step; show its epoch's means on the bar, or in a line at the end and at least once a minute."""
         self.record(metrics)
         if self._board is not None:
             self._board.append(metrics)
         self._measured |= {name: value for name in _SOMETIMES if (value := getattr(metrics, name)) is not None}
-        line = describe(replace(metrics, **self._measured), self._epochs)
+        mean = self._file.mean
+        line = describe(replace(mean.of(metrics), **self._measured), self._epochs, mean.waiting)
         self._bar.set_description_str(line, refresh=False)
         self._bar.update(self._batch_size * (metrics.step - self._shown_step))
         self._shown_step = metrics.step
@@ -100,6 +101,8 @@ class Progress:
         of_epoch = (metrics.step + self._ahead) % self._steps_per_epoch
         if of_epoch == 0 or now - self._latest_line >= _LONGEST_SILENCE:
             position = f" step {of_epoch}/{self._steps_per_epoch}" if of_epoch else ""
+            if mean.steps < (of_epoch or self._steps_per_epoch):  # the record of others is lost
+                position += f" (means of {mean.steps} steps)"
             print(f"{line}{position}  {self._pace(metrics.step, now)}".rstrip(), file=sys.stderr, flush=True)
             self._latest_line = now
             self._measured = {}
@@ -130,8 +133,8 @@ class Progress:
 _SOMETIMES = ("effective_rank", "knn_accuracy")
 
 
-def describe(metrics: StepMetrics, epochs: int) -> str:
-    """One line for a step: epoch, loss and its two terms, and what was measured in it."""
+def describe(metrics: StepMetrics, epochs: int, waiting: float) -> str:
+    """One line: epoch, loss and its two terms, what was measured, and the share of the time spent waiting."""
     line = (
         f"epoch {metrics.epoch:{len(str(epochs))}d}/{epochs} loss {metrics.loss:5.1f} "
         f"on-diag {metrics.on_diagonal:5.1f} off-diag {metrics.off_diagonal:5.0f}"
@@ -142,4 +145,4 @@ def describe(metrics: StepMetrics, epochs: int) -> str:
         line += f" kNN {100 * metrics.knn_accuracy:.1f} %"
     if metrics.unreadable_images:
         line += f" unreadable {metrics.unreadable_images}"
-    return line
+    return f"{line} waiting {100 * waiting:.0f} %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -40,6 +41,7 @@ class _Loop:
         self.neighbours = self.processes.together(lambda: NeighbourAccuracy(state)) if measured else None
         self.progress = self.processes.on_first(self._open_progress)
         self._saved = state.step  # what the latest checkpoint holds, or the run began with
+        self._asked = 0.0  # when the last batch was asked for
         self._done: StepMetrics | None = None  # the step before, not yet written down
         self._unreadable: list[Unreadable] = []  # not yet written down
         self._unreadable_file = UnreadableImages(folder.unreadable)
@@ -69,6 +71,7 @@ class _Loop:
             while state.step < state.total_steps and reason == Stop.NO:
                 try:
                     views = self.processes.together(lambda: self._next(batches))
+                    state.waiting_seconds += time.perf_counter() - self._asked
                     reason = self._step(views, request)
                 except Diverged as error:
                     raise TrainerError(self._advice(error)) from error
@@ -80,6 +83,7 @@ class _Loop:
     def _next(self, batches: Iterator[Views]) -> Views:
         # What may fail on one rank alone, the disk or an image, is done here, where all ranks hear of it.
         self._record()
+        self._asked = time.perf_counter()
         return next(batches)
 
     def _record(self) -> None:
@@ -158,7 +162,9 @@ class _Loop:
         good = [step for step in self.folder.checkpoints.steps() if step <= error.since]
         if not good:
             return f"{error}, before any checkpoint; start again with a lower --learning-rate"
+        # More is not known of it: what went wrong may have begun before there was a sign.
         return (
-            f"{error}; the checkpoint of step {good[-1]} is good: start a new run with a lower --learning-rate "
-            f"and --continue-from {self.folder.checkpoints.path(good[-1])}"
+            f"{error}; the checkpoint of step {good[-1]} has finite weights and is the last one before the first "
+            "sign of it: start a new run with a lower --learning-rate and --continue-from "
+            f"{self.folder.checkpoints.path(good[-1])}"
         )

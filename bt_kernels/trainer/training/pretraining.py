@@ -79,6 +79,7 @@ class Pretraining:
         self.step = 0  # those done, each once
         self.position = 0  # in the epochs of the data; another number where data have changed on the way
         self.seconds = 0.0
+        self.waiting_seconds = 0.0  # for batches; the rest of the loop is in neither
         self.unreadable_images = 0  # so far, on all ranks
         seed_rank(config.seed, processes.rank)
 
@@ -153,6 +154,7 @@ class Pretraining:
             off_diagonal=off_diagonal,
             learning_rate=learning_rate,
             seconds=round(self.seconds, 3),
+            waiting_seconds=round(self.waiting_seconds, 3),
             **statistics,
         )
 
@@ -184,6 +186,7 @@ class Pretraining:
             "steps_per_epoch": self.data.steps_per_epoch,
             "identity": asdict(self.data.identity),
             "seconds": self.seconds,
+            "waiting_seconds": self.waiting_seconds,
             "unreadable_images": self.unreadable_images,
             "network": whole(dict(self.network.state_dict()), keep=first),
             "optimizer": whole(self.optimizer.state_dict(), keep=first),
@@ -210,6 +213,7 @@ class Pretraining:
             if self.processes.rank < len(state["random"]):
                 restore_random_state(state["random"][self.processes.rank], self.device)
             self.step, self.position, self.seconds = state["step"], state["position"], state["seconds"]
+            self.waiting_seconds = state["waiting_seconds"]
             self.unreadable_images = state["unreadable_images"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             reason = str(error).splitlines()[0]
