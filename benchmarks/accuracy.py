@@ -54,14 +54,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--operands", choices=OPERANDS, nargs="+", help="dtypes; tf32: float32 on a GPU (default: all that work)")
     add("--seeds", type=int, default=3, metavar="S", help="draws of every input (default %(default)s)")
     add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
-    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/accuracy-DEVICE.json")
-    add("--picture", type=Path, metavar="PICTURE.png", help="default beside RESULT.json")
-    add("--plot", type=Path, metavar="RESULT.json", help="measure nothing: draw this result and print its table")
+    add(
+        "--output",
+        type=result_file.json_path,
+        metavar="RESULT.json",
+        help="default benchmarks/results/accuracy-DEVICE.json",
+    )
+    add("--picture", type=result_file.path, metavar="PICTURE.png", help="default beside RESULT.json")
+    add(
+        "--plot",
+        type=result_file.path,
+        metavar="RESULT.json",
+        help="measure nothing: draw this result and print its table",
+    )
     options = parser.parse_args(arguments)
     if options.seeds < 1:
         parser.error(f"--seeds: expected a number >= 1, got {options.seeds}")
-    if options.output and options.output.suffix != ".json":
-        parser.error(f"--output: expected a name that ends in .json, got {options.output}")
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if options.plot:
         try:

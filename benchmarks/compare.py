@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import result_file
 from benchmarks.measure import quantiles
 
 OURS = "bt_kernels"  # candidates of which the names begin with it
@@ -205,8 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit status: 0 nothing got worse; 1 something did; 2 the files cannot be compared.",
     )
-    parser.add_argument("before", type=Path, metavar="BEFORE.json")
-    parser.add_argument("after", type=Path, metavar="AFTER.json")
+    parser.add_argument("before", type=result_file.path, metavar="BEFORE.json")
+    parser.add_argument("after", type=result_file.path, metavar="AFTER.json")
     options = parser.parse_args(arguments)
     try:
         before, after = read(options.before), read(options.after)

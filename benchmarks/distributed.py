@@ -47,10 +47,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--backend", choices=BACKENDS, default="auto", help="of bt_kernels (default %(default)s)")
     add("--repeats", type=positive, help=f"of every candidate in a cell (default {REPEATS})")
     add("--model", action="store_true", help="measures nothing: works out bytes, FLOPs and memory")
-    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/distributed-DEVICE.json")
+    add(
+        "--output",
+        type=result_file.json_path,
+        metavar="RESULT.json",
+        help="default benchmarks/results/distributed-DEVICE.json",
+    )
     options = parser.parse_args(arguments)
-    if options.output and options.output.suffix != ".json":
-        parser.error(f"--output: expected a name that ends in .json, got {options.output}")
     measured = ("quick", "world", "rows", "features", "dtype", "repeats")
     if options.model and (options.backend != "auto" or any(getattr(options, name) for name in measured)):
         parser.error("--model measures nothing: only --output goes with it")

@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = [contender.backend for contender in GPU_BACKENDS]
     add("--backends", choices=names, nargs="+", default=names, help="of bt_kernels; default: all")
     add("--device", default="cuda", help="default %(default)s")
-    add("--output", type=Path, default=RESULTS, metavar="FOLDER", help="default benchmarks/results")
+    add("--output", type=result_file.path, default=RESULTS, metavar="FOLDER", help="default benchmarks/results")
     options = parser.parse_args(arguments)
     budget = TimeBudget(options.seconds)
     try:

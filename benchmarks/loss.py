@@ -62,14 +62,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="GB",
         help="candidates that need more are skipped (default 12 on a CPU)",
     )
-    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/loss-DEVICE.json")
+    add(
+        "--output",
+        type=result_file.json_path,
+        metavar="RESULT.json",
+        help="default benchmarks/results/loss-DEVICE.json",
+    )
     options = parser.parse_args(arguments)
     if min(options.n or [2]) < 2:
         parser.error("--n: the batch statistics need N >= 2")
     if options.quick and (options.n or options.d):
         parser.error("--quick has its own cells: leave out --n and --d")
-    if options.output and options.output.suffix != ".json":
-        parser.error(f"--output: expected a name that ends in .json, got {options.output}")
     if options.max_memory is not None and not options.max_memory > 0:
         parser.error("--max-memory: expected a number of GB > 0")
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

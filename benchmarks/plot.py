@@ -43,9 +43,9 @@ def draw(result: dict, output: Path, source: str = "") -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__)
-    parser.add_argument("result", type=Path, metavar="RESULT.json", help="as benchmarks.loss wrote it")
+    parser.add_argument("result", type=result_file.path, metavar="RESULT.json", help="as benchmarks.loss wrote it")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="of the pictures; default: beside the result"
+        "--output", type=result_file.path, metavar="FOLDER", help="of the pictures; default: beside the result"
     )
     options = parser.parse_args(arguments)
     output = options.result if options.output is None else options.output / options.result.name

@@ -9,11 +9,10 @@ import argparse
 import json
 import re
 import sys
-from pathlib import Path
 
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, result_file
 from benchmarks.candidates import OURS, build_step
 from benchmarks.cell import Cell, make_embeddings
 from benchmarks.cell_arguments import parse_cell
@@ -116,7 +115,9 @@ def line(e: dict) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_gpu", description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, metavar="RESULT.json", help="default: among the results")
+    parser.add_argument(
+        "--output", type=result_file.json_path, metavar="RESULT.json", help="default: among the results"
+    )
     options, cell, device = parse_cell(parser, arguments, ("triton", "cuda"))
     if not isinstance(device, CudaDevice):
         parser.error(f"--device {options.device}: there are no kernels to profile")

@@ -1,7 +1,9 @@
 """The result file: JSON with everything, and a CSV of one line per cell and candidate beside it."""
 
+import argparse
 import csv
 import json
+import os
 from pathlib import Path
 
 from benchmarks.candidates import CUDA, OURS, TRITON
@@ -25,6 +27,18 @@ FIELDS = (
     *SPEEDUPS,
     *("loss_error", "gradient_error", "reason", "roofline_ms", "over_roofline"),
 )
+
+
+def path(text: str) -> Path:
+    """A file or folder on a command line; a shell leaves the ~ of ``--option=~/file`` as it is."""
+    return Path(os.path.expanduser(text))
+
+
+def json_path(text: str) -> Path:
+    """A result on a command line, beside which other files get its name with another ending."""
+    if not text.endswith(".json"):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .json, got {text}")
+    return path(text)
 
 
 def write_json(path: Path, result: dict) -> None:

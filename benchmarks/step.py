@@ -62,7 +62,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--memory", type=float, metavar="GB", help="on a CPU: the budget of --fit, for the peak of a fresh process"
     )
     add("--seconds", type=float, help="roughly, for all (default 330; on a GPU 450); no search is begun later")
-    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/step-DEVICE.json")
+    add(
+        "--output",
+        type=result_file.json_path,
+        metavar="RESULT.json",
+        help="default benchmarks/results/step-DEVICE.json",
+    )
     options = parser.parse_args(arguments)
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if options.threads is not None and options.threads < 1:
@@ -82,8 +87,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name}: expected a number >= 2, got {min(v for v in values if v is not None)}")
     if not options.seconds > 0:
         parser.error(f"--seconds: expected a number > 0, got {options.seconds}")
-    if options.output and options.output.suffix != ".json":
-        parser.error(f"--output: expected a name that ends in .json, got {options.output}")
     check_fit(parser, options, on_cpu)
     options.setting = StepSetting(
         options.batch,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, result_file
 from benchmarks.device import open_device
 from benchmarks.paper import grid, results, train
 from benchmarks.paper.grid import Run, Scale
@@ -42,11 +42,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--data-dir", default="", help="folder of CIFAR-10, which is not downloaded")
     add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
     add("--jobs", type=int, help="runs at a time, with one CPU thread each (default: CPU cores; on a GPU 1)")
-    add("--output", type=Path, metavar="RESULT.json", help="default benchmarks/results/paper-DATA-DEVICE.json")
-    add("--picture", type=Path, default=PICTURE, help="default docs/pictures/paper.png")
+    add(
+        "--output",
+        type=result_file.json_path,
+        metavar="RESULT.json",
+        help="default benchmarks/results/paper-DATA-DEVICE.json",
+    )
+    add("--picture", type=result_file.path, default=PICTURE, help="default docs/pictures/paper.png")
     add(
         "--report",
-        type=Path,
+        type=result_file.path,
         metavar="RESULT.json",
         help="run nothing; write the table and the picture of a result",
     )

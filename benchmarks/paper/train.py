@@ -1,5 +1,6 @@
 """One run: the trainer's steps with a variant's network and loss, then the accuracy of the frozen features."""
 
+import os
 import time
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -61,7 +62,7 @@ def configure(scale: Scale, run: Run, data: str, data_dir: str, device: str) -> 
 
 def check_data(data: str, data_dir: str) -> None:
     """Raise TrainerError if the data set is not on the disk: nothing is downloaded."""
-    if data == "cifar10" and not (Path(data_dir).expanduser() / CIFAR_FOLDER).is_dir():
+    if data == "cifar10" and not (Path(os.path.expanduser(data_dir)) / CIFAR_FOLDER).is_dir():
         raise TrainerError(
             f"--data cifar10 needs --data-dir, a folder that holds {CIFAR_FOLDER}; got {data_dir!r}, which has "
             "none, and nothing is downloaded here"

@@ -105,9 +105,9 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
             checkpoint = folder.checkpoints.load_latest(warn)
             config = resumed_config(checkpoint["config"], sources)
             # The folder may have been moved since.
-            config, notes = settle_precision(replace(config, run_dir=str(folder.root)), by_name=True)
+            config, notes = settle_precision(replace(anchored(config), run_dir=str(folder.root)), by_name=True)
             return Opened(config, checkpoint["training"], notes=notes)
-        config, notes = Config(**options), sources.assumed
+        config, notes = anchored(Config(**options)), sources.assumed
         for settle, name in ((settle_precision, "precision"), (settle_neighbours, "knn_every")):
             config, said = settle(config, by_name=name in sources.single)
             notes += said
@@ -115,6 +115,11 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
         return Opened(config, None, notes=notes)
     except OSError as error:
         raise TrainerError(f"cannot use the run folder {folder.root}: {error.strerror}") from error
+
+
+def anchored(config: Config) -> Config:
+    """The configuration with its data's folder as an absolute path: it is saved, and holds wherever it is read."""
+    return replace(config, data_dir=os.path.abspath(config.data_dir)) if config.data_dir else config
 
 
 def warn(sentence: str) -> None:

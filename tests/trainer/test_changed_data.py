@@ -1,5 +1,6 @@
 """Runs whose data change between two of their parts: refused, or gone on with in the same epoch."""
 
+import json
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from run_state import last_state, metrics_without_time
 from test_photograph_runs import stop_after
 
 from bt_kernels.trainer.cli import INTERRUPTED, main
+from bt_kernels.trainer.config.presets import saved_config
 from bt_kernels.trainer.data import open_training_data
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.run.run_folder import RunFolder
@@ -17,7 +19,7 @@ from bt_kernels.trainer.training.resume import carried_position
 
 OPTIONS = [
     "--device", "cpu", "--backbone", "resnet18", "--image-size", "12", "--projector", "16-16", "--batch-size", "8",
-    "--knn-every", "0",
+    "--knn-every", "0", "--precision", "float32", "--workers", "0",
 ]  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def check(tmp_path, capsys, sentence, epochs, before, after, position):
     state = last_state(folder)
     assert (state["step"], state["position"]) == (after, position + after - before)
     assert folder.checkpoints.steps() == [before, after]
-    return lines
+    return lines, said
 
 
 def test_images_that_are_added_are_noticed_and_the_epoch_stays(tmp_path, run, capsys):
@@ -67,10 +69,8 @@ def test_images_that_are_added_are_noticed_and_the_epoch_stays(tmp_path, run, ca
         "the data have changed since the checkpoint: 72 images, not 48; the run goes on in the same epoch, 3 of "
         "12, and has 86 steps to do\n"
     )
-    lines = check(tmp_path, capsys, sentence, [3, 3], 15, 17, position=22)  # 15 of 72 are 22.5 of 108
-    config = photograph_config(
-        data, epochs=12, batch_size=8, backbone="resnet18", projector="16-16", run_dir=str(tmp_path / "run")
-    )
+    lines, _ = check(tmp_path, capsys, sentence, [3, 3], 15, 17, position=22)  # 15 of 72 are 22.5 of 108
+    config = saved_config(json.loads(RunFolder(tmp_path / "run").config.read_text()))
     whole = Pretraining(config, Processes())
     whole.start_at(22)
     assert whole.total_steps == 108
@@ -104,7 +104,8 @@ def test_images_that_are_removed_are_noticed_and_the_epoch_stays(tmp_path, run, 
     assert "error: the data are not those of the checkpoint: 57 images, not 112; bring" in capsys.readouterr().err
     assert run(*images(data), "--resume", "auto", "--allow-changed-data", until=26) == INTERRUPTED
     sentence = "57 images, not 112; the run goes on in the same epoch, 2 of 4, and has 17 steps to do\n"
-    lines = check(tmp_path, capsys, sentence, [2, 2], 23, 26, position=11)  # 23 of 56 are 11.5 of 28
+    lines, said = check(tmp_path, capsys, sentence, [2, 2], 23, 26, position=11)  # 23 of 56 are 11.5 of 28
+    assert said.count("\nepoch 2/4") == 1  # after step 26, the epoch's last
     assert [line["epoch"] for line in lines[23:]] == [2, 2, 2]
     assert run("--resume", until=27) == INTERRUPTED
     assert metrics_without_time(RunFolder(tmp_path / "run"))[26]["epoch"] == 3
@@ -116,7 +117,7 @@ def test_an_unreadable_image_that_is_removed_is_noticed(tmp_path, run, capsys):
     write_folder(data / "train", classes=2, images=8)
     broken = data / "train" / "class1" / "2.png"
     broken.write_bytes(b"\x89PNG no more")
-    assert run(*images(data), until=2) == INTERRUPTED
+    assert run(*images(data), "--epochs", "30", until=2) == INTERRUPTED
     assert "class1/2.png" in (tmp_path / "run" / "unreadable.txt").read_text()
     broken.rename(data / "train" / "class1" / "9.png")
     capsys.readouterr()

@@ -13,7 +13,9 @@ from bt_kernels.trainer.errors import TrainerError
 class RunOptions(OptionPart):
     """Run folder and what is written there."""
 
-    run_dir: str = option("runs/pretrain", "run folder: configuration, metrics, checkpoints, weights, pictures")
+    run_dir: str = option(
+        "runs/pretrain", "run folder: configuration, metrics, checkpoints, weights, pictures", path=True
+    )
     checkpoint_every: int = option(
         10, "epochs between checkpoints; one is also saved at the end, on Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP"
     )

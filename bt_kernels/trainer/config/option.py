@@ -6,6 +6,7 @@ import argparse
 import difflib
 import inspect
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, field, fields
 from pathlib import Path
@@ -16,9 +17,14 @@ import yaml
 from bt_kernels.trainer.errors import TrainerError
 
 
-def option(default: Any, help: str, choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field with what ``--help`` says about it."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, choices: Sequence[str] | None = None, path: bool = False) -> Any:
+    """A dataclass field with what ``--help`` says about it; of a ``path``, a leading ~ is the home folder."""
+    return field(default=default, metadata={"help": help, "choices": choices, "path": path})
+
+
+def path_argument(text: str) -> Path:
+    """A file or folder on a command line; a shell leaves the ~ of ``--option=~/file`` as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def flag(name: str) -> str:
@@ -148,6 +154,8 @@ def add_options(
         }
         if kind is bool:
             keywords["action"] = argparse.BooleanOptionalAction
+        elif entry.metadata["path"]:
+            keywords |= {"type": os.path.expanduser, "metavar": "PATH"}
         elif kind in (int, float, str):
             keywords |= {"type": kind, "choices": choices, "metavar": None if choices else kind.__name__.upper()}
         else:
@@ -176,6 +184,7 @@ def read_yaml(path: Path, options: type[OptionPart], also: Mapping[str, type] | 
         raise TrainerError(f"{path} must map options to values, such as 'epochs: 100'")
     types = get_type_hints(options)
     kinds = {entry.name: types[entry.name] for entry in fields(options)}  # type: ignore[arg-type]
+    paths = {entry.name for entry in fields(options) if entry.metadata["path"]}  # type: ignore[arg-type]
     kinds |= dict(also or {})
     values = {}
     for key, value in content.items():
@@ -183,6 +192,8 @@ def read_yaml(path: Path, options: type[OptionPart], also: Mapping[str, type] | 
         if name not in kinds:
             raise TrainerError(f"{path} sets {key!r}, which is no option{did_you_mean(name, kinds)}")
         values[name] = typed(value, kinds[name], f"{flag(name)} in {path}")
+        if name in paths:
+            values[name] = os.path.expanduser(values[name])
     return values
 
 

@@ -40,9 +40,11 @@ class DataOptions(OptionPart):
         "shards of images; synthetic, random images to measure the throughput with",
         choices=DATA,
     )
-    data_dir: str = option("", "folder of the data set; digits and synthetic have none")
+    data_dir: str = option("", "folder of the data set; digits and synthetic have none", path=True)
     shards: str = option(
-        "", "webdataset: training shards below --data-dir, such as train-{0000..0146}.tar or train-*.tar"
+        "",
+        "webdataset: training shards below --data-dir, such as train-{0000..0146}.tar or train-*.tar",
+        path=True,
     )
     shard_image: str = option(
         "",

@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from bt_kernels.trainer.config.config import Config
-from bt_kernels.trainer.config.option import OptionParser, add_options, flag, not_among, read_yaml, shown, typed
+from bt_kernels.trainer.config.option import (
+    OptionParser,
+    add_options,
+    flag,
+    not_among,
+    path_argument,
+    read_yaml,
+    shown,
+    typed,
+)
 from bt_kernels.trainer.config.parts import DOWNLOADED, USUAL_SIDE, usual_workers
 from bt_kernels.trainer.config.preset_values import BY_MACHINE, PRESET_OF, PRESETS
 from bt_kernels.trainer.errors import TrainerError
@@ -45,7 +53,7 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
         f"those of {given.preset}",
     )
     parser.add_argument(
-        "--config", metavar="FILE", type=Path, help="YAML file of options, which go before the preset's"
+        "--config", metavar="FILE", type=path_argument, help="YAML file of options, which go before the preset's"
     )
     parser.add_argument(
         "--resume",
@@ -63,7 +71,7 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
     parser.add_argument(
         "--continue-from",
         metavar="FILE",
-        type=Path,
+        type=path_argument,
         help="start a new run from the weights, the optimizer's state and the epoch of a checkpoint, this "
         "trainer's or the authors'; --epochs counts from the beginning of the run it is of",
     )
@@ -76,7 +84,7 @@ def _given_for_help(arguments: Sequence[str] | None) -> Given:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--preset", nargs="?")
     parser.add_argument("--data", nargs="?")
-    parser.add_argument("--config", nargs="?", type=Path)
+    parser.add_argument("--config", nargs="?", type=path_argument)
     given = vars(parser.parse_known_args(arguments)[0])
     try:
         return given_options({name: value for name, value in given.items() if value is not None})

@@ -132,7 +132,7 @@ def open_images(options: DataOptions, part: str, processes: Processes | None = N
     Raises:
         TrainerError: it cannot be read, or neither found nor downloaded.
     """
-    root = Path(options.data_dir).expanduser()
+    root = Path(os.path.expanduser(options.data_dir))
     if options.data == "imagefolder":
         return ImageFiles(root / ("val" if part == "test" else "train"), options.max_image_pixels)
     processes = processes or Processes()

@@ -47,7 +47,7 @@ class ShardViews(Stateless):
 
     def __init__(self, config: Config, processes: Processes, device: torch.device) -> None:
         check_batch(config, config.epoch_images, processes)
-        root = Path(config.data_dir).expanduser()
+        root = Path(os.path.expanduser(config.data_dir))
         names = find_shards(config.shards, config.data_dir)
         self._paths = [str(root / name) for name in names]
         if len(self._paths) < processes.size:

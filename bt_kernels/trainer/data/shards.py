@@ -61,7 +61,7 @@ def find_shards(pattern: str, folder: str) -> list[str]:
         patterns = expand_urls(os.path.expanduser(pattern))
     except (ValueError, AssertionError) as error:  # of braces, and of a ${variable}
         raise TrainerError(f"--shards {pattern} is no pattern of file names: {error}") from None
-    root = Path(folder).expanduser()
+    root = Path(os.path.expanduser(folder))
     names: list[str] = []
     for name in patterns:
         found = [name] if os.path.exists(root / name) else sorted(glob.glob(name, root_dir=root))

@@ -53,8 +53,11 @@ def run(protocol: str, given: dict[str, Any]) -> None:
         raise TrainerError("the evaluation runs in one process; start it by python -m bt_kernels.trainer.evaluate")
     options = resolve_options(given, PROTOCOLS[protocol].options)
     output = Path(options.output) if options.output else None
-    if output is not None and not output.parent.is_dir():  # to be known before hours of training
-        raise TrainerError(f"cannot write --output {output}: there is no folder {output.parent}")
+    if output is not None:  # to be known before hours of training
+        if output.is_dir():
+            raise TrainerError(f"cannot write --output {output}: it is a folder; name a file in it")
+        if not output.parent.is_dir():
+            raise TrainerError(f"cannot write --output {output}: there is no folder {output.parent}")
     set_threads(Processes())
     print(describe_options(options), file=sys.stderr)
     start = time.perf_counter()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from bt_kernels.trainer.config.option import OptionParser, add_options
+from bt_kernels.trainer.config.option import OptionParser, add_options, path_argument
 from bt_kernels.trainer.evaluate.options import (
     EvaluationOptions,
     KnnOptions,
@@ -50,10 +50,13 @@ def build_parser() -> OptionParser:
             description=protocol.help.capitalize() + ".",
             argument_default=argparse.SUPPRESS,
         )
-        command.add_argument("--config", metavar="FILE", type=Path, help="YAML file of options; others go before")
+        command.add_argument(
+            "--config", metavar="FILE", type=path_argument, help="YAML file of options; others go before"
+        )
         command.add_argument(
             "--run",
             metavar="RUN_DIR",
+            type=os.path.expanduser,
             help="run folder to take the weights from (those exported, else the latest checkpoint's), and, unless "
             "given here, backbone, stem, shortcuts, image size, data set and seed",
         )

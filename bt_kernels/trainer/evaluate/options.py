@@ -27,6 +27,7 @@ class EvaluationOptions(DataOptions, BackboneOptions, DeviceOptions):
         "",
         "file of the backbone's weights: exported .pth or .safetensors, or a checkpoint, of this trainer's or "
         "of the authors' code",
+        path=True,
     )
     shortcuts: str = _with_default(BackboneOptions, "shortcuts", "strided")
     image_size: int = option(
@@ -37,6 +38,7 @@ class EvaluationOptions(DataOptions, BackboneOptions, DeviceOptions):
         "",
         "JSON file of the result; with --run it is evaluation-<protocol>.json there, or, if that is of other "
         "settings, one with a number",
+        path=True,
     )
 
     def check(self) -> None:
@@ -111,6 +113,7 @@ class SemiSupervisedOptions(EvaluationOptions, TrainingOptions):
         "",
         "file that names the labelled images instead, one a line, as SimCLR's lists for ImageNet do: by the "
         "file's name or its path below train",
+        path=True,
     )
     epochs: int = option(20, "passes over the labelled images")
     learning_rate_backbone: float = option(0.005, "learning rate of the backbone (authors' code; paper: 0.002)")

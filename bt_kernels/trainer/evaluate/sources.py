@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from itertools import count
@@ -39,7 +40,7 @@ def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Opt
     single = dict(arguments)
     path, run = single.pop("config", None), single.pop("run", None)
     given = {**(read_yaml(path, options, also={"run": str}) if path is not None else {}), **single}
-    run = run or given.get("run")
+    run = run or os.path.expanduser(given.get("run", ""))
     given.pop("run", None)
     stored = {}
     if run:

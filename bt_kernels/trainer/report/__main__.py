@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.config.option import OptionParser
+from bt_kernels.trainer.config.option import OptionParser, path_argument
 from bt_kernels.trainer.config.presets import saved_config
 from bt_kernels.trainer.data import open_training_data
 from bt_kernels.trainer.errors import TrainerError
@@ -31,10 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m bt_kernels.trainer.report",
         description="Draw the pictures of a run from its folder: finished, stopped or going on.",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN_DIR/pictures)")
+    parser.add_argument("run_dir", type=path_argument, metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument("--output", type=path_argument, metavar="DIR", help="where to (default: RUN_DIR/pictures)")
     parser.add_argument("--device", default="auto", help="torch device to evaluate on (default: a GPU, if any)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where the images lie (default: where the run had them)")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        type=os.path.expanduser,
+        help="where the images lie (default: where the run had them)",
+    )
     given = parser.parse_args(arguments)
     folder = RunFolder(given.run_dir)
     output = given.output or folder.pictures

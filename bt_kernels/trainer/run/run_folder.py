@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class RunFolder:
         source = self.checkpoints.path(steps[-1]) if steps else "a checkpoint of it"
         return (
             f"{self.root} holds a finished run; to train it longer, start one in another --run-dir with more "
-            f"--epochs and --continue-from {source}"
+            f"--epochs and --continue-from {shlex.quote(str(source))}"
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -166,5 +167,5 @@ class _Loop:
         return (
             f"{error}; the checkpoint of step {good[-1]} has finite weights and is the last one before the first "
             "sign of it: start a new run with a lower --learning-rate and --continue-from "
-            f"{self.folder.checkpoints.path(good[-1])}"
+            f"{shlex.quote(str(self.folder.checkpoints.path(good[-1])))}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ def settle_neighbours(config: Config, by_name: bool) -> tuple[Config, list[str]]
         config: The run's options.
         by_name: Whether the neighbours were asked for by themselves.
     """
-    held_out = Path(config.data_dir).expanduser() / "val"
+    held_out = Path(os.path.expanduser(config.data_dir)) / "val"
     if by_name or not config.knn_every or config.data != "imagefolder" or held_out.is_dir():
         return config, []
     said = f"no nearest-neighbour accuracy: there is no folder {held_out} with labelled images"

@@ -1,0 +1,45 @@
+"""The files that the benchmarks' commands read and write: absolute, relative, and with ~ for the home folder."""
+
+import json
+
+import pytest
+from loss_results import loss_result
+
+from benchmarks import accuracy, compare, loss, plot, step
+from benchmarks.candidates import CANDIDATES
+from benchmarks.paper import __main__ as paper
+
+
+@pytest.fixture(params=["absolute", "relative", "home"])
+def written(request, tmp_path, monkeypatch):
+    """Returns what a user writes for a file in a folder."""
+    (tmp_path / "my results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = {"absolute": f"{tmp_path}/", "relative": "", "home": "~/"}[request.param]
+    return lambda name: f"{before}my results/{name}"
+
+
+def test_results_and_pictures(tmp_path, written, monkeypatch):
+    folder = tmp_path / "my results"
+    monkeypatch.setattr("benchmarks.loss.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled})
+    monkeypatch.setattr("benchmarks.device.CpuDevice.max_rounds", 3)
+    monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
+    monkeypatch.setattr(
+        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1)
+    )
+    monkeypatch.setattr("benchmarks.plot.draw", lambda result, output, *source: [output])
+    output = written("small.json")
+    assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", f"--output={output}"]) == 0
+    assert (folder / "small.json").exists() and (folder / "small.csv").exists()
+    (folder / "made up.json").write_text(json.dumps(loss_result()))
+    assert compare.main([written("made up.json")] * 2) == 0
+    assert plot.main([written("made up.json"), f"--output={written('')}"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my results"]
+
+
+@pytest.mark.parametrize("command", [accuracy, loss, paper, step])
+def test_a_result_of_another_ending_is_refused(command, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--output", "result.md"])
+    assert "--output: expected a name that ends in .json, got result.md" in capsys.readouterr().err
