@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 
@@ -98,9 +100,9 @@ def test_single_options_go_before_the_runs(run):
 
 
 def test_the_weights_file_says_what_backbone_it_is(run, config, backbone):
-    options = resolve(weights=str(run / "resnet18.safetensors"))
+    options = resolve(weights=str(run / "resnet18.safetensors"), data_dir="here")
     assert of_the_backbone(options) == ("resnet18", "small", "pooled", 8)
-    assert (options.data, options.seed, options.output) == ("digits", 0, "")
+    assert (options.data, options.data_dir, options.seed, options.output) == ("stl10", "here", 0, "")
     checkpoints = Checkpoints(run)
     checkpoints.save(1, config.as_dict(), {"network": {}})
     assert resolve(weights=str(checkpoints.path(1))).data == "stl10"
@@ -189,4 +191,42 @@ def test_a_pth_is_described_by_the_safetensors_beside_it_and_alone_it_is_a_guess
     assert not capsys.readouterr().err
     safetensors.unlink()
     assert resolve_options(given, KnnOptions).shortcuts == "strided"
-    assert "does not say what its shortcuts are" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"warning: {pth} does not say how it was trained, taken to be --shortcuts strided --image-size 16; with "
+        "the wrong ones accuracies are too low: name them\n"
+    )
+    resolve_options({**given, "shortcuts": "pooled", "image_size": 8}, KnnOptions)
+    assert not capsys.readouterr().err
+
+
+def test_the_images_have_to_be_named_where_nothing_says_what_they_are(backbone, tmp_path):
+    torch.save(backbone.state_dict(), tmp_path / "file.pth")
+    with pytest.raises(
+        TrainerError, match="file.pth does not say what to evaluate on; name the images by --data,"
+    ):
+        resolve(weights=str(tmp_path / "file.pth"))
+
+
+def test_a_run_says_how_many_workers_as_far_as_there_are_cores(run, config, monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
+    for of_the_run, workers in ((0, 0), (3, 3), (16, 4)):
+        (run / "config.json").unlink()  # a link to the finished run's
+        write_json(run / "config.json", replace(config, workers=of_the_run).as_dict())
+        assert resolve(run=str(run)).workers == workers
+        assert resolve(run=str(run), workers=9).workers == 9
+    weights = str(run / "resnet18.safetensors")  # which says nothing about workers
+    assert resolve(weights=weights, data="imagefolder", data_dir="images").workers == 4
+    assert resolve(weights=weights, data="digits").workers == 0
+
+
+def test_what_another_data_set_changes_is_said(run, tmp_path, capsys):
+    resolve(run=str(run), data="imagefolder", data_dir="images")
+    assert capsys.readouterr().err == (
+        "warning: images are seen at 8 x 8 pixels; usual for --data imagefolder is --image-size 224\n"
+    )
+    resolve(run=str(run), data="imagefolder", data_dir="images", image_size=224)
+    assert not capsys.readouterr().err
+    resolve(run=str(run), data="digits", image_size=16)
+    assert capsys.readouterr().err.endswith(
+        "was trained on stl10, whose pixels are not normalised in the way that those of digits are\n"
+    )

@@ -71,6 +71,7 @@ def test_metadata_says_what_the_weights_do_not(exported):
     with safe_open(exported[1], framework="pt") as file:
         assert file.metadata() == {
             "format": "pt",
+            "data": "digits",
             "backbone": "resnet18",
             "stem": "imagenet",
             "shortcuts": "strided",

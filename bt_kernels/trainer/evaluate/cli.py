@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from bt_kernels.trainer.cli import INTERRUPTED, describe_options, set_threads
+from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.command import PROTOCOLS, build_parser
 from bt_kernels.trainer.evaluate.linear import evaluate_linear
@@ -18,10 +19,13 @@ from bt_kernels.trainer.evaluate.neighbours import evaluate_knn
 from bt_kernels.trainer.evaluate.result import Evaluation, format_table, summarise
 from bt_kernels.trainer.evaluate.semi_supervised import evaluate_semi_supervised
 from bt_kernels.trainer.evaluate.sources import resolve_options
+from bt_kernels.trainer.evaluate.unfinished import unfinished_file
 from bt_kernels.trainer.parallel.processes import Processes
+from bt_kernels.trainer.run.console import outlived_console
 from bt_kernels.trainer.run.files import write_json
+from bt_kernels.trainer.training.precision import lacking_instructions, slow_precision
 
-EVALUATIONS: dict[str, Callable[[Any], Evaluation]] = {
+EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "knn": evaluate_knn,
     "linear": evaluate_linear,
     "semi-supervised": evaluate_semi_supervised,
@@ -34,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 refused or failed, 130 interrupted.
     """
+    with outlived_console():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = vars(build_parser().parse_args(arguments))
     protocol = given.pop("protocol")
     try:
@@ -41,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"\nInterrupted; {str(interruption) or 'nothing was written'}.", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -51,6 +60,7 @@ def run(protocol: str, given: dict[str, Any]) -> None:
     """Evaluate by a protocol, print the table and write the JSON file if there is to be one."""
     if dist.is_torchelastic_launched():
         raise TrainerError("the evaluation runs in one process; start it by python -m bt_kernels.trainer.evaluate")
+    how = {"resume": given.pop("resume")} if "resume" in given else {}
     options = resolve_options(given, PROTOCOLS[protocol].options)
     output = Path(options.output) if options.output else None
     if output is not None:  # to be known before hours of training
@@ -60,8 +70,18 @@ def run(protocol: str, given: dict[str, Any]) -> None:
             raise TrainerError(f"cannot write --output {output}: there is no folder {output.parent}")
     set_threads(Processes())
     print(describe_options(options), file=sys.stderr)
+    lacking = lacking_instructions(options.precision, resolve_device(options.device))
+    if lacking is not None:
+        print(slow_precision(lacking), file=sys.stderr)
     start = time.perf_counter()
-    evaluation = EVALUATIONS[protocol](options)
+    try:
+        evaluation = EVALUATIONS[protocol](options, **how)
+    except KeyboardInterrupt as interruption:
+        if output is not None and unfinished_file(output).exists():
+            raise KeyboardInterrupt(
+                "the same command with --resume goes on after the last epoch"
+            ) from interruption
+        raise
     seconds = time.perf_counter() - start
     if evaluation.left_out:
         index, reason = min(evaluation.train.unreadable.items())
@@ -73,4 +93,5 @@ def run(protocol: str, given: dict[str, Any]) -> None:
     print(format_table(evaluation))
     if output is not None:
         write_json(output, summarise(evaluation, seconds))
+        unfinished_file(output).unlink(missing_ok=True)
         print(f"\nResult  {output}")

@@ -12,6 +12,7 @@ from bt_kernels.trainer.evaluate.options import (
     KnnOptions,
     LinearOptions,
     SemiSupervisedOptions,
+    TrainingOptions,
 )
 
 
@@ -58,7 +59,15 @@ def build_parser() -> OptionParser:
             metavar="RUN_DIR",
             type=os.path.expanduser,
             help="run folder to take the weights from (those exported, else the latest checkpoint's), and, unless "
-            "given here, backbone, stem, shortcuts, image size, data set and seed",
+            "given here, backbone, stem, shortcuts, image size, data set, workers and seed",
         )
+        if issubclass(protocol.options, TrainingOptions):
+            command.add_argument(
+                "--resume",
+                nargs="?",
+                choices=("always", "auto"),
+                const="always",
+                help="go on after the last epoch of an evaluation that was stopped; auto: if there is one",
+            )
         add_options(command, protocol.options)
     return parser

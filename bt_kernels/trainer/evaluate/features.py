@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.options import EvaluationOptions
+from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.model.backbone import build_backbone
 from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
 from bt_kernels.trainer.weights.load import load_backbone_weights, load_into
-
-T = TypeVar("T")
 
 
 def load_backbone(options: EvaluationOptions) -> tuple[nn.Module, int]:
@@ -98,8 +95,3 @@ def training_features(
     if len(labels) == 0:
         raise TrainerError(f"none of the {len(images.labels)} training images can be read; check --data-dir")
     return features, labels
-
-
-def bar(iterable: Iterable[T], total: int, description: str) -> Iterable[T]:
-    """Return the iterable, with a progress bar on stderr if that is a terminal."""
-    return tqdm(iterable, total=total, desc=description, disable=None, leave=False)

@@ -16,10 +16,12 @@ from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
-from bt_kernels.trainer.evaluate.features import bar, extract_features, load_backbone, training_features
-from bt_kernels.trainer.evaluate.options import LinearOptions
+from bt_kernels.trainer.evaluate.features import extract_features, load_backbone, training_features
+from bt_kernels.trainer.evaluate.options import LinearOptions, SemiSupervisedOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
+from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
+from bt_kernels.trainer.evaluate.unfinished import Unfinished
 from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
 
@@ -27,16 +29,22 @@ from bt_kernels.trainer.training.precision import Precision
 Batches = Callable[[np.ndarray, int], Iterator[tuple[Tensor, Tensor]]]
 
 
-def evaluate_linear(options: LinearOptions) -> Evaluation:
+def evaluate_linear(options: LinearOptions, resume: str | None = None) -> Evaluation:
     """Train a linear classifier, once per seed.
 
+    Args:
+        options: The evaluation's.
+        resume: Whether to go on from where it was left; see ``Unfinished``.
+
     Raises:
-        TrainerError: weights or data cannot be read or do not fit, or the training diverges.
+        TrainerError: weights or data cannot be read or do not fit, there is nothing to resume, or the training
+            diverges.
     """
     device = resolve_device(options.device)
     precision = Precision(options.precision, device)
     backbone, width = load_backbone(options)
     train, test = open_parts(options)
+    unfinished = Unfinished(options, resume, train, test)
     backbone.to(device)
     if options.compile:
         backbone.compile()
@@ -52,14 +60,13 @@ def evaluate_linear(options: LinearOptions) -> Evaluation:
         batches = of_features(features, labels, size)
     else:
         batches = of_images(backbone, train, precision, size)
-    repetitions = []
-    for repeat in range(options.seeds):
+    for repeat in range(len(unfinished.repetitions), options.seeds):
         classifier = new_classifier(width, train.classes, options.seed + repeat).to(device)
         on_device = test_features.to(device), test_labels.to(device)
-        measured = fit(classifier, batches, images, *on_device, options, repeat)
+        measured = fit(classifier, batches, images, *on_device, options, repeat, unfinished)
         best = max(measured, key=lambda accuracy: accuracy.top1)
-        repetitions.append(Repetition(options.seed + repeat, measured[-1], best, measured.index(best) + 1))
-    return Evaluation("linear", options, repetitions, train, test)
+        unfinished.done(Repetition(options.seed + repeat, measured[-1], best, measured.index(best) + 1))
+    return Evaluation("linear", options, unfinished.repetitions, train, test)
 
 
 def new_classifier(width: int, classes: int, seed: int) -> nn.Linear:
@@ -108,8 +115,11 @@ def fit(
     test_labels: Tensor,  # (M,)
     options: LinearOptions,
     repeat: int,
+    unfinished: Unfinished | None = None,
 ) -> list[TopAccuracy]:
     """Train a classifier, in place; return its accuracies on the test features after every epoch.
+
+    Every epoch is saved in ``unfinished``, and those that it holds already are not done again.
 
     Raises:
         TrainerError: the loss is not finite.
@@ -122,12 +132,16 @@ def fit(
         weight_decay=options.weight_decay,
     )
     schedule = CosineAnnealingLR(optimizer, options.epochs)
-    measured = []
-    for epoch in bar(range(options.epochs), options.epochs, "linear classifier, epochs"):
+    parts = {"classifier": classifier, "optimizer": optimizer, "schedule": schedule}
+    measured = unfinished.restore(parts) if unfinished is not None else []
+    left = range(len(measured), options.epochs)
+    for epoch in bar(left, len(left), f"linear classifier, seed {options.seed + repeat}, epochs"):
         order = epoch_order(images, options.seed + repeat, epoch)
         total = torch.zeros((), device=device)
         steps = batches(order, repeat * options.epochs + epoch)
-        for features, labels in bar(steps, -(-images // options.batch_size), f"epoch {epoch + 1}"):
+        for features, labels in bar(
+            steps, -(-images // options.batch_size), describe_epoch(options, repeat, epoch)
+        ):
             loss = F.cross_entropy(classifier(features.to(device)), labels.to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -137,7 +151,15 @@ def fit(
         check_finite(total.item(), epoch, "--learning-rate")
         with torch.no_grad():
             measured.append(top_accuracy(ranks(classifier(test_features), test_labels)))
+        if unfinished is not None:
+            unfinished.save(parts, measured)
     return measured
+
+
+def describe_epoch(options: LinearOptions | SemiSupervisedOptions, repeat: int, epoch: int) -> str:
+    """Say which epoch, from 0, of which repetition this is."""
+    seed = f"seed {options.seed + repeat}, " if options.seeds > 1 else ""
+    return f"{seed}epoch {epoch + 1}/{options.epochs}"
 
 
 def check_finite(loss: float, epoch: int, flag: str) -> None:

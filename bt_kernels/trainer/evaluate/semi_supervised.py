@@ -15,12 +15,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.data import LabelledImages
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy, ranks, top_accuracy
-from bt_kernels.trainer.evaluate.features import bar, load_backbone
+from bt_kernels.trainer.evaluate.features import load_backbone
 from bt_kernels.trainer.evaluate.labels import draw_labels, listed_labels, require_every_class
-from bt_kernels.trainer.evaluate.linear import check_finite, epoch_order, new_classifier
+from bt_kernels.trainer.evaluate.linear import check_finite, describe_epoch, epoch_order, new_classifier
 from bt_kernels.trainer.evaluate.options import SemiSupervisedOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
+from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
+from bt_kernels.trainer.evaluate.unfinished import Unfinished
 from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
 from bt_kernels.trainer.training.randomness import seed_rank
@@ -38,18 +40,24 @@ class Classifier(nn.Module):
         return self.classifier(self.backbone(three_channels(images)))
 
 
-def evaluate_semi_supervised(options: SemiSupervisedOptions) -> Evaluation:
+def evaluate_semi_supervised(options: SemiSupervisedOptions, resume: str | None = None) -> Evaluation:
     """Fine-tune on few labels, once per seed; drawn labels are other ones for every seed.
 
+    Args:
+        options: The evaluation's.
+        resume: Whether to go on from where it was left; see ``Unfinished``.
+
     Raises:
-        TrainerError: weights, data or the list of labels cannot be read or do not fit, or the training diverges.
+        TrainerError: weights, data or the list of labels cannot be read or do not fit, there is nothing to resume,
+            or the training diverges.
     """
     device = resolve_device(options.device)
     backbone, width = load_backbone(options)
     train, test = open_parts(options)
     listed = listed_labels(train, Path(options.label_list)) if options.label_list else None
-    repetitions, labelled = [], 0
-    for repeat in range(options.seeds):
+    unfinished = Unfinished(options, resume, train, test)
+    labelled = 0
+    for repeat in range(len(unfinished.repetitions), options.seeds):
         seed = options.seed + repeat
         chosen = draw_labels(train, options.labels_percent, seed) if listed is None else listed
         chosen = readable(train, chosen, options.batch_size)
@@ -59,9 +67,9 @@ def evaluate_semi_supervised(options: SemiSupervisedOptions) -> Evaluation:
             model.compile()
         precision = Precision(options.precision, device)
         seed_rank(seed, 0)  # dropout's, in the backbones that have it
-        fine_tune(model, train, chosen, precision, options, repeat)
-        repetitions.append(Repetition(seed, measure(model, test, precision, options.batch_size)))
-    return Evaluation("semi-supervised", options, repetitions, train, test, labelled)
+        fine_tune(model, train, chosen, precision, options, repeat, unfinished)
+        unfinished.done(Repetition(seed, measure(model, test, precision, options.batch_size)))
+    return Evaluation("semi-supervised", options, unfinished.repetitions, train, test, labelled)
 
 
 def readable(images: LabelledImages, chosen: np.ndarray, batch_size: int) -> np.ndarray:
@@ -88,8 +96,11 @@ def fine_tune(
     precision: Precision,
     options: SemiSupervisedOptions,
     repeat: int,
+    unfinished: Unfinished | None = None,
 ) -> None:
     """Train a model in place, in training mode: batch norm measures the statistics anew.
+
+    Every epoch is saved in ``unfinished``, and those that it holds already are not done again.
 
     Raises:
         TrainerError: the loss is not finite.
@@ -99,13 +110,19 @@ def fine_tune(
     schedule = build_schedule(optimizer, options)
     scaler = precision.scaler
     model.train()
-    for epoch in bar(range(options.epochs), options.epochs, "fine-tuning, epochs"):
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    if unfinished is not None:
+        unfinished.restore(parts)
+    left = range(schedule.last_epoch, options.epochs)
+    for epoch in bar(left, len(left), f"fine-tuning, seed {options.seed + repeat}, epochs"):
         order = chosen[epoch_order(len(chosen), options.seed + repeat, epoch)]
         if len(order) % options.batch_size == 1 and len(order) > 1:
             order = order[:-1]  # batch norm cannot measure the statistics of a single row
         total = torch.zeros((), device=device)
         batches = images.batches(order, options.batch_size, augment=True, epoch=repeat * options.epochs + epoch)
-        for pixels, labels in bar(batches, -(-len(order) // options.batch_size), f"epoch {epoch + 1}"):
+        for pixels, labels in bar(
+            batches, -(-len(order) // options.batch_size), describe_epoch(options, repeat, epoch)
+        ):
             with precision.autocast():
                 scores = model(pixels.to(device, non_blocking=True))
             loss = F.cross_entropy(scores.float(), labels.to(device))
@@ -116,6 +133,8 @@ def fine_tune(
             total += loss.detach()
         schedule.step()
         check_finite(total.item(), epoch, "--learning-rate-classifier or --learning-rate-backbone")
+        if unfinished is not None:
+            unfinished.save(parts)
 
 
 def build_optimizer(model: Classifier, options: SemiSupervisedOptions) -> Optimizer:

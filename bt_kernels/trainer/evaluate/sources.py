@@ -10,10 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from bt_kernels.trainer.config.option import read_yaml, typed
-from bt_kernels.trainer.config.parts import USUAL_SIDE
+from bt_kernels.trainer.config.option import flag, read_yaml, typed
+from bt_kernels.trainer.config.parts import UNLABELLED, USUAL_SIDE, usual_workers
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.options import EvaluationOptions
+from bt_kernels.trainer.evaluate.unfinished import read_unfinished, settings_of, unfinished_file
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.weights.export import backbone_files
 from bt_kernels.trainer.weights.reading import SAFETENSORS, read_content, read_metadata
@@ -21,7 +22,7 @@ from bt_kernels.trainer.weights.reading import SAFETENSORS, read_content, read_m
 Options = TypeVar("Options", bound=EvaluationOptions)
 
 _OF_THE_BACKBONE = ("backbone", "stem", "shortcuts", "image_size")
-_OF_THE_DATA = ("data", "data_dir", "max_image_pixels", "seed")
+_OF_THE_DATA = ("data", "data_dir", "max_image_pixels", "workers", "seed")
 
 
 def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Options:
@@ -49,24 +50,64 @@ def resolve_options(arguments: Mapping[str, Any], options: type[Options]) -> Opt
     if not weights:
         raise TrainerError("--weights FILE or --run RUN_DIR must say what to evaluate")
     stored = {**options_of_weights(Path(weights)), **stored}
-    if given.get("data", stored.get("data")) != stored.get("data"):
-        stored.pop("data_dir", None)  # it is another data set's folder
-    values = {**stored, **given}
-    if "shortcuts" not in values:
-        print(
-            f"warning: {weights} does not say what its shortcuts are, taken to be {options.shortcuts}; with the "
-            "wrong ones accuracies are too low: name them by --shortcuts",
-            file=sys.stderr,
+    data = given.get("data", stored.get("data"))
+    if data is None:
+        raise TrainerError(
+            f"{weights} does not say what to evaluate on; name the images by --data, such as imagefolder with "
+            "--data-dir DIR, or the run by --run"
         )
-    data = values.get("data", options.data)
-    if data in ("webdataset", "synthetic"):
+    if data in UNLABELLED:
         raise TrainerError(f"--data {data} has no labels to evaluate by; use another one, such as imagefolder")
-    values.setdefault("image_size", USUAL_SIDE.get(data, options.image_size))
+    values = {**usual_options(data, options, stored), **stored, **given}
+    if "workers" not in given and values.get("workers"):
+        values["workers"] = usual_workers(values["workers"])  # the run may have had more cores
+    for sentence in assumptions(data, weights, stored, given, values):
+        print(f"warning: {sentence}", file=sys.stderr)
+    if data != stored.get("data") and "data_dir" not in given:
+        values.pop("data_dir", None)  # it is another data set's folder
     resolved = options(**values)
     if run and not resolved.output:
         values["output"] = str(result_file(Path(run), resolved))
         resolved = options(**values)
     return resolved
+
+
+def usual_options(data: str, options: type[EvaluationOptions], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is taken where nothing says it, for a data set and this machine."""
+    usual = {"shortcuts": options.shortcuts, "image_size": USUAL_SIDE.get(data, options.image_size)}
+    return usual | ({} if data == "digits" else {"workers": usual_workers()})
+
+
+def assumptions(
+    data: str, weights: str, stored: Mapping[str, Any], given: Mapping[str, Any], values: Mapping[str, Any]
+) -> list[str]:
+    """Say what is taken for granted about weights, and may be wrong.
+
+    Args:
+        data: The data set.
+        weights: Their file.
+        stored: What the run or the file says.
+        given: What the user says.
+        values: What is taken.
+    """
+    said = []
+    unknown = [name for name in ("shortcuts", "image_size") if name not in stored and name not in given]
+    if unknown:
+        taken = " ".join(f"{flag(name)} {values[name]}" for name in unknown)
+        said.append(
+            f"{weights} does not say how it was trained, taken to be {taken}; with the wrong ones accuracies are "
+            "too low: name them"
+        )
+    trained_on = stored.get("data", data)
+    if (trained_on == "digits") != (data == "digits"):
+        said.append(
+            f"{weights} was trained on {trained_on}, whose pixels are not normalised in the way that those of "
+            f"{data} are"
+        )
+    if data != trained_on and "image_size" in stored and values["image_size"] != USUAL_SIDE[data]:
+        side, usual = values["image_size"], USUAL_SIDE[data]
+        said.append(f"images are seen at {side} x {side} pixels; usual for --data {data} is --image-size {usual}")
+    return said
 
 
 def result_file(folder: Path, options: EvaluationOptions) -> Path:
@@ -76,8 +117,13 @@ def result_file(folder: Path, options: EvaluationOptions) -> Path:
     """
     for number in count(1):
         path = folder / f"{options.result_name}{'' if number == 1 else f'-{number}'}.json"
-        if not path.exists() or _settings_in(path) == _settings(options.as_dict()):
-            return path
+        unfinished, settings = unfinished_file(path), options.as_dict()
+        if path.exists() and _settings_in(path) != _settings(settings):
+            continue
+        # One that was stopped has no result yet.
+        if unfinished.exists() and read_unfinished(unfinished)["is"]["settings"] != settings_of(settings):
+            continue
+        return path
     raise AssertionError("the loop returns")
 
 
@@ -129,7 +175,7 @@ def options_of_weights(path: Path) -> dict[str, Any]:
         metadata: dict[str, Any] = read_metadata(described)
         if str(metadata.get("image_size")).isdecimal():
             metadata["image_size"] = int(metadata["image_size"])
-        return _picked(metadata, _OF_THE_BACKBONE, path)
+        return _picked(metadata, (*_OF_THE_BACKBONE, "data"), path)
     content = read_content(path, lazily=True)
     config = content.get("config") if isinstance(content, dict) and "training" in content else None
     return _picked(config, _OF_THE_BACKBONE + _OF_THE_DATA, path) if isinstance(config, dict) else {}

@@ -49,6 +49,7 @@ def export_backbone(backbone: nn.Module, folder: Path, config: Config) -> tuple[
     digits = config.data == "digits"  # in [0, 1], as they are
     metadata = {
         "format": "pt",  # transformers asks for it
+        "data": config.data,
         "backbone": config.backbone,
         "stem": config.stem,
         "shortcuts": config.shortcuts,
