@@ -4,9 +4,11 @@ import pytest
 import torch
 from accuracy import Formula, evaluate
 from inputs import views
-from target import device
+from target import device, few
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.testing import CompileCounterWithBackend
 
-from bt_kernels import BarlowTwinsLoss
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -56,12 +58,57 @@ def test_dynamic_shapes(backend, terms, yardstick):
                 assert all(map(torch.equal, actual, expected))
 
 
-def test_options_that_change_between_calls(terms):
-    """A schedule for lambd makes it a symbolic float in the graph."""
-    compiled = torch.compile(terms, fullgraph=True, dynamic=True, backend="aot_eager")
-    z_a, z_b = views(9, 40)
-    for lambd in (0.1, 0.2, 0.3):
-        assert all(map(torch.equal, compiled(z_a, z_b, lambd=lambd), terms(z_a, z_b, lambd=lambd)))
+def steps(run, count: int):
+    """The loss and gradients of count steps of run(z_a, z_b, step)."""
+    for step in range(count):
+        z_a, z_b = (z.requires_grad_() for z in views(9, 40))
+        loss = run(z_a, z_b, step)
+        yield loss, *torch.autograd.grad(loss, (z_a, z_b))
+
+
+# torch.compile gives up where a function was compiled more than 8 times.
+STEPS = few(12, 10)
+
+
+@pytest.mark.parametrize("how", ["one function", "attributes of one module", "a module for each step"])
+def test_a_schedule_is_compiled_twice(backend, formulation, how):
+    """Once for the first values, and once for all the others: floats that vary are symbolic in the graph."""
+    counter = CompileCounterWithBackend("aot_eager")
+    kind = {"backend": backend, "formulation": formulation}
+    criterion = BarlowTwinsLoss(**kind)
+
+    def with_values(loss, z_a, z_b, lambd, scale, eps):
+        if how == "one function":
+            return barlow_twins_loss(z_a, z_b, lambd=lambd, scale=scale, eps=eps, **kind)
+        return loss(z_a, z_b)
+
+    def scheduled(run):
+        def step(z_a, z_b, step):
+            values = 0.01 + 0.003 * step, 1.5 - step / 16, 1e-5 * (1 + step)
+            loss = BarlowTwinsLoss(*values, **kind) if how == "a module for each step" else criterion
+            criterion.lambd, criterion.scale, criterion.eps = values
+            return run(loss, z_a, z_b, *values)
+
+        return steps(step, STEPS)
+
+    compiled = scheduled(torch.compile(with_values, fullgraph=True, backend=counter))
+    for actual, expected in zip(compiled, scheduled(with_values), strict=True):
+        assert all(map(torch.equal, actual, expected))
+    assert counter.frame_count == 2
+
+
+@pytest.mark.cpu_only
+def test_a_constant_stays_a_constant_of_the_graph(terms, backend):
+    """No tensor on the CPU takes its place, with which a CUDA graph could not be captured."""
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph
+
+    torch.compile(terms, fullgraph=True, backend=aot_autograd(fw_compiler=keep))(*views(9, 40))
+    assert not any("of_tensors" in str(node.target) for node in graphs[0].graph.nodes)
+    assert len([node for node in graphs[0].graph.nodes if node.op == "placeholder"]) == 2
 
 
 def test_autocast_inside(terms):

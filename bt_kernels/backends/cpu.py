@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import op_shapes
+from bt_kernels.backends import op_shapes, varying_floats
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -16,6 +16,7 @@ from bt_kernels.backends.stages import (
     Statistics,
     Terms,
 )
+from bt_kernels.backends.varying_floats import ops_of
 from bt_kernels.build_report import why_not_built
 from bt_kernels.options import LossOptions
 
@@ -29,6 +30,7 @@ def load_library() -> Availability:
     except OSError as error:
         return Availability(False, f"{libraries[0].name} does not load with torch {torch.__version__}: {error}")
     op_shapes.register()
+    varying_floats.register("bt_kernels")
     return Availability(True, f"C++ ops from {libraries[0].name}")
 
 
@@ -44,7 +46,7 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
 def gram_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels.gram_forward(
+    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels").gram_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -80,7 +82,7 @@ def gram_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = torch.ops.bt_kernels.gram_backward(
+    dz_a, dz_b = ops_of("bt_kernels").gram_backward(
         *gradients, z_a, z_b, *residuals, options.lambd, options.scale, options.eps, batch.correction, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
@@ -89,7 +91,7 @@ def gram_backward(
 def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels.correlation_forward(
+    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels").correlation_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -119,7 +121,7 @@ def correlation_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = torch.ops.bt_kernels.correlation_backward(
+    dz_a, dz_b = ops_of("bt_kernels").correlation_backward(
         *gradients, z_a, z_b, *residuals, options.lambd, options.scale, *batch, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

@@ -8,6 +8,8 @@ op returns what its schema says. mean and given_rstd are (2, D) float64, togethe
 import torch
 from torch import Tensor
 
+from bt_kernels.backends import varying_floats
+
 ROW_MULTIPLE = 64  # row_stride of csrc/cuda/loss.h
 SQUARES_SHARE = 64  # kSquaresShare there
 
@@ -135,3 +137,4 @@ register(
     f"Tensor column_squares, float lambd, float scale, int? samples, int? correction, {BACKWARD}",
     backward_shape,
 )
+varying_floats.register(LIBRARY.ns)

@@ -6,6 +6,7 @@ An output that was not asked for is (0,): an op returns what its schema says.
 import torch
 from torch import Tensor
 
+from bt_kernels.backends import varying_floats
 from bt_kernels.backends.stages import OutputGradients
 from bt_kernels.backends.triton import correlation, gram
 from bt_kernels.backends.triton.correlation import product_tile
@@ -164,3 +165,4 @@ register(
     correlation_backward,
     backward_shape,
 )
+varying_floats.register(LIBRARY.ns)
