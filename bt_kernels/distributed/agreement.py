@@ -15,9 +15,9 @@ from torch import Tensor
 
 from bt_kernels.distributed.group import Ranks, control_group
 from bt_kernels.distributed.options import GRADIENTS, STATISTICS, DistributedOptions
+from bt_kernels.embeddings import DTYPES
 from bt_kernels.options import BACKENDS, EPS_ADDED_TO, FORMULATIONS, LossOptions
 
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 ERRORS = (TypeError, ValueError, RuntimeError)
 ROWS, ERROR = 0, 1  # columns of the table
 MESSAGE_WORDS = 48
@@ -100,7 +100,14 @@ def report(error: Exception) -> list[int]:
 def exchange(row: list[int], ranks: Ranks) -> list[list[int]]:
     group, device = control_group(ranks)
     table = [torch.empty(WORDS, dtype=torch.int64, device=device) for _ in range(ranks.size)]
-    dist.all_gather(table, torch.tensor(row, dtype=torch.int64, device=device), group=group)
+    try:
+        dist.all_gather(table, torch.tensor(row, dtype=torch.int64, device=device), group=group)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"rank {ranks.rank} has called the loss, and not all {ranks.size} ranks of its process_group did. All "
+            "have to call it equally often, with (0, D) embeddings where the rows have run out: join() of "
+            f"DistributedDataParallel does not stand in for it ({error})"
+        ) from error
     return [received.tolist() for received in table]
 
 

@@ -1,5 +1,6 @@
 """Ranks that do not fit together all raise the same sentence, at once; nothing waits for a time-out."""
 
+from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -198,6 +199,18 @@ def test_the_next_call_is_undisturbed(run):
     per_rank = [((4, 5), FLOAT32, {}), ((4, 6), FLOAT32, {})]
     first, second = run(2, call_after_an_error, per_rank=per_rank)
     assert first == second
+
+
+def error_of_the_only_one(group) -> str | None:
+    """Rank 1 has no rows left, and does not call the loss: as within DistributedDataParallel.join()."""
+    impatient = dist.new_group([0, 1], timeout=timedelta(seconds=1))
+    return error_on_rank(impatient, (4, 5), FLOAT32, {}) if dist.get_rank() == 0 else None
+
+
+def test_a_rank_that_does_not_call_the_loss(run):
+    (kind, message), *_ = run(4, error_of_the_only_one)
+    assert kind == "RuntimeError" and "not all 2 ranks of its process_group did" in message
+    assert "with (0, D) embeddings" in message
 
 
 def call_with_another_group(group) -> tuple[str, str] | None:
