@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.eager import standardize
+from bt_kernels.embeddings import check_embeddings, plain
 from bt_kernels.function import without_autocast
-from bt_kernels.loss import check_embeddings
 from bt_kernels.options import LossOptions
 
 
@@ -47,7 +47,7 @@ def cross_correlation_blocks(
     if rows < 1:
         raise ValueError(f"rows must be >= 1, got {rows}")
     options = LossOptions(eps=eps, unbiased=unbiased)
-    return _blocks(z_a, z_b, rows, options)
+    return _blocks(plain(z_a), plain(z_b), rows, options)
 
 
 @torch.no_grad()

@@ -1,11 +1,15 @@
-"""The one torch.autograd.Function: saves what the backend's forward returns, calls its backward."""
+"""The one torch.autograd.Function: saves what the backend's forward returns, calls its backward.
+
+torch.func.grad and what is made of it demand another form of a Function, whose calls cost more: both of them are
+here in that form, too.
+"""
 
 import contextlib
 
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.stages import Batch, OutputGradients, Stages
+from bt_kernels.backends.stages import Batch, OutputGradients, Residuals, Stages, Terms
 from bt_kernels.options import LossOptions
 
 
@@ -14,6 +18,9 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
+
+
+ONCE = "the Barlow Twins loss can be differentiated once: it has no double backward"
 
 
 class DifferentiableOnce(torch.autograd.Function):
@@ -29,7 +36,25 @@ class DifferentiableOnce(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, _):
-        raise RuntimeError("the Barlow Twins loss can be differentiated once: it has no double backward")
+        raise RuntimeError(ONCE)
+
+
+class TransformableOnce(torch.autograd.Function):
+    """DifferentiableOnce, as torch.func takes it."""
+
+    generate_vmap_rule = True  # jacrev batches the backward
+
+    @staticmethod
+    def forward(gradient: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, _):
+        raise RuntimeError(ONCE)
 
 
 class BarlowTwinsFunction(torch.autograd.Function):
@@ -44,30 +69,86 @@ class BarlowTwinsFunction(torch.autograd.Function):
         formulation: str,
         stages: Stages,
         needs_backward: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        forward = stages.gram_forward if formulation == "gram" else stages.correlation_forward
-        with without_autocast(z_a.device):
-            terms, residuals = forward(z_a, z_b, options, needs_backward)
+    ) -> Terms:
+        terms, residuals = run_forward(z_a, z_b, options, formulation, stages, needs_backward)
         if residuals is not None:
-            ctx.save_for_backward(z_a, z_b, *residuals)
-            ctx.options, ctx.formulation, ctx.stages = options, formulation, stages
-            ctx.set_materialize_grads(False)
+            save(ctx, z_a, z_b, residuals, options, formulation, stages)
         return terms
 
     @staticmethod
-    def backward(ctx, grad_loss, grad_on_diagonal, grad_off_diagonal):
-        z_a, z_b, *kept = ctx.saved_tensors
-        backward = ctx.stages.gram_backward if ctx.formulation == "gram" else ctx.stages.correlation_backward
-        with torch.no_grad(), without_autocast(z_a.device):
-            dz_a, dz_b = backward(
-                OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal),
-                z_a,
-                z_b,
-                tuple(kept),
-                ctx.options,
-                Batch(correction=int(ctx.options.unbiased)),
-                ctx.needs_input_grad[:2],
-            )
+    def backward(ctx, *gradients: Tensor | None):
+        dz_a, dz_b = run_backward(ctx, *gradients)
         if torch.is_grad_enabled():  # create_graph=True
+            z_a, z_b = ctx.saved_tensors[:2]
             dz_a, dz_b = (dz if dz is None else DifferentiableOnce.apply(dz, z_a, z_b) for dz in (dz_a, dz_b))
         return dz_a, dz_b, None, None, None, None
+
+
+class TransformableFunction(torch.autograd.Function):
+    """BarlowTwinsFunction, as torch.func takes it: what is saved has to be an output."""
+
+    @staticmethod
+    def forward(z_a, z_b, options, formulation, stages, needs_backward) -> tuple[Tensor, ...]:
+        terms, residuals = run_forward(z_a, z_b, options, formulation, stages, needs_backward)
+        return *terms, *(residuals or ())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        z_a, z_b, options, formulation, stages, needs_backward = inputs
+        residuals = output[3:]
+        ctx.mark_non_differentiable(*residuals)
+        if needs_backward:
+            save(ctx, z_a, z_b, residuals, options, formulation, stages)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor | None):
+        z_a, z_b = ctx.saved_tensors[:2]
+        dz_a, dz_b = (
+            dz if dz is None else TransformableOnce.apply(dz, z_a, z_b) for dz in run_backward(ctx, *gradients[:3])
+        )
+        return dz_a, dz_b, None, None, None, None
+
+
+def differentiable(
+    z_a: Tensor,  # (N, D)
+    z_b: Tensor,  # (N, D)
+    options: LossOptions,
+    formulation: str,
+    stages: Stages,
+    needs_backward: bool,
+) -> Terms:
+    """The stages' forward, with their backward behind it."""
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return TransformableFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)[:3]
+    return BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)
+
+
+def run_forward(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, formulation: str, stages: Stages, needs_backward: bool
+) -> tuple[Terms, Residuals | None]:
+    forward = stages.gram_forward if formulation == "gram" else stages.correlation_forward
+    with without_autocast(z_a.device):
+        return forward(z_a, z_b, options, needs_backward)
+
+
+def save(
+    ctx, z_a: Tensor, z_b: Tensor, residuals: Residuals, options: LossOptions, formulation: str, stages: Stages
+) -> None:
+    ctx.save_for_backward(z_a, z_b, *residuals)
+    ctx.options, ctx.formulation, ctx.stages = options, formulation, stages
+    ctx.set_materialize_grads(False)
+
+
+def run_backward(ctx, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    z_a, z_b, *residuals = ctx.saved_tensors
+    backward = ctx.stages.gram_backward if ctx.formulation == "gram" else ctx.stages.correlation_backward
+    with torch.no_grad(), without_autocast(z_a.device):
+        return backward(
+            OutputGradients(*gradients),
+            z_a,
+            z_b,
+            tuple(residuals),
+            ctx.options,
+            Batch(correction=int(ctx.options.unbiased)),
+            ctx.needs_input_grad[:2],
+        )

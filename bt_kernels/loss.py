@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Literal, overload
+from dataclasses import fields, replace
+from typing import Any, Literal, NoReturn, overload
 
 import torch
 import torch.distributed as dist
@@ -11,38 +11,13 @@ from torch import Tensor, nn
 
 from bt_kernels.backends.registry import BACKENDS, choose_backend
 from bt_kernels.distributed.options import DistributedOptions
+from bt_kernels.embeddings import check_embeddings, plain
 from bt_kernels.formulation import choose_formulation
-from bt_kernels.function import BarlowTwinsFunction
+from bt_kernels.function import differentiable
 from bt_kernels.options import LossOptions
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 from bt_kernels.terms import LossTerms
-
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-
-
-def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
-    """Raises TypeError or ValueError unless z_a and z_b are two views' embeddings that the loss is defined for."""
-    for name, z in (("z_a", z_a), ("z_b", z_b)):
-        if not isinstance(z, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor of shape (N, D), got {type(z).__name__}")
-        if z.layout != torch.strided or z.is_nested:
-            kind = "a nested tensor" if z.is_nested else f"layout {z.layout}"
-            raise TypeError(f"{name} must be a dense (strided) tensor, got {kind}")
-        if z.dtype not in DTYPES:
-            raise TypeError(f"{name} must be float64, float32, bfloat16 or float16, got {z.dtype}")
-        if z.dim() != 2:
-            raise ValueError(f"{name} must have shape (N, D), got {tuple(z.shape)}")
-    if z_a.shape != z_b.shape:
-        raise ValueError(f"z_a and z_b must have the same shape, got {tuple(z_a.shape)} and {tuple(z_b.shape)}")
-    if z_a.dtype != z_b.dtype:
-        raise TypeError(f"z_a and z_b must have the same dtype, got {z_a.dtype} and {z_b.dtype}")
-    if z_a.device != z_b.device:
-        raise ValueError(f"z_a and z_b must be on the same device, got {z_a.device} and {z_b.device}")
-    n, d = z_a.shape
-    if n < least_samples:
-        raise ValueError(f"the batch statistics need N >= 2 samples, got shape (N, D) = {(n, d)}")
-    if d < 1:
-        raise ValueError(f"the embeddings need D >= 1 features, got shape (N, D) = {(n, d)}")
+from bt_kernels.transforms import check_transforms
 
 
 def check_together(options: LossOptions, distributed: DistributedOptions) -> None:
@@ -60,17 +35,22 @@ def check_return_terms(return_terms: bool) -> None:
         raise TypeError(f"return_terms must be True or False, got {return_terms!r}")
 
 
+def check(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
+    """Raises TypeError, ValueError or RuntimeError unless the loss can be computed of these."""
+    check_transforms(z_a, z_b)
+    check_embeddings(z_a, z_b, least_samples)
+
+
 def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: DistributedOptions) -> LossTerms:
     """The loss and its two terms for validated options; see barlow_twins_loss."""
     distributed = distributed.at_this_call()
     if distributed.process_group is not None:
         from bt_kernels.distributed.loss import global_batch_terms  # imports torch._dynamo, which takes a second
 
-        terms = global_batch_terms(
-            z_a, z_b, options, distributed, lambda: check_embeddings(z_a, z_b, least_samples=0)
-        )
+        terms = global_batch_terms(z_a, z_b, options, distributed, lambda: check(z_a, z_b, least_samples=0))
         return LossTerms(*terms)
-    check_embeddings(z_a, z_b)
+    check(z_a, z_b)
+    z_a, z_b = plain(z_a), plain(z_b)
     if options.eps_added_to == "std":
         z_a, z_b = (scaled_for_std_eps(z, options) for z in (z_a, z_b))
     formulation = choose_formulation(options.formulation, *z_a.shape)
@@ -83,7 +63,11 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: D
             "torch.export cannot keep the backward of the Barlow Twins loss: export it under torch.no_grad(), or "
             "export the model without the loss"
         )
-    return LossTerms(*BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward))
+    return LossTerms(*differentiable(z_a, z_b, options, formulation, stages, needs_backward))
+
+
+# To torch.fx.symbolic_trace one call, and not what is in it.
+torch.fx.wrap("compute_terms")
 
 
 @overload
@@ -170,7 +154,8 @@ def barlow_twins_loss(
 
     Args:
         z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast
-            they are taken in the dtype they arrive in; everything is accumulated in float32 or wider.
+            they are taken in the dtype they arrive in; everything is accumulated in float32 or wider. No DTensor,
+            nor another subclass that answers for operations itself (__torch_dispatch__).
         lambd: weight of the redundancy-reduction term.
         scale: multiplies the loss.
         eps: added to the variance inside the square root, or to the root itself; see eps_added_to.
@@ -181,7 +166,8 @@ def barlow_twins_loss(
         return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
         process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world",
             the default group at the time of the call, or "auto", that group where there is one. None: this process
-            alone, whatever else is running.
+            alone, whatever else is running. All of them call the loss equally often, with (0, D) embeddings where
+            the rows have run out: join() of DistributedDataParallel stands in for its own collectives alone.
         gradient, statistics: see below; without a process_group they change nothing.
         eps_added_to: "variance" or "std", the standard deviation; over a process_group "std" needs
             statistics="local".
@@ -209,7 +195,8 @@ def barlow_twins_loss(
         ValueError: shapes, devices or option values that the loss is not defined for, or that differ
             between ranks.
         RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or there is
-            a process_group, and no torch.distributed or not this process in it.
+            a process_group, and no torch.distributed or not this process in it. Or the loss was to be
+            differentiated twice or forward, batched by torch.vmap, or traced by torch.jit.
         With a process_group, what is wrong with one rank's arguments, or differs between ranks, is the same error
         on every rank, before anything is sent. A rank that fails later leaves the others to their group's
         time-out.
@@ -229,8 +216,33 @@ def barlow_twins_loss(
     return terms if return_terms else terms.loss
 
 
+class Option:
+    """An option of a BarlowTwinsLoss as its attribute. What is written, by a schedule say, is checked at once."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, module: BarlowTwinsLoss | None, owner: type) -> Any:
+        return self if module is None else getattr(getattr(module, self.group), self.name)
+
+    def __set__(self, module: BarlowTwinsLoss, value: Any) -> None:
+        changed = replace(getattr(module, self.group), **{self.name: value})
+        groups: dict[str, Any] = {
+            "options": module.options,
+            "distributed": module.distributed,
+            self.group: changed,
+        }
+        check_together(**groups)
+        setattr(module, self.group, changed)
+
+
 class BarlowTwinsLoss(nn.Module):
     """barlow_twins_loss as a module without parameters or buffers; the same options, checked at construction.
+
+    They are attributes, which may be set between two calls: criterion.lambd = 0.01.
 
     Raises:
         TypeError: an option has the wrong type.
@@ -258,11 +270,21 @@ class BarlowTwinsLoss(nn.Module):
         check_return_terms(return_terms)
         self.return_terms = return_terms
 
+    lambd, scale, eps, unbiased = Option("options"), Option("options"), Option("options"), Option("options")
+    formulation, backend, eps_added_to = Option("options"), Option("options"), Option("options")
+    process_group, gradient, statistics = Option("distributed"), Option("distributed"), Option("distributed")
+
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)
         """The loss of two views' embeddings, (N, D) each, or LossTerms with return_terms. Raises what
         barlow_twins_loss raises."""
         terms = compute_terms(z_a, z_b, self.options, self.distributed)
         return terms if self.return_terms else terms.loss
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise RuntimeError(
+            "torch.jit.script cannot compile the Barlow Twins loss: script the model without it, or use "
+            "torch.compile"
+        )
 
     def extra_repr(self) -> str:
         """lambd, and what is not the default."""

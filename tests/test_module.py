@@ -28,6 +28,38 @@ def test_is_the_function():
     assert torch.equal(BarlowTwinsLoss(0.3)(z_a, z_b), barlow_twins_loss(z_a, z_b, lambd=0.3))
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_can_be_set_between_two_calls(name):
+    """A schedule for lambd, say. An attribute that nothing reads would be a schedule of nothing."""
+    module = BarlowTwinsLoss()
+    setattr(module, name, OPTIONS[name])
+    assert getattr(module, name) == OPTIONS[name]
+    assert module.options == BarlowTwinsLoss(**{name: OPTIONS[name]}).options
+    assert repr(module) == repr(BarlowTwinsLoss(**{name: OPTIONS[name]}))
+
+
+@pytest.mark.parametrize("name", ["process_group", "gradient", "statistics"])
+def test_how_it_is_spread_can_be_set(name):
+    values = {"process_group": "world", "gradient": "divided", "statistics": "local"}
+    module = BarlowTwinsLoss()
+    setattr(module, name, values[name])
+    assert getattr(module, name) == values[name]
+    assert module.distributed == BarlowTwinsLoss(**{name: values[name]}).distributed
+
+
+def test_what_is_set_is_checked_and_leaves_the_module_as_it_was():
+    module = BarlowTwinsLoss(process_group="world")
+    for name, value, error in (
+        ("lambd", -1.0, ValueError),
+        ("scale", "1", TypeError),
+        ("gradient", "half", ValueError),
+        ("eps_added_to", "std", ValueError),  # over a process_group
+    ):
+        with pytest.raises(error, match=name):
+            setattr(module, name, value)
+    assert repr(module) == repr(BarlowTwinsLoss(process_group="world"))
+
+
 def test_every_option_reaches_the_loss():
     z_a, z_b = views(9, 40)
     default = barlow_twins_loss(z_a, z_b)

@@ -17,7 +17,8 @@ from bt_kernels.distributed.exchange import Layout
 from bt_kernels.distributed.global_batch import GlobalBatch
 from bt_kernels.distributed.group import ranks_of
 from bt_kernels.distributed.options import DistributedOptions
-from bt_kernels.function import BarlowTwinsFunction
+from bt_kernels.embeddings import plain
+from bt_kernels.function import differentiable
 from bt_kernels.options import LossOptions
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 
@@ -72,6 +73,7 @@ def global_batch_terms(
         choose_backend(options.backend, z_a.device, travelling_dtype(z_a, distributed))
 
     rows = agree(ranks, z_a, z_b, options, distributed, check_all)
+    z_a, z_b = plain(z_a), plain(z_b)
     if options.eps_added_to == "std":  # statistics="local", whose rows are all here
         z_a, z_b = (scaled_for_std_eps(z, options) for z in (z_a, z_b))
     d, dtype = z_a.shape[1], travelling_dtype(z_a, distributed)
@@ -88,4 +90,4 @@ def global_batch_terms(
     stages: Stages = backend
     if ranks.size > 1:
         stages = SpreadBackend(Layout(ranks, rows, d), backend, distributed.gradient, local)
-    return BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)
+    return differentiable(z_a, z_b, options, formulation, stages, needs_backward)

@@ -1,0 +1,53 @@
+"""What may be done with the loss beyond calling it and going backward: torch.func's transforms, and tracers.
+
+torch.func.grad and what is made of it (vjp, jacrev) work. What cannot is refused here, by a sentence: torch would
+speak of the loss's inside, or keep a forward without its backward.
+"""
+
+import torch
+from torch import Tensor
+from torch._C._functorch import TransformType
+from torch.autograd import forward_ad
+
+# The first that applies is said: jacfwd and hessian batch forward-mode derivatives.
+REFUSED = {
+    TransformType.Jvp: "the Barlow Twins loss has no forward-mode derivative: take its gradient, by backward() or "
+    "torch.func.grad",
+    TransformType.Vmap: "torch.vmap cannot batch the Barlow Twins loss, whose samples belong to one another: "
+    "call it for each batch",
+    TransformType.Functionalize: "torch.func.functionalize cannot go through the Barlow Twins loss",
+}
+COMPILED = "torch.compile cannot transform the Barlow Twins loss: call torch.func outside of what is compiled"
+
+
+def refused() -> str | None:
+    """Why the loss cannot be in the transforms that are under way, in one sentence; None if it can."""
+    active = {level.key() for level in torch._C._functorch.get_interpreter_stack() or ()}
+    sentence = next((sentence for kind, sentence in REFUSED.items() if kind in active), None)
+    if sentence is None and active and torch.compiler.is_compiling():
+        sentence = COMPILED  # it takes the forward for differentiable as it is
+    return sentence
+
+
+# torch.compiler.assume_constant_result(refused): asked while torch.compile traces, which guards the transforms.
+refused._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def has_tangent(z: Tensor) -> bool:
+    # While torch.compile traces there is none to see.
+    return torch.compiler.is_compiling() or (
+        isinstance(z, Tensor) and forward_ad.unpack_dual(z).tangent is not None
+    )
+
+
+def check_transforms(z_a: Tensor, z_b: Tensor) -> None:
+    """Raises RuntimeError for transforms and tracers that the loss does not know."""
+    sentence = refused()
+    if sentence is None and forward_ad._current_level >= 0 and (has_tangent(z_a) or has_tangent(z_b)):
+        sentence = REFUSED[TransformType.Jvp]
+    if sentence is None and torch.jit.is_tracing():  # it would keep the forward without its backward
+        sentence = (
+            "torch.jit.trace cannot keep the Barlow Twins loss: trace the model without it, or use torch.compile"
+        )
+    if sentence is not None:
+        raise RuntimeError(sentence)
