@@ -8,7 +8,6 @@ from target import device, few
 
 from bt_kernels import barlow_twins_loss
 from bt_kernels.backends import cuda
-from bt_kernels.backends.stages import Statistics
 
 OPS = torch.ops.bt_kernels_cuda
 OPTIONS = (0.0051, 1.0, 1e-5, False)  # lambd, scale, eps, unbiased
@@ -39,9 +38,9 @@ def forward(name, z_a, z_b, needs_backward=True, tf32=False):
 
 
 def zero_and_one(z):
-    """Statistics that leave z as it is."""
+    """A mean and rstd that leave z as it is."""
     zeros = torch.zeros(2, z.shape[1], dtype=torch.float64, device=z.device)
-    return Statistics(zeros, zeros + 1)
+    return zeros, zeros + 1
 
 
 def partial_arguments(name, z_a, z_b, statistics=None):

@@ -52,7 +52,7 @@ BT_HOST_DEVICE TermWeights term_weights(const float* loss, const float* on_diago
   return weights;
 }
 
-// d_i: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii.
+// The Gram form's d_i: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii.
 BT_HOST_DEVICE float diagonal_weight(float c_ii, TermWeights weights) {
   return 2.0f * (weights.on_diagonal * (c_ii - 1.0f) - weights.off_diagonal * c_ii);
 }

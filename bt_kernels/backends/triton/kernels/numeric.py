@@ -63,7 +63,7 @@ def term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale):
 
 @triton.jit
 def diagonal_weight(c, w_on, w_off):
-    """d per feature: what the diagonal of dloss/dC has beyond 2 w_off C_ii."""
+    """The Gram form's d per feature: what the diagonal of dloss/dC has beyond 2 w_off C_ii."""
     return 2.0 * (w_on * (c - 1.0) - w_off * c)
 
 
