@@ -69,7 +69,13 @@ def test_every_option_is_on_the_command_line(protocol, capsys):
     assert parsed == {"protocol": protocol, "weights": "file", "compile": False}
     with pytest.raises(SystemExit) as caught:
         build_parser().parse_args([protocol, "--help"])
-    assert caught.value.code == 0 and "--weights" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert caught.value.code == 0 and "--weights" in said
+    assert (
+        "shards of images; synthetic, random images to measure the throughput with (default: that of the run"
+        in said
+    )
+    assert "default: digits" not in said and "at most 8)" in said
 
 
 @pytest.mark.parametrize(("data", "side"), [("digits", 16), ("cifar10", 32), ("stl10", 96), ("imagefolder", 224)])

@@ -37,6 +37,19 @@ PROTOCOLS = {
 }
 
 
+# What is said in another place, the run's folder or the weights' file, before there is a default.
+_ELSEWHERE = {
+    "data": "that of the run or the weights",
+    "data_dir": "that of the run",
+    "workers": "those of the run, or one for each core, at most 8",
+    "backbone": "that of the run or the weights, or resnet50",
+    "stem": "that of the run or the weights, or imagenet",
+    "shortcuts": "those of the run or the weights, or strided",
+    "image_size": "that of the run or the weights, or the data set's usual one",
+    "seed": "that of the run, or 0",
+}
+
+
 def build_parser() -> OptionParser:
     """One command per protocol, each with its options."""
     parser = OptionParser(
@@ -69,5 +82,5 @@ def build_parser() -> OptionParser:
                 const="always",
                 help="go on after the last epoch of an evaluation that was stopped; auto: if there is one",
             )
-        add_options(command, protocol.options)
+        add_options(command, protocol.options, defaults=_ELSEWHERE)
     return parser

@@ -31,7 +31,8 @@ class EvaluationOptions(DataOptions, BackboneOptions, DeviceOptions):
     )
     shortcuts: str = _with_default(BackboneOptions, "shortcuts", "strided")
     image_size: int = option(
-        224, "side in pixels of the images that the network sees; of digits 16, of CIFAR 32, of STL-10 96"
+        224,
+        "side in pixels of the images that the network sees; usual are 16 of digits, 32 of CIFAR, 96 of STL-10",
     )
     batch_size: int = option(256, "images per step")
     output: str = option(
