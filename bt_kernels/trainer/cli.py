@@ -161,7 +161,8 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
         processes.together(lambda: begin_from(source, state, warn if processes.first else lambda sentence: None))
     processes.on_first(lambda: write_json(folder.config, config.as_dict()))
     if processes.first:
-        print(describe_options(config), describe_start(state, folder), *opened.notes, sep="\n", file=sys.stderr)
+        notes = [*opened.notes, *state.data.notes]
+        print(describe_options(config), describe_start(state, folder), *notes, sep="\n", file=sys.stderr)
     reason = train(state, folder)
     if reason != Stop.NO:
         if processes.first:

@@ -122,6 +122,27 @@ def test_run_on_shards_and_on_synthetic_images(tmp_path):
         assert {"cross_correlation.png", "augmented_views.png"} <= {p.name for p in folder.pictures.iterdir()}
 
 
+def test_a_run_on_a_folder_without_classes(tmp_path, capsys):
+    root = write_folder(tmp_path / "images", classes=2) / "class0"
+    for name in ("beside.png", "notes.txt", ".hidden.png"):
+        (root.parent / name).write_bytes((root / "0.png").read_bytes())
+    folder, train = RunFolder(tmp_path / "run"), root.parent / "train"
+    command = [
+        "--data", "imagefolder", "--data-dir", str(root.parent), "--run-dir", str(folder.root), "--device", "cpu",
+        "--backbone", "resnet18", "--image-size", "16", "--projector", "16", "--batch-size", "8", "--epochs", "2",
+        "--workers", "0", "--precision", "float32",
+    ]  # fmt: skip
+    assert main([*command, "--knn-every", "1"]) == 1  # asked for by name
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert refusal.startswith(f"error: --data imagefolder needs the folder {train}, with a folder")
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert f"9 unlabelled images of {root.parent}, 2 steps of 8 images" in said
+    assert f"passed over in {root.parent}: 1 hidden (such as .hidden.png), 1 of other endings (.txt: 1)\n" in said
+    assert f"no nearest-neighbour accuracy: there is no folder {train} with labelled images\n" in said
+    assert folder.finished and len(metrics_without_time(folder)) == 2
+
+
 def test_held_out_images_that_do_not_fit_are_refused_before_the_training(images, tmp_path, capsys):
     write_folder(tmp_path / "images" / "val", classes=4)
     command = [*SMALL, "--data-dir", str(images), "--run-dir", str(tmp_path / "run")]

@@ -185,8 +185,18 @@ def test_without_labelled_images_there_are_no_neighbours_unless_asked_for(tmp_pa
     assert settle_neighbours(config, by_name=True) == (config, [])
     settled, said = settle_neighbours(config, by_name=False)
     assert settled == replace(config, knn_every=0)
-    assert said == [f"no nearest-neighbour accuracy: there is no folder {tmp_path / 'val'} with labelled images"]
-    (tmp_path / "val").mkdir()
+    assert said == [f"no nearest-neighbour accuracy: there is no folder {tmp_path / 'train'} with labelled images"]
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        (_, said) = settle_neighbours(config, by_name=False)
+        assert said == [f"no nearest-neighbour accuracy: {tmp_path / part} has no folder for each class"]
+        write_folder(tmp_path / part)
+        (tmp_path / part / "class1b" / "below").mkdir(parents=True)
+        (tmp_path / part / "class1b" / "notes.txt").write_text("none")
+        (_, said) = settle_neighbours(config, by_name=False)
+        empty = tmp_path / part / "class1b"
+        assert said == [f"no nearest-neighbour accuracy: the class folder {empty} has no images"]
+        write_folder(tmp_path / part / "class1b" / "below", classes=1)
     assert settle_neighbours(config, by_name=False) == (config, [])
     assert settle_neighbours(Config(), by_name=False) == (Config(), [])
 

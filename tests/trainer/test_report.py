@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,7 +196,8 @@ def test_originals_are_the_images_of_the_first_views(tmp_path):
     digits = Config(image_size=8)
     expected = load_split(8, 0).train_images[ShuffledBatches(1297, 64, 0)[0][:10]]
     assert torch.equal(originals(digits, SimpleNamespace(images=1297), sample_of(digits), 10), expected)
-    assert originals(replace(config, data="stl10"), data, sample, 10) is None
+    (tmp_path / "train" / "beside.png").write_bytes((tmp_path / "train" / "class0" / "0.png").read_bytes())
+    assert originals(config, open_training_data(config, Processes(), CPU), sample_of(config), 10) is None
     assert originals(config, data, None, 10) is None
 
 

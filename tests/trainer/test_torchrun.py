@@ -119,7 +119,7 @@ def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_pat
     options = ["--data", "imagefolder", "--data-dir", str(tmp_path / "first"), "--knn-every", "0"]
     for other, sentence in (
         ("fewer", "rank 1 does not read what rank 0 does: 8 images, not 12; give all machines the same files\n"),
-        ("missing", f"--data imagefolder needs the folder {tmp_path / 'missing' / 'train'}, with a folder"),
+        ("missing", f"--data imagefolder needs the folder {tmp_path / 'missing'} with the images"),
     ):
         monkeypatch.setenv("DATA_OF_RANK_1", str(tmp_path / other))
         refused = torchrun(ALONE, *options, "--batch-size", "8", "--run-dir", str(tmp_path / "run"))

@@ -36,8 +36,9 @@ class DataOptions(OptionPart):
     data: str = option(
         "digits",
         "data set: scikit-learn's digits; cifar10, cifar100 or stl10, downloaded into --data-dir; imagefolder, "
-        "with a folder per class below --data-dir/train and --data-dir/val, as ImageNet has it; webdataset, "
-        "shards of images; synthetic, random images to measure the throughput with",
+        "images at any depth below --data-dir/train or, if there is none, --data-dir; for evaluations with a "
+        "folder per class in --data-dir/train and --data-dir/val, as ImageNet has it; webdataset, shards of "
+        "images; synthetic, random images to measure the throughput with",
         choices=DATA,
     )
     data_dir: str = option("", "folder of the data set; digits and synthetic have none", path=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -96,6 +96,8 @@ class DigitViews:
     Raises:
         TrainerError: the batch is larger than the data set, or too small for so many processes.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, config: Config, processes: Processes, device: torch.device) -> None:
         images = load_split(config.image_size, config.seed).train_images

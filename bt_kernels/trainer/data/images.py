@@ -11,6 +11,7 @@ from PIL import Image
 
 from bt_kernels.trainer.config.parts import DataOptions
 from bt_kernels.trainer.data.decoding import decode
+from bt_kernels.trainer.data.folders import BESIDE, find_images, folders_at_top, holds_images, image_endings
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.torchvision_import import import_torchvision
@@ -19,9 +20,10 @@ from bt_kernels.trainer.torchvision_import import import_torchvision
 class Images(Protocol):
     """Photographs by index, with their labels."""
 
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray  # (N,) int64; (0,) of images that were opened without
     classes: int
     place: str  # where they lie
+    passed_over: str  # what lies there and is not used, as a sentence; empty if there is nothing
 
     def __len__(self) -> int: ...
 
@@ -43,43 +45,44 @@ class Images(Protocol):
 
 
 class ImageFiles:
-    """The files below a folder that has a folder for each class.
+    """The image files below a folder: all of them, or, with labels, those in the folders of the classes.
 
     Args:
         root: The folder.
         max_pixels: See ``decode``.
+        labelled: The folders at its top are classes.
 
     Raises:
-        TrainerError: it is missing, has no class folder, or has one without images.
+        TrainerError: it is missing or has no images, or there are no labels for each.
     """
 
-    def __init__(self, root: Path, max_pixels: int) -> None:
-        folder = import_torchvision().datasets.folder
+    def __init__(self, root: Path, max_pixels: int, labelled: bool = False) -> None:
+        contents = ", with a folder of images for each class in it" if labelled else " with the images"
         if not root.is_dir():
-            raise TrainerError(
-                f"--data imagefolder needs the folder {root}, with a folder of images for each class in it"
-            )
+            raise TrainerError(f"--data imagefolder needs the folder {root}{contents}")
         try:
-            classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-            numbers = {name: number for number, name in enumerate(classes)}
-            suffixes = folder.IMG_EXTENSIONS
-            files = folder.make_dataset(str(root), numbers, suffixes, allow_empty=True) if classes else []
+            names, tops, passed = find_images(str(root))
         except OSError as error:
             raise TrainerError(f"cannot read {error.filename}: {error.strerror}") from None
-        if not files:
-            raise TrainerError(f"{root} holds no images ({', '.join(suffixes)}) in a folder per class")
+        if labelled:
+            for name in [name for name in names if os.sep not in name]:
+                passed.add(BESIDE, name)
+            names = [name for name in names if os.sep in name]
+        described = str(passed)
+        self.passed_over = f"passed over in {root}: {described}" if described else ""
+        if not names:
+            wanted = f"images ({', '.join(image_endings())}){' in a folder per class' if labelled else ''}"
+            seen = f"; passed over: {described}" if described else ""
+            raise TrainerError(f"{root} holds no {wanted}{seen}")
         self.place = str(root)
+        self.classes = len(tops) if labelled else 0
+        self.labels = _labels(root, names, tops) if labelled else np.empty(0, np.int64)
         self._max_pixels = max_pixels
-        self.classes = len(classes)
-        self.labels = np.array([label for _, label in files], dtype=np.int64)
-        empty = np.flatnonzero(np.bincount(self.labels, minlength=self.classes) == 0)
-        if len(empty):
-            raise TrainerError(f"the class folder {root / classes[empty[0]]} has no images; fill it or remove it")
         # One array, not a million strings: reading a string in a worker would copy the page that its count is on.
-        self._names = np.array([os.fsencode(path[len(str(root)) + 1 :]) for path, _ in files])
+        self._names = np.array([os.fsencode(name) for name in names])
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._names)
 
     def names(self) -> list[str]:
         return [os.fsdecode(name) for name in self._names]
@@ -90,6 +93,35 @@ class ImageFiles:
     def read(self, index: int) -> Image.Image:
         name = self.name(index)
         return decode(os.path.join(self.place, name), name, self._max_pixels)
+
+
+def _labels(root: Path, names: list[str], classes: list[str]) -> np.ndarray:
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[name.partition(os.sep)[0]] for name in names], dtype=np.int64)
+    empty = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)
+    if len(empty):
+        raise TrainerError(f"the class folder {root / classes[empty[0]]} has no images; fill it or remove it")
+    return labels
+
+
+def lacking_labels(options: DataOptions) -> str | None:
+    """Return why image folders have no labels to evaluate by; None if they may have.
+
+    It looks into each class folder for one image, and no further.
+    """
+    root = Path(os.path.expanduser(options.data_dir))
+    for part in _FOLDERS.values():
+        folder = root / part
+        try:
+            classes = folders_at_top(str(folder))
+        except OSError:
+            return f"there is no folder {folder} with labelled images"
+        if not classes:
+            return f"{folder} has no folder for each class"
+        empty = next((name for name in classes if not holds_images(str(folder / name))), None)
+        if empty is not None:
+            return f"the class folder {folder / empty} has no images"
+    return None
 
 
 class ImageArrays:
@@ -107,6 +139,7 @@ class ImageArrays:
         self.labels = labels
         self.classes = classes
         self.place = place
+        self.passed_over = ""
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -121,12 +154,15 @@ class ImageArrays:
         return Image.fromarray(self._pixels[index])
 
 
+_FOLDERS = {"train": "train", "test": "val"}  # as ImageNet has them
+
+
 def open_images(options: DataOptions, part: str, processes: Processes | None = None) -> Images:
     """Open a data set of photographs; what is missing of torchvision's is downloaded.
 
     Args:
         options: The data set and where it lies.
-        part: "pretrain", all images meant for learning without labels; "train" or "test".
+        part: "pretrain", all images meant for learning without labels; "train" or "test", those with labels.
         processes: If given, all of them have to ask, and rank 0 alone downloads.
 
     Raises:
@@ -134,7 +170,10 @@ def open_images(options: DataOptions, part: str, processes: Processes | None = N
     """
     root = Path(os.path.expanduser(options.data_dir))
     if options.data == "imagefolder":
-        return ImageFiles(root / ("val" if part == "test" else "train"), options.max_image_pixels)
+        if part != "pretrain":
+            return ImageFiles(root / _FOLDERS[part], options.max_image_pixels, labelled=True)
+        train = root / _FOLDERS["train"]
+        return ImageFiles(train if train.is_dir() else root, options.max_image_pixels)
     processes = processes or Processes()
     images = processes.on_first(lambda: _open_arrays(options.data, root, part, download=True))
     return images if images is not None else _open_arrays(options.data, root, part, download=False)

@@ -43,6 +43,11 @@ class LabelledImages:
         """The files, relative to the part's folder, or None where images have no file."""
         return self._images.names()
 
+    @property
+    def passed_over(self) -> str:
+        """What lies beside the images and is not used, as a sentence; empty if there is nothing."""
+        return self._images.passed_over
+
     def name(self, index: int) -> str:
         """What an image is called in a message."""
         return f"{self._images.name(index)} in {self._images.place}"
@@ -94,6 +99,7 @@ class LabelledDigits(LabelledImages):
     """
 
     names = None
+    passed_over = ""
 
     def __init__(self, images: Tensor, labels: np.ndarray, options: DataOptions) -> None:
         self.labels = labels

@@ -133,6 +133,7 @@ class MapViews(Stateless):
         self.images = len(images)
         self.description = f"{self.images} unlabelled images of {images.place}"
         self.identity = identity_of(images.names() or [config.data], self.images)
+        self.notes = [images.passed_over] if images.passed_over else []
         self._batches = ShuffledBatches(self.images, config.batch_size, config.seed)
         self.steps_per_epoch = self._batches.steps_per_epoch
         self._own = processes.own_rows(config.batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ class TrainingData(Protocol):
     steps_per_epoch: int
     description: str
     identity: DataIdentity
+    notes: Sequence[str]  # what is to be said of it at the head of a run
 
     def views(self, first_step: int) -> Generator[Views, None, None]:
         """Return the views from a step on, counted from 0 over all epochs; closing the iterator ends its workers.
@@ -56,6 +57,8 @@ class TrainingData(Protocol):
 
 class Stateless:
     """Base of training data whose views depend on the step alone."""
+
+    notes: Sequence[str] = ()
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -90,6 +90,9 @@ def run(protocol: str, given: dict[str, Any]) -> None:
             f"the first is {evaluation.train.name(index)} ({reason})",
             file=sys.stderr,
         )
+    for part in (evaluation.train, evaluation.test):
+        if part.passed_over:
+            print(part.passed_over, file=sys.stderr)
     print(format_table(evaluation))
     if output is not None:
         write_json(output, summarise(evaluation, seconds))

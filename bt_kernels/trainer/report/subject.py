@@ -66,6 +66,14 @@ def sample_of(config: Config) -> Sample | None:
     except TrainerError as error:
         print(f"warning: {error}; there will be no pictures of held-out images", file=sys.stderr)
         return None
+    for part in (train, test):
+        if part.unreadable:
+            index, reason = min(part.unreadable.items())
+            print(
+                f"warning: the pictures leave out {len(part.unreadable)} images that cannot be read; the first is "
+                f"{part.name(index)} ({reason})",
+                file=sys.stderr,
+            )
     if min(len(train_images), len(test_images)) < FEWEST_IMAGES:
         return None
     names = _class_names(test, np.unique(test_labels))
@@ -120,7 +128,7 @@ def some_views(data: TrainingData) -> list[Views]:
 
 def originals(config: Config, data: TrainingData, sample: Sample | None, count: int) -> Tensor | None:
     """Return the images that the first ``count`` views are of, (count, C, S, S), or None if they are not known."""
-    if sample is None or config.data == "stl10":  # which pre-trains on more than its labelled images
+    if sample is None or len(sample.train.labels) != data.images:  # it pre-trains on images without labels, too
         return None
     first = ShuffledBatches(data.images, config.batch_size, config.seed)[0][:count]
     try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from tqdm import tqdm
 
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data import LabelledImages
+from bt_kernels.trainer.data.images import lacking_labels
 from bt_kernels.trainer.errors import DataError, TrainerError
 from bt_kernels.trainer.evaluate.features import extract_features
 from bt_kernels.trainer.evaluate.knn import knn_accuracy, usual_neighbours
@@ -38,11 +37,12 @@ def settle_neighbours(config: Config, by_name: bool) -> tuple[Config, list[str]]
         config: The run's options.
         by_name: Whether the neighbours were asked for by themselves.
     """
-    held_out = Path(os.path.expanduser(config.data_dir)) / "val"
-    if by_name or not config.knn_every or config.data != "imagefolder" or held_out.is_dir():
+    if by_name or not config.knn_every or config.data != "imagefolder":
         return config, []
-    said = f"no nearest-neighbour accuracy: there is no folder {held_out} with labelled images"
-    return replace(config, knn_every=0), [said]
+    lacking = lacking_labels(config)
+    if lacking is None:
+        return config, []
+    return replace(config, knn_every=0), [f"no nearest-neighbour accuracy: {lacking}"]
 
 
 class NeighbourAccuracy:
@@ -62,6 +62,9 @@ class NeighbourAccuracy:
             self._train, self._test = open_parts(config)
         except TrainerError as error:
             raise TrainerError(f"{error}; or leave out the nearest neighbours, by --knn-every 0") from error
+        for part in (self._train, self._test):
+            if state.processes.first and part.passed_over and part.passed_over not in state.data.notes:
+                print(f"nearest neighbours: {part.passed_over}", file=sys.stderr)
         self._said: list[LabelledImages] = []  # parts whose unreadable images have been
         rng = np.random.default_rng(config.seed)
         self._chosen = [
