@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bt_kernels.backends.precise_sums import gram_diagonal, has_float64, inner_product, sum_of_squares, zero
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -43,6 +44,8 @@ class TermWeights(NamedTuple):
 
 
 def availability(device: torch.device, dtype: torch.dtype) -> Availability:
+    if dtype == torch.float64 and not has_float64(device):
+        return Availability(False, f"there is no float64 on {device.type}")
     return Availability(True, "plain PyTorch ops")
 
 
@@ -53,8 +56,8 @@ def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
     mean = z.mean(0)
     residual_mean = (z - mean).mean(0)
     centred = z - mean - residual_mean
-    variance = torch.linalg.vector_norm(centred, dim=0, dtype=torch.float64) ** 2 / (z.shape[0] - int(unbiased))
-    rstd = torch.rsqrt(variance + eps).to(z.dtype)
+    variance = sum_of_squares(centred, dim=0) / (z.shape[0] - int(unbiased))
+    rstd = torch.rsqrt(variance + eps).to(z)
     return Standardized(centred * rstd, mean, residual_mean, rstd)
 
 
@@ -88,14 +91,10 @@ def block_rows(n: int, d: int) -> int:
     return d if n >= d else min(d, BLOCK_ROWS)
 
 
-def sum_of_squares(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, dtype=torch.float64) ** 2
-
-
 def shifted_gram(y: Tensor) -> tuple[Tensor, Tensor]:  # (N, D) -> (N, N), ()
     """K - shift * I with K = y y^T, and shift = trace(K) / N. K's diagonal dwarfs the rest: summed in float64."""
     k = y @ y.T
-    diagonal = torch.linalg.vector_norm(y, dim=1, dtype=torch.float64) ** 2
+    diagonal = gram_diagonal(y)
     shift = diagonal.mean()
     k.diagonal().copy_(diagonal - shift)
     return k, shift
@@ -103,7 +102,7 @@ def shifted_gram(y: Tensor) -> tuple[Tensor, Tensor]:  # (N, D) -> (N, N), ()
 
 def finish_terms(on_diagonal: Tensor, off_diagonal: Tensor, options: LossOptions) -> Terms:
     """The loss and its terms from the sum of (1 - C_ii)^2 and that of the other C_ij^2, () float64."""
-    off_diagonal = off_diagonal.to(on_diagonal.dtype)
+    off_diagonal = off_diagonal.to(on_diagonal)
     return options.scale * (on_diagonal + options.lambd * off_diagonal), on_diagonal, off_diagonal
 
 
@@ -141,9 +140,9 @@ def gram_off_diagonal(k_a: Tensor, k_b: Tensor, shifts: Tensor, diagonal_squares
     """() float64: what <K_a, K_b> / N^2 of the whole K has beyond the sum of C_ii^2."""
     n = k_a.shape[0]
     # The traces of what is left after the shift are zero.
-    inner_product = (k_a * k_b).sum(dtype=torch.float64) + n * shifts.prod()
+    product = inner_product(k_a, k_b) + n * shifts.prod()
     # A sum of squares: where rounding in the difference leaves less than nothing, it was nothing. clamp keeps NaN.
-    return (inner_product / n**2 - diagonal_squares).clamp(min=0)
+    return (product / n**2 - diagonal_squares).clamp(min=0)
 
 
 def gram_forward(
@@ -180,7 +179,7 @@ def gram_total(
         k[columns, rows] = upper
     on_diagonal, diagonal_squares, shifts = sums[0], sums[1], sums[2:]
     off_diagonal = gram_off_diagonal(k_a, k_b, shifts, diagonal_squares)
-    terms = finish_terms(on_diagonal.to(triangles.dtype), off_diagonal, options)
+    terms = finish_terms(on_diagonal.to(triangles), off_diagonal, options)
     return terms, (shifts, k_a, k_b) if needs_backward else ()
 
 
@@ -196,7 +195,7 @@ def gram_backward(
     n = z_a.shape[0]
     c_diagonal, statistics, shifts, k_a, k_b = residuals
     y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
-    shift_a, shift_b = shifts.to(c_diagonal.dtype)
+    shift_a, shift_b = shifts.to(c_diagonal)
     weights = term_weights(gradients, options, c_diagonal)
     d = diagonal_weight(weights, c_diagonal)
 
@@ -229,7 +228,7 @@ def correlation_forward(
     y_a, y_b, statistics = standardize_both(z_a, z_b, options)
     c_diagonal = (y_a * y_b).sum(0) / n
     rows = block_rows(n, d)
-    off_diagonal = torch.zeros((), dtype=torch.float64, device=z_a.device)
+    off_diagonal = zero(z_a.device)
     for start in range(0, d, rows):
         c = off_diagonal_rows(y_a, y_b, start, rows)
         off_diagonal += sum_of_squares(c)

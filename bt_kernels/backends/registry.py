@@ -23,7 +23,7 @@ def choose_backend(requested: str, device: torch.device, dtype: torch.dtype = to
     """
     if requested == "auto":
         order = AUTO.get(device.type, ("eager",))
-        return next(name for name in order if BACKENDS[name].availability(device, dtype).ok)
+        requested = next((name for name in order if BACKENDS[name].availability(device, dtype).ok), "eager")
     availability = BACKENDS[requested].availability(device, dtype)
     if not availability.ok:
         raise RuntimeError(f"backend {requested!r} cannot run on device {device}: {availability.reason}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.eager import standardize
+from bt_kernels.backends.precise_sums import has_float64
 from bt_kernels.backends.registry import BACKENDS, choose_backend
 from bt_kernels.backends.stages import Stages, Terms, accumulation_dtype
 from bt_kernels.distributed import correlation, gram
@@ -71,6 +72,8 @@ def global_batch_terms(
     def check_all() -> None:
         check()
         choose_backend(options.backend, z_a.device, travelling_dtype(z_a, distributed))
+        if not has_float64(z_a.device):
+            raise RuntimeError(f"a process_group needs sums in float64, and there is none on {z_a.device.type}")
 
     rows = agree(ranks, z_a, z_b, options, distributed, check_all)
     z_a, z_b = plain(z_a), plain(z_b)

@@ -10,7 +10,7 @@ from inputs import views
 from on_rank import error_of
 
 from bt_kernels import barlow_twins_loss
-from bt_kernels.backends import cpu
+from bt_kernels.backends import cpu, precise_sums
 from bt_kernels.backends.stages import Availability
 from bt_kernels.distributed.agreement import FIELDS, describe
 from bt_kernels.distributed.group import control_group, ranks_of
@@ -144,6 +144,16 @@ def error_of_a_driver(group, broken) -> tuple[str, str]:
 def test_an_error_of_any_kind_is_everyones(run):
     results = run(2, error_of_a_driver, per_rank=[(False,), (True,)])
     assert_all_raise(results, "RuntimeError", "on rank 1: OSError: no driver")
+
+
+def error_without_float64(group) -> tuple[str, str]:
+    with mock.patch.dict(precise_sums.KNOWN, {"cpu": False}):
+        return error_on_rank(group, (4, 5), FLOAT32, {"backend": "eager"})
+
+
+def test_a_device_without_float64(run):
+    message = "on rank 0: a process_group needs sums in float64, and there is none on cpu"
+    assert_all_raise(run(2, error_without_float64), "RuntimeError", message)
 
 
 def test_the_device_type_is_part_of_it():

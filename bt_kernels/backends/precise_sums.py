@@ -1,0 +1,68 @@
+"""Sums in float64, also beside devices that have none: Apple's MPS, some of Intel's GPUs.
+
+There the long sums are taken in float32 on the device, over samples or over features, in a way that loses little.
+What they leave, D numbers or fewer, goes on in float64 on the CPU. So results are float64, on either.
+"""
+
+import functools
+
+import torch
+from torch import Tensor
+
+KNOWN = {"cpu": True, "cuda": True, "meta": True, "mps": False}
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether there can be float64 tensors on that device, and sums of them."""
+    return KNOWN[device.type] if device.type in KNOWN else try_float64(device)
+
+
+@functools.cache
+def try_float64(device: torch.device) -> bool:
+    try:
+        torch.ones(2, dtype=torch.float64, device=device).sum()
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+# torch.compiler.assume_constant_result(try_float64), which would import the whole of torch._dynamo for this line.
+try_float64._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def zero(device: torch.device) -> Tensor:  # ()
+    return torch.zeros((), dtype=torch.float64, device=device if has_float64(device) else "cpu")
+
+
+def widened(x: Tensor) -> Tensor:
+    """A few numbers in float64."""
+    return (x if has_float64(x.device) else x.cpu()).double()
+
+
+def norm(x: Tensor, dim: int | None = None) -> Tensor:
+    """The square root of the sum of x^2 over all of x or one dimension."""
+    if has_float64(x.device):
+        return torch.linalg.vector_norm(x, dim=dim, dtype=torch.float64)
+    if dim is None:
+        return torch.linalg.vector_norm(widened(x) if x.dim() < 2 else norm(x, -1))
+    # Beside the largest, no square overflows and none that counts is lost.
+    largest = x.detach().abs().amax(dim, keepdim=True)
+    largest = torch.where(largest > 0, largest, 1)
+    return widened(torch.linalg.vector_norm(x / largest, dim=dim)) * widened(largest.squeeze(dim))
+
+
+def sum_of_squares(x: Tensor, dim: int | None = None) -> Tensor:
+    return norm(x, dim) ** 2
+
+
+def gram_diagonal(y: Tensor) -> Tensor:  # (N, D) -> (N,)
+    """The diagonal of y y^T, of standardized y."""
+    if has_float64(y.device):
+        return sum_of_squares(y, 1)
+    # y^2 is 1 in the mean: what is summed up beyond that stays small, and so does its rounding.
+    return widened((y.square() - 1).sum(1)) + y.shape[1]
+
+
+def inner_product(a: Tensor, b: Tensor) -> Tensor:  # (N, N), (N, N) -> ()
+    product = a * b
+    return product.sum(dtype=torch.float64) if has_float64(a.device) else widened(product.sum(1)).sum()
