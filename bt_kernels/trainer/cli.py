@@ -33,6 +33,7 @@ from bt_kernels.trainer.training.precision import settle_precision
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.training.resume import resume
 from bt_kernels.trainer.weights.continuation import begin_from
+from bt_kernels.trainer.weights.initial import begin_with
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 PREEMPTED = 75  # sysexits.h: a temporary failure, start the command again
@@ -96,6 +97,11 @@ def open_run(given: Mapping[str, Any], resume: str | None, source: Path | None, 
         )
     sources = given_options(given)
     options = sources.options
+    if source is not None and options.get("initial_weights"):
+        raise TrainerError(
+            "--continue-from begins with the weights of another run and --initial-weights with those of a file; "
+            "give one of them"
+        )
     folder = RunFolder(Path(options.get("run_dir", Config.run_dir)))
     try:
         if resume == "auto" and folder.finished:
@@ -159,6 +165,8 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
         opened.notes.extend([changed] if changed else [])
     elif source is not None:
         processes.together(lambda: begin_from(source, state, warn if processes.first else lambda sentence: None))
+    elif config.initial_weights:
+        opened.notes.extend(processes.together(lambda: begin_with(Path(config.initial_weights), state)))
     processes.on_first(lambda: write_json(folder.config, config.as_dict()))
     if processes.first:
         notes = [*opened.notes, *state.data.notes]

@@ -12,8 +12,9 @@ from bt_kernels.trainer.model.network import build_network
 from bt_kernels.trainer.optimization.optimizers import build_optimizer
 from bt_kernels.trainer.torchvision_import import import_torchvision
 from bt_kernels.trainer.weights.export import export_backbone
-from bt_kernels.trainer.weights.load import load_backbone_weights
+from bt_kernels.trainer.weights.load import read_backbone
 from bt_kernels.trainer.weights.official import continue_from, is_official, read_official
+from bt_kernels.trainer.weights.reading import read_content
 
 torchvision = import_torchvision()
 
@@ -93,7 +94,7 @@ def test_weights_momenta_and_epoch_are_theirs(theirs, saved, config):
     their_network, their_optimizer = theirs
     network = build_network(config)
     optimizer = build_optimizer(network, config)
-    assert is_official(saved)
+    assert is_official(saved, read_content(saved))
     assert continue_from(read_official(saved), network, optimizer) == 7
     expected = dict(their_network.state_dict())
     dropped = {name: expected.pop(name) for name in list(expected) if name.startswith("bn.")}
@@ -140,11 +141,22 @@ def test_the_exported_backbone_is_theirs(theirs, saved, config, tmp_path):
     assert all(torch.equal(own[name], others[name]) for name in own)
 
 
-def test_their_files_are_weights_of_a_backbone(theirs, saved):
+def test_their_files_are_weights_of_a_backbone(theirs, saved, config):
     expected = theirs[0].backbone.state_dict()
-    weights = load_backbone_weights(saved)
-    assert list(weights) == list(expected)
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    weights = read_backbone(saved, build_network(config).backbone)
+    assert list(weights.state) == list(expected)
+    assert all(torch.equal(weights.state[name], expected[name]) for name in expected)
+    assert weights.taken.startswith("120 tensors of the backbone (of model.backbone); unused: ")
+
+
+@pytest.mark.parametrize("around", ["module._orig_mod.", "_orig_mod.module.", "_orig_mod.", ""])
+def test_a_run_goes_on_from_theirs_whatever_was_around_the_network(around, theirs, content, config, tmp_path):
+    model = {around + name: tensor for name, tensor in theirs[0].state_dict().items()}
+    save({**content, "model": model}, tmp_path / "file.pth")
+    network = build_network(config)
+    continue_from(read_official(tmp_path / "file.pth"), network, build_optimizer(network, config))
+    expected = theirs[0].state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
 
 
 def test_a_parameter_without_a_gradient_has_no_momentum(content, config, tmp_path):
@@ -208,17 +220,16 @@ def test_other_files_are_not_official(content, config, tmp_path):
     path = tmp_path / "file.pth"
     for other in ({"model": content["model"]}, {}, content | {"model": {}}, build_network(config).state_dict()):
         save(other, path)
-        assert not is_official(path)
+        assert not is_official(path, read_content(path))
         with pytest.raises(TrainerError, match="file.pth is no checkpoint of the authors' code"):
             read_official(path)
     with pytest.raises(TrainerError, match="there is no file of weights"):
-        is_official(tmp_path / "missing.pth")
+        read_official(tmp_path / "missing.pth")
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(TrainerError, match="is damaged or no file of weights"):
-        is_official(path)
+        read_official(path)
 
 
 def test_files_of_the_old_format_are_read(content, tmp_path):
     save(content, tmp_path / "file.pth", _use_new_zipfile_serialization=False)
-    assert is_official(tmp_path / "file.pth")
     assert read_official(tmp_path / "file.pth").epoch == 7

@@ -1,5 +1,8 @@
+import argparse
 import dataclasses
 import json
+import os
+import warnings
 
 import pytest
 import torch
@@ -14,7 +17,7 @@ from bt_kernels.trainer.model.network import build_network
 from bt_kernels.trainer.run.checkpoint import Checkpoints
 from bt_kernels.trainer.torchvision_import import import_torchvision
 from bt_kernels.trainer.weights.export import backbone_files, export_backbone
-from bt_kernels.trainer.weights.load import load_backbone_weights, load_into
+from bt_kernels.trainer.weights.load import read_backbone
 
 torchvision = import_torchvision()
 
@@ -100,99 +103,204 @@ def test_nothing_is_left_of_an_export_that_fails(network, config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-WRAPPERS = {
-    "plain": lambda own, whole: own,
-    "network": lambda own, whole: whole,
-    "state_dict": lambda own, whole: {"state_dict": whole, "epoch": 3},
-    "model": lambda own, whole: {"model": own},
-    "distributed": lambda own, whole: {"model": {f"module.{name}": tensor for name, tensor in whole.items()}},
-    "distributed_backbone": lambda own, whole: {f"module.{name}": tensor for name, tensor in own.items()},
-    "compiled": lambda own, whole: {f"module._orig_mod.{name}": tensor for name, tensor in whole.items()},
-}
+@pytest.fixture(scope="module")
+def backbone(config):
+    """Another one, that nothing has changed."""
+    return build_backbone(config, 8)[0]
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_loads_whatever_stands_around_the_weights(wrapper, network, tmp_path):
-    own, whole = dict(network.backbone.state_dict()), dict(network.state_dict())
-    torch.save(WRAPPERS[wrapper](own, whole), tmp_path / "file.pth")
-    assert same(load_backbone_weights(tmp_path / "file.pth"), own)
-
-
-def test_loads_safetensors_and_checkpoints(network, config, exported, tmp_path):
+def test_loads_the_exports_and_checkpoints(network, config, exported, backbone, tmp_path):
     own = dict(network.backbone.state_dict())
-    assert same(load_backbone_weights(exported[1]), own)
+    for path in exported:
+        weights = read_backbone(path, backbone)
+        assert same(weights.state, own) and weights.taken == "120 tensors of the backbone"
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(3, config.as_dict(), {"network": network.state_dict(), "step": 3})
-    assert same(load_backbone_weights(checkpoints.path(3)), own)
+    weights = read_backbone(checkpoints.path(3), backbone)
+    assert same(weights.state, own)
+    assert weights.taken == (
+        "120 tensors of the backbone (of training.network.backbone); unused: 7 (training.network.projector)"
+    )
 
 
-def test_a_classifier_is_left_out(network, config):
-    backbone, _ = build_backbone(config, 8)
-    theirs = torchvision.models.resnet18().state_dict()
-    load_into(backbone, theirs, "file.pth")
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in backbone.state_dict().items())
+def test_a_file_is_what_it_holds_and_not_what_it_is_called(exported, backbone, tmp_path):
+    for path, name in zip(exported, ("a.safetensors", "b.pth"), strict=True):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert same(read_backbone(tmp_path / name, backbone).state, read_backbone(path, backbone).state)
 
 
-def test_weights_that_do_not_fit_are_refused_and_change_nothing(network, config):
-    backbone, _ = build_backbone(config, 8)
-    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+@pytest.fixture
+def refused(backbone, tmp_path):
+    """The sentence that a file of the given content is refused with; the backbone is as it was."""
+
+    def refuse(content):
+        before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+        path = tmp_path / "file.pth"
+        path.unlink(missing_ok=True)
+        torch.save(content, path)
+        with warnings.catch_warnings(), pytest.raises(TrainerError) as caught:
+            warnings.simplefilter("error")
+            read_backbone(path, backbone)
+        assert same(dict(backbone.state_dict()), before)
+        sentence = str(caught.value)
+        assert "\n" not in sentence and str(path) in sentence
+        return sentence.replace(str(tmp_path), "...")
+
+    return refuse
+
+
+def test_weights_that_do_not_fit_are_refused_with_what_is_to_be_done(network, refused):
     weights = dict(network.backbone.state_dict())
-    with pytest.raises(
-        TrainerError, match="file.pth are another network's: conv1.weight missing; name the backbone"
-    ):
-        load_into(
-            backbone, {name: tensor for name, tensor in weights.items() if name != "conv1.weight"}, "file.pth"
+    other = "the weights in .../file.pth are another network's: "
+    lacking = {name: tensor for name, tensor in weights.items() if name != "conv1.weight"}
+    assert refused({"state_dict": lacking}) == (
+        "the weights in .../file.pth under state_dict are another network's: conv1.weight missing; give all of "
+        "them, or name the backbone that they are of by --backbone"
+    )
+    assert refused(weights | {"conv1.weight": torch.zeros(64, 3, 3, 3)}) == (
+        f"{other}conv1.weight is 64x3x3x3, not 64x3x7x7; use --stem small"
+    )
+    assert refused(torchvision.models.resnet34().state_dict()) == (
+        f"{other}layer1.2.conv1.weight, layer1.2.bn1.weight, layer1.2.bn1.bias and 93 more left over; "
+        "name the backbone that they are of by --backbone"
+    )
+    deeper = refused(torchvision.models.resnet50().state_dict())
+    assert deeper.startswith(f"{other}layer1.0.conv3.weight, ")
+    assert deeper.endswith(
+        "layer1.0.conv1.weight is 64x64x1x1, not 64x64x3x3; name the backbone that they are of by --backbone"
+    )
+    assert refused({"patch_embed.proj.weight": torch.zeros(2), "blocks.0.norm1.weight": torch.zeros(2)}) == (
+        ".../file.pth holds no such backbone: looked for conv1.weight, bn1.weight, bn1.bias and 117 more, at the "
+        "end of any name, and found patch_embed.proj.weight, blocks.0.norm1.weight; give weights of this "
+        "--backbone, or name the one they are of"
+    )
+
+
+def test_tensors_that_are_no_weights_are_refused(network, refused):
+    weights = dict(network.backbone.state_dict())
+    name, tensor = "layer1.0.bn1.weight", weights["layer1.0.bn1.weight"]
+    for strange in (tensor.to_sparse(), tensor.to("meta")):
+        assert refused(weights | {name: strange}) == (
+            f"{name} in .../file.pth is sparse, quantized or without values; save plain tensors"
         )
-    with pytest.raises(TrainerError, match=r"conv1.weight is 64x3x3x3, not 64x3x7x7; name .* --stem"):
-        load_into(backbone, weights | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, "file.pth")
-    deeper = torchvision.models.resnet34().state_dict()
-    with pytest.raises(
-        TrainerError, match=r"layer1.2.conv1.weight, layer1.2.bn1.weight, .* and \d+ more left over"
-    ):
-        load_into(backbone, deeper, "file.pth")
-    assert same(dict(backbone.state_dict()), before)
+    assert f"{name} is 64 of int32, not 64" in refused(weights | {name: tensor.int()})
+    assert f"{name} is 64 of complex64, not 64" in refused(weights | {name: tensor.cfloat()})
+    assert refused(weights | {name: tensor / 0}) == (
+        f"{name} in .../file.pth holds values that are not finite; give weights from before that"
+    )
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_said(backbone, tmp_path):
     for name in ("none.pth", "none.safetensors"):
         with pytest.raises(TrainerError, match=f"^there is no file of weights at .*{name}$"):
-            load_backbone_weights(tmp_path / name)
+            read_backbone(tmp_path / name, backbone)
     with pytest.raises(TrainerError, match="^cannot read .*: Is a directory$"):
-        load_backbone_weights(tmp_path)
+        read_backbone(tmp_path, backbone)
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
-def test_a_truncated_file_is_one_sentence(kind, share, exported, tmp_path):
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+def test_a_truncated_file_is_one_sentence(kind, share, exported, backbone, tmp_path):
     content = exported[kind].read_bytes()
     path = tmp_path / exported[kind].name
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(TrainerError, match=r"resnet18\.\w+ is damaged or no file of weights \(\w+\)$"):
-        load_backbone_weights(path)
+        read_backbone(path, backbone)
+
+
+def test_a_flipped_bit_is_seen(exported, backbone, tmp_path):
+    """PyTorch does not look at the checksums that it writes."""
+    content = bytearray(exported[0].read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "file.pth").write_bytes(content)
+    with pytest.raises(TrainerError, match=r"file.pth is damaged or no file of weights \(BadZipFile\)$"):
+        read_backbone(tmp_path / "file.pth", backbone)
 
 
 @pytest.mark.parametrize("name", ["file.pth", "file.safetensors"])
 @pytest.mark.parametrize(
-    "content", [b"epochs: 3\n", b"\x89PNG\r\n\x1a\n" + bytes(64), b"\x80\x02]q\x00.", bytes(99)]
+    ("content", "sentence"),
+    [
+        (b"epochs: 3\n", "damaged or no file of weights"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "damaged or no file of weights"),
+        (bytes(99), "damaged or no file of weights"),
+        (b"\x80\x02]q\x00.", "holds no weights|damaged or no file of weights"),
+        (b"", "is empty$"),
+        (b"\n<!DOCTYPE html>\n", "is no file of weights but a web page; download the file itself$"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a pointer of Git LFS; fetch the file itself by git lfs",
+        ),
+        (b"\x1f\x8b\x08\x00", "compressed by gzip; unpack it first$"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5, as Keras writes it; give PyTorch's weights$"),
+    ],
 )
-def test_a_foreign_file_is_one_sentence(name, content, tmp_path):
+def test_a_foreign_file_is_one_sentence(name, content, sentence, backbone, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(TrainerError, match="is damaged or no file of weights|holds no weights") as caught:
-        load_backbone_weights(tmp_path / name)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(TrainerError, match=sentence) as caught:
+        read_backbone(tmp_path / name, backbone)
+    assert "\n" not in str(caught.value) and name in str(caught.value)
 
 
-def test_files_without_weights_are_refused(tmp_path):
+def test_a_program_is_one_sentence_without_a_warning(backbone, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "file.pth"))
+    with warnings.catch_warnings(), pytest.raises(TrainerError, match="TorchScript program; save the module's st"):
+        warnings.simplefilter("error")
+        read_backbone(tmp_path / "file.pth", backbone)
+
+
+def test_files_without_weights_are_refused(refused, backbone, tmp_path):
     for content in ({}, [], torch.zeros(3), {"epoch": 3}, {"model": 3}, {"training": {"step": 3}}):
-        torch.save(content, tmp_path / "file.pth")
-        with pytest.raises(TrainerError, match="file.pth holds no weights of a network"):
-            load_backbone_weights(tmp_path / "file.pth")
+        assert refused(content).startswith(".../file.pth holds no weights of a network")
     save_file({}, tmp_path / "file.safetensors")
     with pytest.raises(TrainerError, match="file.safetensors holds no weights of a network"):
-        load_backbone_weights(tmp_path / "file.safetensors")
+        read_backbone(tmp_path / "file.safetensors", backbone)
 
 
-def test_code_in_a_file_is_not_run(network, tmp_path):
-    torch.save(network, tmp_path / "file.pth")  # a pickled module, whose class would have to be imported
-    with pytest.raises(TrainerError, match=r"holds Python objects \(bt_kernels.*\), which are not loaded because"):
-        load_backbone_weights(tmp_path / "file.pth")
+class Hyperparameters(dict):
+    """As Lightning's AttributeDict."""
+
+
+class Stages(list):
+    """A kind of list."""
+
+
+class Blocked:
+    """Of a module that PyTorch never lets through."""
+
+    def __reduce__(self):
+        return (os.system, ("false",))
+
+
+class Forbidden:
+    """Its code must not run."""
+
+    def __setstate__(self, state):
+        raise AssertionError
+
+    def __reduce__(self):
+        return (Forbidden, (), {"state": 1})
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_objects_beside_the_weights_are_passed_over(old_format, network, backbone, tmp_path):
+    own = dict(network.backbone.state_dict())
+    content = {
+        "state_dict": own,
+        "args": argparse.Namespace(lr=0.1, output=tmp_path),
+        "hyper_parameters": Hyperparameters(depth=3),
+        "callbacks": {"a": Forbidden(), "b": eval, "c": Stages([1])},
+    }
+    torch.save(content, tmp_path / "file.pth", _use_new_zipfile_serialization=not old_format)
+    assert same(read_backbone(tmp_path / "file.pth", backbone).state, own)
+
+
+def test_code_in_a_file_is_not_run(network, refused):
+    assert "holds Python objects (posix.system), which are not loaded" in refused({"model": Blocked()})
+    for content in (network, {"model": network, "epoch": 3}):  # a pickled module, whose class would be imported
+        assert refused(content) == (
+            ".../file.pth holds Python objects (bt_kernels.trainer.model.network.BarlowTwinsNetwork), which are "
+            "not loaded because they can run code; save the model's state_dict() instead"
+        )

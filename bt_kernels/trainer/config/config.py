@@ -34,6 +34,18 @@ class RunOptions(OptionPart):
 
 
 @dataclass(frozen=True)
+class InitialOptions(OptionPart):
+    """Initial weights."""
+
+    initial_weights: str = option(
+        "",
+        "file whose weights the backbone begins with: exported .pth or .safetensors, torchvision's, timm's or the "
+        "authors', or a checkpoint; projector, optimizer and schedule begin as without it",
+        path=True,
+    )
+
+
+@dataclass(frozen=True)
 class LossOptions(OptionPart):
     """Projector and loss."""
 
@@ -145,6 +157,7 @@ class Config(
     DataOptions,
     AugmentationOptions,
     BackboneOptions,
+    InitialOptions,
     LossOptions,
     OptimizationOptions,
     DeviceOptions,

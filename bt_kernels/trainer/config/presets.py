@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
@@ -73,7 +74,8 @@ def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentPar
         metavar="FILE",
         type=path_argument,
         help="start a new run from the weights, the optimizer's state and the epoch of a checkpoint, this "
-        "trainer's or the authors'; --epochs counts from the beginning of the run it is of",
+        "trainer's or the authors'; --epochs counts from the beginning of the run it is of. For weights alone: "
+        "--initial-weights",
     )
     add_options(parser, Config, defaults=given.defaults)
     return parser
@@ -163,6 +165,8 @@ def given_options(arguments: Mapping[str, Any]) -> Given:
     from_file = read_yaml(path, Config, also={"preset": str}) if path is not None else {}
     in_file = from_file.pop("preset", None)
     single = {**from_file, **single}
+    if single.get("initial_weights"):  # saved, compared on resuming: it has to mean the same file from anywhere
+        single["initial_weights"] = os.path.abspath(single["initial_weights"])
     preset = preset or in_file
     if preset is None:
         return Given(single, PRESET_OF.get(single.get("data", Config.data), "photographs"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.model.backbone import build_backbone
 from bt_kernels.trainer.model.network import three_channels
 from bt_kernels.trainer.training.precision import Precision
-from bt_kernels.trainer.weights.load import load_backbone_weights, load_into
+from bt_kernels.trainer.weights.load import read_backbone
 
 
 def load_backbone(options: EvaluationOptions) -> tuple[nn.Module, int]:
     """Return the backbone with its weights, on the CPU in evaluation mode, and the features' width F.
+
+    What was taken from the file is said on stderr.
 
     Raises:
         TrainerError: there is no such backbone or file, or the weights are another backbone's.
@@ -28,7 +31,9 @@ def load_backbone(options: EvaluationOptions) -> tuple[nn.Module, int]:
     path = Path(options.weights)
     with torch.random.fork_rng(devices=[]):
         backbone, width = build_backbone(options, options.image_size)
-    load_into(backbone, load_backbone_weights(path), path)
+    weights = read_backbone(path, backbone)
+    print(f"{path}: {weights.taken}", file=sys.stderr)
+    backbone.load_state_dict(weights.state)
     return backbone.to(memory_format=torch.channels_last).eval(), width  # type: ignore[call-overload]
 
 

@@ -17,7 +17,7 @@ from bt_kernels.trainer.evaluate.options import EvaluationOptions
 from bt_kernels.trainer.evaluate.unfinished import read_unfinished, settings_of, unfinished_file
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.weights.export import backbone_files
-from bt_kernels.trainer.weights.reading import SAFETENSORS, read_content, read_metadata
+from bt_kernels.trainer.weights.reading import read_description
 
 Options = TypeVar("Options", bound=EvaluationOptions)
 
@@ -170,15 +170,7 @@ def options_of_weights(path: Path) -> dict[str, Any]:
     Raises:
         TrainerError: it cannot be read.
     """
-    described = path.with_suffix(SAFETENSORS)  # exported beside a .pth, which by itself says nothing
-    if path == described or (path.suffix == ".pth" and described.exists()):
-        metadata: dict[str, Any] = read_metadata(described)
-        if str(metadata.get("image_size")).isdecimal():
-            metadata["image_size"] = int(metadata["image_size"])
-        return _picked(metadata, (*_OF_THE_BACKBONE, "data"), path)
-    content = read_content(path, lazily=True)
-    config = content.get("config") if isinstance(content, dict) and "training" in content else None
-    return _picked(config, _OF_THE_BACKBONE + _OF_THE_DATA, path) if isinstance(config, dict) else {}
+    return _picked(read_description(path), _OF_THE_BACKBONE + _OF_THE_DATA, path)
 
 
 def _picked(values: Mapping[str, Any], names: tuple[str, ...], path: Path) -> dict[str, Any]:

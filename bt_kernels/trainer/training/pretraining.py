@@ -215,7 +215,7 @@ class Pretraining:
             self.step, self.position, self.seconds = state["step"], state["position"], state["seconds"]
             self.waiting_seconds = state["waiting_seconds"]
             self.unreadable_images = state["unreadable_images"]
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise TrainerError(f"the checkpoint does not fit this configuration: {reason}") from error
 

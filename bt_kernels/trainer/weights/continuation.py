@@ -8,10 +8,12 @@ from pathlib import Path
 from bt_kernels.trainer.config.option import flag
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.replicas import load_network, load_optimizer
-from bt_kernels.trainer.run.checkpoint import load_checkpoint
+from bt_kernels.trainer.run.checkpoint import KEYS, load_checkpoint
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.training.resume import carried_position
 from bt_kernels.trainer.weights import official
+from bt_kernels.trainer.weights.names import tensors_in
+from bt_kernels.trainer.weights.reading import read_content
 
 
 def begin_from(path: Path, state: Pretraining, warn: Callable[[str], None]) -> None:
@@ -27,10 +29,15 @@ def begin_from(path: Path, state: Pretraining, warn: Callable[[str], None]) -> N
     Raises:
         TrainerError: the file cannot be read, does not fit, or the new run would be over at its position.
     """
-    if official.is_official(path):
+    content = read_content(path, lazily=True)
+    if official.is_official(path, content):
         checkpoint = official.read_official(path)
         epochs = official.continue_from(checkpoint, state.network, state.optimizer)
         step = epochs * state.data.steps_per_epoch
+    elif tensors_in(content) and not (isinstance(content, dict) and set(content) >= KEYS):
+        raise TrainerError(
+            f"{path} holds weights and not the state of a run; use --initial-weights {path} to begin with them"
+        )
     else:
         step = _begin_from_own(path, state, warn)
     if step >= state.total_steps:
@@ -60,6 +67,6 @@ def _begin_from_own(path: Path, state: Pretraining, warn: Callable[[str], None])
         if config["data"] == state.config.data:
             state.data.load_state_dict(training["data"])
         return carried_position(training, state.data)
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise TrainerError(f"{path} does not fit this configuration: {reason}") from error

@@ -46,7 +46,6 @@ def export_backbone(backbone: nn.Module, folder: Path, config: Config) -> tuple[
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
     }
-    digits = config.data == "digits"  # in [0, 1], as they are
     metadata = {
         "format": "pt",  # transformers asks for it
         "data": config.data,
@@ -54,8 +53,7 @@ def export_backbone(backbone: nn.Module, folder: Path, config: Config) -> tuple[
         "stem": config.stem,
         "shortcuts": config.shortcuts,
         "image_size": str(config.image_size),
-        "mean": ",".join(map(str, (0.0, 0.0, 0.0) if digits else IMAGENET_MEAN)),
-        "std": ",".join(map(str, (1.0, 1.0, 1.0) if digits else IMAGENET_STD)),
+        **normalisation(config.data),
         "bt_kernels": __version__,
     }
     pth, safetensors = backbone_files(folder, config.backbone)
@@ -64,6 +62,15 @@ def export_backbone(backbone: nn.Module, folder: Path, config: Config) -> tuple[
     write_atomically(pth, lambda temporary: _write(temporary, buffer.getbuffer()))
     write_atomically(safetensors, lambda temporary: _write(temporary, in_order(save(weights, metadata))))
     return pth, safetensors
+
+
+def normalisation(data: str) -> dict[str, str]:
+    """Return the mean and standard deviation that a data set's images are normalised by, as metadata."""
+    digits = data == "digits"  # in [0, 1], as they are
+    return {
+        "mean": ",".join(map(str, (0.0, 0.0, 0.0) if digits else IMAGENET_MEAN)),
+        "std": ",".join(map(str, (1.0, 1.0, 1.0) if digits else IMAGENET_STD)),
+    }
 
 
 def in_order(content: bytes) -> bytes:

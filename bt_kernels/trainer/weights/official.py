@@ -22,7 +22,7 @@ from bt_kernels.trainer.model.convolution import PooledShortcut
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
 from bt_kernels.trainer.optimization.lars import LARS
 from bt_kernels.trainer.parallel.replicas import is_spread, load_network, load_optimizer
-from bt_kernels.trainer.weights.load import shown, unwrap
+from bt_kernels.trainer.weights.load import shown, state_of
 from bt_kernels.trainer.weights.reading import read_content
 
 _KEYS = {"epoch", "model", "optimizer"}
@@ -48,17 +48,17 @@ class OfficialCheckpoint:
     momentum: tuple[tuple[Tensor | None, ...], ...]
 
 
-def is_official(path: Path) -> bool:
-    """Return whether a file is a checkpoint of the authors' code.
+def is_official(path: Path, content: Any) -> bool:
+    """Return whether a file's content is a checkpoint of the authors' code.
 
     Raises:
-        TrainerError: it cannot be read.
+        TrainerError: two names of its network differ in wrappers alone.
     """
-    return _looks_official(read_content(path, lazily=True))
-
-
-def _looks_official(content: Any) -> bool:
-    return isinstance(content, Mapping) and set(content) >= _KEYS and _LOSS_BUFFERS[0] in unwrap(content)
+    return (
+        isinstance(content, Mapping)
+        and set(content) >= _KEYS
+        and _LOSS_BUFFERS[0] in state_of(path, content["model"])
+    )
 
 
 def read_official(path: Path) -> OfficialCheckpoint:
@@ -68,9 +68,9 @@ def read_official(path: Path) -> OfficialCheckpoint:
         TrainerError: it cannot be read, or is no such checkpoint.
     """
     content = read_content(path)
-    if not _looks_official(content):
+    if not is_official(path, content):
         raise TrainerError(f"{path} is no checkpoint of the authors' code")
-    model = unwrap(content)
+    model = state_of(path, content["model"])
     width = [tensor for name, tensor in model.items() if name.startswith("projector.")][-1:]
     size = width[0].shape[:1] if width else None
     if any(name not in model or (model[name].ndim and model[name].shape != size) for name in _LOSS_BUFFERS):
