@@ -31,7 +31,8 @@ class LossOptions:
                 raise TypeError(f"{name} must be a real number, got {type(value).__name__}: {value!r}")
             # False for NaN. Not math.isfinite: under torch.compile a float that varies between calls is symbolic.
             if not abs(value) <= sys.float_info.max:  # type: ignore[operator]  # typeshed: no order
-                raise ValueError(f"{name} must be finite, got {value}")
+                shown = value if isinstance(value, float) else "a number beyond the range of a float"
+                raise ValueError(f"{name} must be finite, got {shown}")
             object.__setattr__(self, name, float(value))
         for name in ("lambd", "eps"):
             if getattr(self, name) < 0:
