@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -24,8 +26,10 @@ def lacking_instructions(precision: str, device: torch.device) -> str | None:
     if device.type == "cuda":
         has = precision == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = torch.cpu.get_capabilities()
-        has = any(capabilities.get(name, False) for name in _INSTRUCTIONS[precision])
+        capabilities: Mapping[str, Any] = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # an older PyTorch cannot say
+        has = not capabilities or any(capabilities.get(name, False) for name in _INSTRUCTIONS[precision])
     return None if has else f"this {'GPU' if device.type == 'cuda' else 'CPU'} has no instructions for {precision}"
 
 
