@@ -177,3 +177,11 @@ def test_all_ranks_begin_with_them(tiny, trained, tmp_path):
     for rank in (0, 1):
         for state in torch.load(tmp_path / f"{rank}.pt").values():
             assert same(state, dict(trained.backbone.state_dict()))
+
+
+def test_a_checkpoint_with_something_else_in_a_state_s_place_is_refused(tiny):
+    state = Pretraining(tiny, Processes())
+    training = state.state_dict()
+    for optimizer in ({**training["optimizer"], "state": torch.zeros(3)}, []):
+        with pytest.raises(TrainerError, match="the checkpoint does not fit this configuration: "):
+            state.load_state_dict({**training, "optimizer": optimizer})
