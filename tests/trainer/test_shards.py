@@ -158,6 +158,16 @@ def test_a_compressed_shard_is_read(tmp_path, folder):
     assert len(samples) == 5 and problems == ()
 
 
+def test_a_compressed_shard_in_parts_is_read_and_one_without_its_end_is_said(tmp_path, folder):
+    content = (folder / "train-0.tar").read_bytes()
+    path = tmp_path / "packed.tar.gz"
+    path.write_bytes(gzip.compress(content[:3000]) + gzip.compress(content[3000:]))  # as bgzip and cat write it
+    assert [len(part) for part in read(path)] == [5, 0, 0]
+    path.write_bytes(gzip.compress(cut_between_files(content)))
+    samples, _, (sentence,) = read(path)
+    assert len(samples) == 2 and sentence.startswith(f"{path} ends early (no end of the archive);")
+
+
 def cut_in_an_image(content):
     return content[: 3 * 2048 + 700]
 
@@ -340,7 +350,7 @@ def test_no_readable_shard_is_an_error(folder, workers):
 
 
 def test_shards_are_named_by_braces_and_wildcards(folder):
-    numbers = {"train-{0..3}.tar": "0123", "*.tar": "0123", "train-[12].tar": "12", "train-{3,?}.tar": "30123"}
+    numbers = {"train-{0..3}.tar": "0123", "*.tar": "0123", "train-[12].tar": "12", "train-{3,?}.tar": "3012"}
     for pattern, expected in numbers.items():
         expected = [f"train-{number}.tar" for number in expected]
         assert find_shards(pattern, str(folder)) == expected

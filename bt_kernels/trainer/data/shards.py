@@ -13,6 +13,8 @@ from itertools import chain, count, groupby
 from pathlib import Path
 from typing import IO
 
+from typing_extensions import Self
+
 from bt_kernels.trainer.augmentation.seeds import mixed_seed
 from bt_kernels.trainer.data import shard_problems
 from bt_kernels.trainer.data.shard_problems import FileCounts, Problems
@@ -47,7 +49,7 @@ def find_shards(pattern: str, folder: str) -> list[str]:
     """Return the names, below ``folder``, of the files that ``pattern`` with its braces and its ``*``, ``?`` and
     ``[]`` stands for; an absolute pattern's are absolute.
 
-    Those of a wildcard are sorted by name.
+    Those of a wildcard are sorted by name; one that is named twice is there once.
 
     Raises:
         TrainerError: one is missing, nothing matches a wildcard, the braces do not match, or the package
@@ -68,7 +70,7 @@ def find_shards(pattern: str, folder: str) -> list[str]:
         if not found:
             raise TrainerError(f"there is no shard {root / name}; check --shards and --data-dir")
         names += found
-    return names
+    return list(dict.fromkeys(names))
 
 
 class ShardStream:
@@ -160,8 +162,6 @@ def read_shard(path: str, problems: Problems, ending: str = "") -> Iterator[tupl
                 for image in _images(sample, ending, counts):
                     yield image
                     given += 1
-            if not failures and _ends_early(file):
-                failures.append(tarfile.ReadError("no end of the archive"))
     except OSError as error:
         failures.append(error)
     if failures and given:
@@ -178,19 +178,39 @@ def _files(
 ) -> Iterator[tuple[str, bytes | None]]:
     """Yield the name of every file of a tar, and the content if it may be an image; end at what cannot be read."""
     try:
-        with tarfile.open(fileobj=file, mode="r|*") as tar:
-            for member in tar:
+        with tarfile.open(fileobj=file, tarinfo=_Header) as tar:
+            for member in iter(tar.next, None):
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
                 name = member.name
+                if member.isdir():
+                    continue
                 if any(part.startswith(".") and part.strip(".") for part in name.split("/")):
                     counts.add(shard_problems.HIDDEN, name)
-                elif member.isreg():
+                elif not member.isreg():
+                    counts.add(shard_problems.LINKS, name)
+                else:
                     content = tar.extractfile(member) if _is_image(_split(name)[1], ending) else None
                     yield name, content.read() if content is not None else None
-                elif not member.isdir():
-                    counts.add(shard_problems.LINKS, name)
+            rest = iter(partial(tar.fileobj.read, 1 << 20), b"")
+            if any(part.strip(b"\0") for part in rest):
+                raise tarfile.ReadError("there is more behind the end of the archive")
     except Exception as error:  # damage makes tarfile and the decompressors raise a dozen kinds
         failures.append(error)
+
+
+class _Header(tarfile.TarInfo):
+    """Stops at a block that is neither a header nor zeros, which tarfile takes for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError:
+            if not buf:
+                raise tarfile.ReadError("no end of the archive") from None
+            if any(buf):
+                raise tarfile.ReadError("damaged header") from None
+            raise
 
 
 def _images(
@@ -238,20 +258,6 @@ def _is_image(ending: str, chosen: str) -> bool:
     return ending == chosen
 
 
-def _ends_early(file: IO[bytes]) -> bool:
-    """Whether a shard that was read without an error lacks its end.
-
-    tarfile takes a damaged header for the end of the archive, and a file that was cut off between two members
-    for a whole one.
-    """
-    position, size = file.tell(), file.seek(0, os.SEEK_END)
-    file.seek(257)
-    if file.read(5) != b"ustar":  # compressed: the bytes say nothing
-        return size - position > tarfile.RECORDSIZE
-    # Behind the last file there are zeros, up to a block size of the writer's choice.
-    file.seek(min(position, size - tarfile.BLOCKSIZE))
-    return any(chunk.strip(b"\0") for chunk in iter(partial(file.read, 1 << 20), b""))
-
-
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__))
+    reason = getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__)
+    return str(reason).partition("\n")[0].rstrip(":")
