@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bt_kernels import BarlowTwinsLoss
+from bt_kernels.trainer.data.decoding import decode
+from bt_kernels.trainer.data.folders import find_images, image_endings
 from bt_kernels.trainer.torchvision_import import import_torchvision
 
 torchvision = import_torchvision()  # "import torchvision" fails beside some CPU builds of torch
 from torchvision.transforms import v2  # noqa: E402
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def view(size: int, blur: float, solarize: float) -> v2.Compose:
@@ -43,16 +43,18 @@ class TwoViews(Dataset):
     """Two views, (3, size, size) each, of every image below a folder."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        if not self.paths:
-            raise SystemExit(f"{folder} has no image files ({', '.join(sorted(SUFFIXES))})")
+        self.folder = folder
+        self.names, _, _ = find_images(str(folder))
+        if not self.names:
+            raise SystemExit(f"{folder} has no image files ({', '.join(image_endings())})")
         self.views = view(size, blur=1.0, solarize=0.0), view(size, blur=0.1, solarize=0.2)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image = Image.open(self.paths[index]).convert("RGB")
+        name = self.names[index]
+        image = decode(str(self.folder / name), name, max_pixels=0)  # RGB, of 16-bit and transparent images, too
         return self.views[0](image), self.views[1](image)
 
 

@@ -39,6 +39,9 @@ class UnreadableImage(Exception):
         super().__init__(name, reason)
         self.name, self.reason = name, reason
 
+    def __str__(self) -> str:
+        return f"{self.name} cannot be read: {self.reason}"
+
 
 def decode(source: str | IO[bytes], name: str, max_pixels: int) -> Image.Image:
     """Return the image in a file, in RGB with 8 bits a channel.
