@@ -53,7 +53,9 @@ def encoded_images(draw):
     values = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).random((height, width, 4))
     image = KINDS[draw(st.sampled_from(sorted(KINDS)))](values)
     kind, file, options = draw(st.sampled_from(FORMATS)), io.BytesIO(), {}
-    assume("A" not in image.mode or kind in ("PNG", "TIFF", "WEBP"))  # the others lose it when they are written
+    # The others lose it when they are written.
+    assume("A" not in image.mode or kind in ("PNG", "TIFF", "WEBP"))
+    assume(image.mode not in ("I;16", "I", "F") or kind in ("PNG", "TIFF", "PPM"))
     if kind == "WEBP":
         options |= {"lossless": True, "exact": True}
     if kind == "TIFF":

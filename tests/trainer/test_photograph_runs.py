@@ -66,7 +66,9 @@ def test_run_on_an_image_folder_to_its_evaluation(images, tmp_path, monkeypatch,
     assert parts.unreadable.read_text() == f"class1/2.png\t{DAMAGE}\n"
 
     check_export(whole, images)
+    (images / "train" / "beside.png").write_bytes((images / "val" / "class0" / "0.png").read_bytes())
     check_evaluation(whole, images, capsys)
+    (images / "train" / "beside.png").unlink()
     drawn = tmp_path / "drawn"
     assert report([str(whole.root), "--output", str(drawn)]) == 0
     assert set(PICTURES) <= {picture.name for picture in drawn.iterdir()}
@@ -98,6 +100,7 @@ def check_evaluation(folder, images, capsys):
         capsys.readouterr()
         assert evaluate([protocol, "--run", str(folder.root), *options, "--workers", "0"]) == 0
         said = capsys.readouterr()
+        assert f"passed over in {images / 'train'}: 1 beside the class folders (such as beside.png)\n" in said.err
         assert "18 training images, 1 of them unreadable and left out" in said.out
         assert f"the first is class1/2.png in {images / 'train'} ({DAMAGE})" in said.err
         result = json.loads((folder.root / f"evaluation-{protocol}.json").read_text())
