@@ -12,10 +12,11 @@ from test_photograph_runs import stop_after
 from bt_kernels.trainer.cli import INTERRUPTED, main
 from bt_kernels.trainer.config.presets import saved_config
 from bt_kernels.trainer.data import open_training_data
+from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.training.pretraining import Pretraining
-from bt_kernels.trainer.training.resume import carried_position
+from bt_kernels.trainer.training.resume import carried_position, resume
 
 OPTIONS = [
     "--device", "cpu", "--backbone", "resnet18", "--image-size", "12", "--projector", "16-16", "--batch-size", "8",
@@ -177,3 +178,15 @@ def test_data_without_files_are_known_by_their_number(tmp_path):
     assert synthetic(8) == synthetic(8) and synthetic(9).difference(synthetic(8)) == "9 images, not 8"
     digits = identity("", data="digits", epoch_images=0)
     assert (digits.count, digits.what) == (1297, "images")
+
+
+@pytest.mark.parametrize(
+    "change", [{"identity": None}, {"identity": {"count": 1}}, {"steps_per_epoch": 0}, {"position": ""}]
+)
+def test_a_checkpoint_with_something_else_in_place_of_its_data_is_refused(tiny, change):
+    state = Pretraining(tiny, Processes())
+    saved = state.state_dict()
+    assert resume(state, saved, allow_changed_data=False) is None
+    for damaged in ({**saved, **change}, {name: value for name, value in saved.items() if name not in change}):
+        with pytest.raises(TrainerError, match="^the checkpoint does not fit this configuration: "):
+            resume(state, damaged, allow_changed_data=True)

@@ -36,7 +36,11 @@ def resume(state: Pretraining, saved: dict[str, Any], allow_changed_data: bool) 
     Raises:
         TrainerError: the checkpoint does not fit the configuration, or the data have changed.
     """
-    before, now = DataIdentity(**saved["identity"]), state.data.identity
+    now = state.data.identity
+    try:
+        before, position = DataIdentity(**saved["identity"]), carried_position(saved, state.data)
+    except (LookupError, TypeError, ArithmeticError) as error:
+        raise TrainerError(f"the checkpoint does not fit this configuration: {error}") from error
     if before == now:
         state.load_state_dict(saved)
         return None
@@ -47,7 +51,7 @@ def resume(state: Pretraining, saved: dict[str, Any], allow_changed_data: bool) 
             "--allow-changed-data"
         )
     state.load_state_dict(saved)
-    state.move_to(carried_position(saved, state.data))
+    state.move_to(position)
     epoch = min(state.position // state.data.steps_per_epoch + 1, state.config.epochs)
     return (
         f"the data have changed since the checkpoint: {difference}; the run goes on in the same epoch, {epoch} of "
