@@ -181,3 +181,17 @@ def test_one_rank_is_one_process(run, formulation, how):
     expected = barlow_twins_loss(z_a, z_b, **options)
     expected.backward()
     assert all(map(torch.equal, (loss, *gradients), (expected, z_a.grad, z_b.grad)))
+
+
+def func_grad_on_rank(group, options, z_a, z_b):
+    def loss(z_a, z_b):
+        return barlow_twins_loss(z_a, z_b, process_group=group, **options)
+
+    found = torch.func.grad(loss)(z_a, z_b)
+    return found, torch.autograd.grad(loss(z_a.requires_grad_(), z_b), z_a)[0]
+
+
+def test_func_grad(run, formulation):
+    per_rank = split(*views(12, 20), (5, 7))
+    for found, expected in run(2, func_grad_on_rank, {"formulation": formulation}, per_rank=per_rank):
+        assert torch.equal(found, expected)

@@ -10,7 +10,7 @@ import numpy
 import pytest
 import torch
 from accuracy import Formula, Yardstick, evaluate
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from inputs import DTYPES, views
 from test_layouts import LAYOUTS
@@ -150,6 +150,20 @@ def test_one_gradient_and_either_entry(pair, needed, how):
                 assert bits([losses[0]]) == bits([losses[1]]) == bits([criterion(*some)])
             for z, other, need in zip(some, both, needed, strict=True):
                 assert z.grad is None if not need else bits([z.grad]) == bits([other.grad])
+
+
+@given(pair=embeddings(), exponents=st.tuples(st.integers(-60, 80), st.integers(-60, 80)))
+def test_size_does_not_matter_without_eps(pair, exponents):
+    """Squares beyond the range of float32 among them. A power of two rounds nothing, so the bits stay."""
+    pair = [z.float().contiguous() for z in pair]  # plain PyTorch sums other layouts in another order
+    scaled = [torch.ldexp(z, torch.tensor(exponent)) for z, exponent in zip(pair, exponents, strict=True)]
+    assume(finite(scaled) and all(map(torch.equal, pair, map(torch.ldexp, scaled, -torch.tensor(exponents)))))
+    for backend in BACKENDS:
+        for formulation in FORMULATIONS:
+            terms = partial(
+                barlow_twins_loss, eps=0.0, backend=backend, formulation=formulation, return_terms=True
+            )
+            same_numbers(terms(*scaled), terms(*pair))
 
 
 GOOD = torch.arange(12.0).view(4, 3)
