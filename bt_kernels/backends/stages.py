@@ -32,9 +32,7 @@ class Statistics(NamedTuple):
     residual_mean) * rstd. (2, D) float64 each, for view a and view b."""
 
     mean: Tensor
-    residual_mean: (
-        Tensor  # of z - mean: what rounding left of a mean of float64 numbers; 0 for narrower embeddings
-    )
+    residual_mean: Tensor  # mean of z - mean: what rounding left of a float64 mean; 0 for narrower embeddings
     rstd: Tensor
 
 
