@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+PLAIN = (Tensor, nn.Parameter)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Subclasses that answer for operations themselves, and with the usual numbers: torch's own, for tracing and for
 # what a collective is still bringing.
@@ -18,7 +19,8 @@ def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
     for name, z in (("z_a", z_a), ("z_b", z_b)):
         if not isinstance(z, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor of shape (N, D), got {type(z).__name__}")
-        check_class(name, type(z))
+        if type(z) not in PLAIN:
+            check_class(name, type(z))
         if z.layout != torch.strided or z.is_nested:
             kind = "a nested tensor" if z.is_nested else f"layout {z.layout}"
             raise TypeError(f"{name} must be a dense (strided) tensor, got {kind}")
@@ -58,7 +60,7 @@ def plain(z: Tensor) -> Tensor:
 
     The gradient goes through.
     """
-    if type(z) in (Tensor, nn.Parameter) or answers_itself(type(z)):
+    if type(z) in PLAIN or answers_itself(type(z)):
         return z
     with torch._C.DisableTorchFunctionSubclass():  # or the result would be of the subclass again
         return z.view_as(z)

@@ -24,14 +24,15 @@ ONCE = "the Barlow Twins loss can be differentiated once: it has no double backw
 
 
 class DifferentiableOnce(torch.autograd.Function):
-    """Passes a gradient on, and raises where someone differentiates it again.
+    """Passes a gradient on, and raises where someone differentiates it again: by the embeddings or by the outputs'
+    gradients, which it is made of.
 
     torch's once_differentiable raises only if the incoming gradient requires a gradient itself. A gradient penalty
     comes without one, and its own gradient would silently be left out.
     """
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
+    def forward(ctx, gradient: Tensor, *made_of: Tensor | None) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod
@@ -45,7 +46,7 @@ class TransformableOnce(torch.autograd.Function):
     generate_vmap_rule = True  # jacrev batches the backward
 
     @staticmethod
-    def forward(gradient: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
+    def forward(gradient: Tensor, *made_of: Tensor | None) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod
@@ -79,8 +80,8 @@ class BarlowTwinsFunction(torch.autograd.Function):
     def backward(ctx, *gradients: Tensor | None):
         dz_a, dz_b = run_backward(ctx, *gradients)
         if torch.is_grad_enabled():  # create_graph=True
-            z_a, z_b = ctx.saved_tensors[:2]
-            dz_a, dz_b = (dz if dz is None else DifferentiableOnce.apply(dz, z_a, z_b) for dz in (dz_a, dz_b))
+            made_of = *ctx.saved_tensors[:2], *gradients
+            dz_a, dz_b = (dz if dz is None else DifferentiableOnce.apply(dz, *made_of) for dz in (dz_a, dz_b))
         return dz_a, dz_b, None, None, None, None
 
 
@@ -102,9 +103,10 @@ class TransformableFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients: Tensor | None):
-        z_a, z_b = ctx.saved_tensors[:2]
+        gradients = gradients[:3]
+        made_of = *ctx.saved_tensors[:2], *gradients
         dz_a, dz_b = (
-            dz if dz is None else TransformableOnce.apply(dz, z_a, z_b) for dz in run_backward(ctx, *gradients[:3])
+            dz if dz is None else TransformableOnce.apply(dz, *made_of) for dz in run_backward(ctx, *gradients)
         )
         return dz_a, dz_b, None, None, None, None
 

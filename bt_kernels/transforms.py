@@ -22,9 +22,12 @@ COMPILED = "torch.compile cannot transform the Barlow Twins loss: call torch.fun
 
 def refused() -> str | None:
     """Why the loss cannot be in the transforms that are under way, in one sentence; None if it can."""
-    active = {level.key() for level in torch._C._functorch.get_interpreter_stack() or ()}
+    levels = torch._C._functorch.get_interpreter_stack()
+    if not levels:  # asked at every call
+        return None
+    active = {level.key() for level in levels}
     sentence = next((sentence for kind, sentence in REFUSED.items() if kind in active), None)
-    if sentence is None and active and torch.compiler.is_compiling():
+    if sentence is None and torch.compiler.is_compiling():
         sentence = COMPILED  # it takes the forward for differentiable as it is
     return sentence
 

@@ -37,6 +37,15 @@ def test_without_gradient(model, strict):
 
 
 @pytest.mark.parametrize("strict", [False, True])
+def test_a_program_has_no_ops_but_the_library_s_own(model, strict):
+    """Those for torch.compile are made in Python: what loads the C++ library alone would not find them."""
+    with torch.no_grad():
+        graph = torch.export.export(model, views(9, 12), strict=strict).graph
+    ops = [node.target for node in graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+    assert {op.namespace for op in ops} <= {"aten", "bt_kernels", "bt_kernels_triton", "bt_kernels_cuda"}
+
+
+@pytest.mark.parametrize("strict", [False, True])
 def test_with_a_gradient_it_says_that_it_cannot(model, strict):
     x_a, x_b = views(9, 12)
     with pytest.raises(RuntimeError, match=r"torch.export cannot keep the backward .* under torch.no_grad\(\)"):

@@ -89,6 +89,21 @@ def test_func_grad_twice_is_refused(loss):
         torch.func.grad(lambda z: torch.func.grad(loss)(z, z_b).square().sum() + z.sum())(z_a)
 
 
+TWICE_BY_WHAT_ARRIVES = {
+    "a weight of the loss": lambda loss, z_a, z_b: torch.func.grad(
+        lambda weight: (torch.func.grad(lambda z: weight * loss(z, z_b))(z_a) * z_b).sum()
+    )(torch.ones((), device=z_a.device)),
+    "jvp by two backwards": lambda loss, z_a, z_b: torch.autograd.functional.jvp(lambda z: loss(z, z_b), z_a, z_b),
+}
+
+
+@pytest.mark.parametrize("twice", TWICE_BY_WHAT_ARRIVES.values(), ids=TWICE_BY_WHAT_ARRIVES)
+def test_a_gradient_is_not_differentiated_by_what_arrived_at_the_loss(loss, twice):
+    """It would be 0 there: both take what autograd finds no way to for a constant."""
+    with pytest.raises(RuntimeError, match="can be differentiated once"):
+        twice(loss, *views(9, 40))
+
+
 def batch(z):
     return z.expand(3, *z.shape)
 

@@ -56,5 +56,9 @@ def companions(namespace: str) -> str:
 
 
 def ops_of(namespace: str) -> torch._ops._OpNamespace:
-    """Where to call the ops of that namespace: there or, under torch.compile, their companions."""
-    return getattr(torch.ops, companions(namespace) if torch.compiler.is_compiling() else namespace)
+    """Where to call the ops of that namespace: there or, under torch.compile, their companions.
+
+    Not under torch.export, whose programs would need the companions where they are loaded.
+    """
+    compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return getattr(torch.ops, companions(namespace) if compiled else namespace)
