@@ -171,6 +171,24 @@ def test_shards_are_known_by_their_names_and_sizes(tmp_path):
     assert identity(tmp_path / "b", shards="*.tar").difference(first) == "3 shards, not 2"
 
 
+def test_shards_that_are_added_or_removed_are_named_by_another_pattern(tmp_path, run, capsys):
+    data = ["--data", "webdataset", "--data-dir", str(tmp_path), "--epoch-images", "16"]
+    for number in range(3):
+        write_shard(tmp_path / f"{number}.tar", range(8 * number, 8 * number + 8))
+    assert run(*data, "--shards", "{0..1}.tar", "--epochs", "9", until=1) == INTERRUPTED
+    assert run(*data, "--shards", "[01].tar", "--resume", until=2) == INTERRUPTED
+    assert "have changed" not in capsys.readouterr().err
+    assert run(*data, "--shards", "{0..2}.tar", "--resume", until=3) == 1
+    assert "error: the data are not those of the checkpoint: 3 shards, not 2; bring" in capsys.readouterr().err
+    more = ["--resume", "--allow-changed-data", "--shards"]
+    assert run(*data, *more, "{0..2}.tar", until=3) == INTERRUPTED
+    assert "3 shards, not 2; the run goes on in the same epoch, 2 of 9, and has 16 steps" in capsys.readouterr().err
+    (tmp_path / "0.tar").unlink()
+    assert run(*data, *more, "{1..2}.tar", until=4) == INTERRUPTED
+    assert "2 shards, not 3; the run goes on in the same epoch, 2 of 9, and has 15 steps" in capsys.readouterr().err
+    assert run("--resume", until=5) == INTERRUPTED
+
+
 def test_data_without_files_are_known_by_their_number(tmp_path):
     def synthetic(images):
         return identity("", data="synthetic", epoch_images=images)

@@ -54,7 +54,7 @@ def paths(folder):
 def test_an_epoch_is_nominal(folder):
     data = open_training_data(shard_config(folder), Processes(), CPU)
     assert (data.images, data.steps_per_epoch) == (24, 6)
-    assert data.description == f"24 unlabelled images an epoch, from 4 shards in {folder}"
+    assert data.description == f"24 unlabelled images an epoch, from 4 shards, first {folder}/train-0.tar"
     (taken,) = steps(shard_config(folder), number=1)
     assert taken.a.shape == taken.b.shape == (4, 3, 12, 12) and taken.a.dtype == torch.float32
     assert not torch.equal(taken.a, taken.b)

@@ -23,10 +23,11 @@ from bt_kernels.trainer.config.parts import DOWNLOADED, USUAL_SIDE, usual_worker
 from bt_kernels.trainer.config.preset_values import BY_MACHINE, PRESET_OF, PRESETS
 from bt_kernels.trainer.errors import TrainerError
 
-# Where a run lies and how it is carried out may change when it is resumed; nothing that decides its numbers may.
+# Where a run and its data lie and how it is carried out may change when it is resumed; nothing that decides its
+# numbers may. Whether data_dir and shards hold the same data the checkpoint knows, better than their names do.
 CHANGEABLE_ON_RESUME = (
-    "run_dir", "device", "data_dir", "max_image_pixels", "checkpoint_every", "keep_checkpoints", "knn_every",
-    "tensorboard",
+    "run_dir", "device", "data_dir", "shards", "max_image_pixels", "checkpoint_every", "keep_checkpoints",
+    "knn_every", "tensorboard",
 )  # fmt: skip
 
 

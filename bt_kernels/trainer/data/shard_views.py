@@ -58,7 +58,7 @@ class ShardViews(Stateless):
         self.images = config.epoch_images
         self.steps_per_epoch = self.images // config.batch_size
         self.description = (
-            f"{self.images} unlabelled images an epoch, from {len(self._paths)} shards in {config.data_dir}"
+            f"{self.images} unlabelled images an epoch, from {len(self._paths)} shards, first {self._paths[0]}"
         )
         self.identity = identity_of(map(_with_size, names, self._paths), len(names), "shards")
         self._config, self._processes, self._device = config, processes, device
