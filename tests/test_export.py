@@ -37,6 +37,20 @@ def test_without_gradient(model, strict):
 
 
 @pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("least, most", [(2, 19), (20, 64)], ids=str)
+def test_batches_of_any_size_on_one_side_of_the_features(backend, least, most, strict):
+    """What chooses the formulation can be decided for all of them: the model's D is 20."""
+    model, rows = Model(backend=backend).to(device()), torch.export.Dim("rows", min=least, max=most)
+    with torch.no_grad():
+        exported = torch.export.export(
+            model, views(least + 1, 12), strict=strict, dynamic_shapes=({0: rows}, {0: rows})
+        ).module()
+        for n in (least, most):
+            assert torch.equal(exported(*views(n, 12)), model(*views(n, 12)))
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("strict", [False, True])
 def test_a_program_has_no_ops_but_the_library_s_own(model, strict):
     """Those for torch.compile are made in Python: what loads the C++ library alone would not find them."""
     with torch.no_grad():

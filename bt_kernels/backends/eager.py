@@ -203,7 +203,8 @@ def gram_backward(
 
     def gradient(k_other: Tensor, shift_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
         dy = alpha * (k_other @ y) + y_other * (d / n)
-        # Of alpha * shift * y, which k lacks, the standardization takes out all but this share. rstd^2 may overflow.
+        # Of alpha * shift * y, which k lacks, the standardization takes out all but this share. rstd^2 by
+        # itself may overflow, where eps is 0.
         extra = alpha * shift_other * options.eps * rstd * rstd
         return standardize_backward(dy, y, rstd, (dy * y).sum(0), n, batch, extra).to(z_a.dtype)
 
