@@ -267,12 +267,20 @@ class BarlowTwinsLoss(nn.Module):
         self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
         self.distributed = DistributedOptions(process_group, gradient, statistics)
         check_together(self.options, self.distributed)
-        check_return_terms(return_terms)
         self.return_terms = return_terms
 
     lambd, scale, eps, unbiased = Option("options"), Option("options"), Option("options"), Option("options")
     formulation, backend, eps_added_to = Option("options"), Option("options"), Option("options")
     process_group, gradient, statistics = Option("distributed"), Option("distributed"), Option("distributed")
+
+    @property
+    def return_terms(self) -> bool:
+        return self.__dict__["return_terms"]
+
+    @return_terms.setter
+    def return_terms(self, value: bool) -> None:
+        check_return_terms(value)
+        self.__dict__["return_terms"] = value
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)
         """The loss of two views' embeddings, (N, D) each, or LossTerms with return_terms. Raises what

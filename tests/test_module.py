@@ -54,9 +54,11 @@ def test_what_is_set_is_checked_and_leaves_the_module_as_it_was():
         ("scale", "1", TypeError),
         ("gradient", "half", ValueError),
         ("eps_added_to", "std", ValueError),  # over a process_group
+        ("return_terms", "no", TypeError),
     ):
         with pytest.raises(error, match=name):
             setattr(module, name, value)
+    assert module.return_terms is False
     assert repr(module) == repr(BarlowTwinsLoss(process_group="world"))
 
 
