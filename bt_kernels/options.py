@@ -27,7 +27,8 @@ class LossOptions:
     def __post_init__(self) -> None:
         for name in ("lambd", "scale", "eps"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
+            # A float is seen to be one before Real is asked: an abstract class takes longer to answer.
+            if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise TypeError(f"{name} must be a real number, got {type(value).__name__}: {value!r}")
             # False for NaN. Not math.isfinite: under torch.compile a float that varies between calls is symbolic.
             if not abs(value) <= sys.float_info.max:  # type: ignore[operator]  # typeshed: no order
