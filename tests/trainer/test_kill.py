@@ -1,6 +1,7 @@
 """kill -9 at any moment: the same command with --resume auto ends with the weights of a run never killed."""
 
 import dataclasses
+import multiprocessing
 import random
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from run_state import last_state, metrics_without_time, same
 
+from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run.run_folder import RunFolder
 
 PROGRAM = str(Path(__file__).with_name("killed.py"))
@@ -75,3 +77,19 @@ def test_killed_while_checkpoints_are_written(run, expected, tmp_path):
     assert same(last_state(folder), last_state(expected))
     assert metrics_without_time(folder) == metrics_without_time(expected)
     assert not list(folder.root.rglob("*.tmp"))
+
+
+def test_a_reading_process_that_is_left_does_not_keep_the_folder(tmp_path):
+    folder, context = RunFolder(tmp_path / "run"), multiprocessing.get_context("fork")
+    begun, end = context.Event(), context.Event()
+    with folder.open_new():
+        reader = context.Process(target=lambda: begun.set() or end.wait(TIMEOUT))
+        reader.start()
+        assert begun.wait(TIMEOUT)
+        with pytest.raises(TrainerError, match="another process is training"):
+            folder.open_new()
+    with folder.open_new():  # as if this process had been killed: the system has closed what it alone held
+        assert reader.is_alive()
+    end.set()
+    reader.join(TIMEOUT)
+    assert reader.exitcode == 0

@@ -36,9 +36,17 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             ) from None
         except OSError:
             pass  # a file system without locks: nothing is known about other processes
+        self._open = True
+        # One that reads images outlives a killed run by seconds, in which a restarted one must not be refused.
+        os.register_at_fork(after_in_child=self._close)
 
     def __exit__(self, *raised: object) -> None:
-        os.close(self._descriptor)
+        self._close()
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._descriptor)
 
 
 @dataclass(frozen=True)

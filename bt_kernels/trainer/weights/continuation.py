@@ -42,7 +42,7 @@ def begin_from(path: Path, state: Pretraining, warn: Callable[[str], None]) -> N
         step = _begin_from_own(path, state, warn)
     if step >= state.total_steps:
         raise TrainerError(
-            f"{path} was made after {step} steps, and this run has {state.total_steps}; give it more --epochs"
+            f"{path} is at step {step} of the {state.total_steps} that this run has; give it more --epochs"
         )
     state.start_at(step)
 
