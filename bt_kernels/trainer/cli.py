@@ -152,6 +152,8 @@ def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
     """
     how, source = given.pop("resume", None), given.pop("continue_from", None)
     allow_changed_data = given.pop("allow_changed_data", False)
+    if allow_changed_data and how is None:
+        raise TrainerError("--allow-changed-data is for a run that goes on; add --resume, or leave it out")
     opened = processes.share(lambda: open_run(given, how, source, locks))
     config, folder = opened.config, RunFolder(Path(opened.config.run_dir))
     if opened.finished:

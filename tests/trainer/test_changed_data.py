@@ -54,6 +54,12 @@ def check(tmp_path, capsys, sentence, epochs, before, after, position):
     return lines, said
 
 
+def test_changed_data_are_allowed_to_a_run_that_goes_on_alone(tmp_path, run, capsys):
+    assert run("--allow-changed-data", until=1) == 1
+    assert "add --resume" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_images_that_are_added_are_noticed_and_the_epoch_stays(tmp_path, run, capsys):
     data = tmp_path / "data"
     write_folder(data / "train", images=16)

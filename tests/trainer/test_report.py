@@ -328,7 +328,7 @@ def test_run_whose_held_out_images_are_gone_still_finishes(stopped, tmp_path, ca
     )
     assert text.splitlines() == [
         "Nearest-neighbour accuracy of the held-out images: 25.0 %",
-        "2 times an image could not be read, and another took its place.",
+        "Reads of images that failed, each replaced by another image: 2.",
     ]
     assert drawn(stopped.pictures) == CURVES | OF_VIEWS
     summary = json.loads(stopped.summary.read_text())

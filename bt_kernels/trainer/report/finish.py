@@ -133,7 +133,7 @@ def describe(accuracies: Accuracies, last: StepMetrics | None) -> str:
     elif last is not None and last.knn_accuracy is not None:
         parts.append(f"Nearest-neighbour accuracy of the held-out images: {100 * last.knn_accuracy:.1f} %")
     if last is not None and last.unreadable_images:
-        parts.append(f"{last.unreadable_images} times an image could not be read, and another took its place.")
+        parts.append(f"Reads of images that failed, each replaced by another image: {last.unreadable_images}.")
     return "\n".join(parts)
 
 
