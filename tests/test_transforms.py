@@ -40,6 +40,7 @@ def test_func_grad(loss, shape):
     assert torch.equal(torch.func.grad(loss)(z_a, z_b), both[0])
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # jacrev calls the backward once for each output
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_func_jacobian_of_all_terms(terms, widest, shape):
     """One batch of backwards, of the three outputs."""
