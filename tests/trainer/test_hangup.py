@@ -40,7 +40,7 @@ def status_after_hangup(folder, how, arguments):
     )
     os.close(terminal)
     said = b""
-    while b"images/s" not in said:  # the bar of the first steps
+    while b"on-diag" not in said:  # a step's; the bar is there before signals are answered
         part = os.read(master, 65536)
         said += part
     os.close(master)
