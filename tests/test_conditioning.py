@@ -99,7 +99,7 @@ def test_off_diagonal_beside_a_large_diagonal(
     expected = yardstick_of(z_a, z_b, formula)
     result = evaluate(terms, z_a, z_b, formula)
     expected.check(result)
-    if formulation == "gram":
+    if formulation == "gram" or dtype == torch.float64:  # whose truth is rounded as they are
         return
     official = evaluate(official_loss, z_a, z_b, formula)
     for ours, theirs, true in zip(result.gradients, official.gradients, expected.truth.gradients, strict=True):

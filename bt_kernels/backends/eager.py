@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.precise_sums import gram_diagonal, has_float64, inner_product, sum_of_squares, zero
+from bt_kernels.backends.precise_sums import has_float64, inner_product, sum_of_squares, zero
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -94,7 +94,7 @@ def block_rows(n: int, d: int) -> int:
 def shifted_gram(y: Tensor) -> tuple[Tensor, Tensor]:  # (N, D) -> (N, N), ()
     """K - shift * I with K = y y^T, and shift = trace(K) / N. K's diagonal dwarfs the rest: summed in float64."""
     k = y @ y.T
-    diagonal = gram_diagonal(y)
+    diagonal = sum_of_squares(y, 1)
     shift = diagonal.mean()
     k.diagonal().copy_(diagonal - shift)
     return k, shift

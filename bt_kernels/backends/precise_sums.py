@@ -1,7 +1,7 @@
 """Sums in float64, also beside devices that have none: Apple's MPS, some of Intel's GPUs.
 
-There the long sums are taken in float32 on the device, over samples or over features, in a way that loses little.
-What they leave, D numbers or fewer, goes on in float64 on the CPU. So results are float64, on either.
+There the long sums, over samples or over features, are taken in float32 on the device, and their rounding beside
+them. What they leave, D numbers or fewer, goes on in float64 on the CPU. So results are float64, on either.
 """
 
 import functools
@@ -39,6 +39,23 @@ def widened(x: Tensor) -> Tensor:
     return (x if has_float64(x.device) else x.cpu()).double()
 
 
+def compensated_sum(x: Tensor, dim: int) -> Tensor:
+    """The sum of float32 numbers over a dimension, in float64 on the CPU.
+
+    Pairs are added on the device, and what each addition rounds off (Knuth's two-sum) is added up beside them.
+    """
+    x = x.movedim(dim, 0)
+    lost = torch.zeros_like(x[0])
+    while len(x) > 1:
+        half = len(x) // 2
+        first, second = x[:half], x[half : 2 * half]
+        total = first + second
+        seen = total - first
+        lost = lost + ((first - (total - seen)) + (second - seen)).sum(0)
+        x = torch.cat([total, x[2 * half :]])
+    return widened(x[0]) + widened(lost)
+
+
 def norm(x: Tensor, dim: int | None = None) -> Tensor:
     """The square root of the sum of x^2 over all of x or one dimension."""
     if has_float64(x.device):
@@ -48,21 +65,13 @@ def norm(x: Tensor, dim: int | None = None) -> Tensor:
     # Beside the largest, no square overflows and none that counts is lost.
     largest = x.detach().abs().amax(dim, keepdim=True)
     largest = torch.where(largest > 0, largest, 1)
-    return widened(torch.linalg.vector_norm(x / largest, dim=dim)) * widened(largest.squeeze(dim))
+    return compensated_sum((x / largest).square(), dim).sqrt() * widened(largest.squeeze(dim))
 
 
 def sum_of_squares(x: Tensor, dim: int | None = None) -> Tensor:
     return norm(x, dim) ** 2
 
 
-def gram_diagonal(y: Tensor) -> Tensor:  # (N, D) -> (N,)
-    """The diagonal of y y^T, of standardized y."""
-    if has_float64(y.device):
-        return sum_of_squares(y, 1)
-    # y^2 is 1 in the mean: what is summed up beyond that stays small, and so does its rounding.
-    return widened((y.square() - 1).sum(1)) + y.shape[1]
-
-
 def inner_product(a: Tensor, b: Tensor) -> Tensor:  # (N, N), (N, N) -> ()
     product = a * b
-    return product.sum(dtype=torch.float64) if has_float64(a.device) else widened(product.sum(1)).sum()
+    return product.sum(dtype=torch.float64) if has_float64(a.device) else compensated_sum(product, 1).sum()
