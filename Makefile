@@ -18,9 +18,10 @@ $(VENV)/.requirements: requirements.txt | $(PY)
 	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
 	touch $@
 
-# Build isolation would hide the torch that the ops are built against.
+# Build isolation would hide the torch that the ops are built against. compat: a path in site-packages instead of a
+# finder, before which Python would take this folder, seen from the one above it, for the package.
 $(INSTALLED): $(VENV)/.requirements $(SOURCES)
-	$(PY) -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(PY) -m pip install --disable-pip-version-check --no-build-isolation --no-deps --config-settings editable_mode=compat -e .
 	$(PY) -m bt_kernels.info
 	touch $@
 

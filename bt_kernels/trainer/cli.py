@@ -196,7 +196,7 @@ def report(state: Pretraining, folder: RunFolder) -> int:
         return 0
     from bt_kernels.trainer.report.finish import finish  # matplotlib is slow to import
 
-    print("Evaluating the frozen features ...", file=sys.stderr)
+    print("Writing the weights, the evaluation and the pictures ...", file=sys.stderr)
     try:
         print(finish(config, network, data, folder, device=device, **finished))
     except OSError as error:  # matplotlib's, of a picture; the weights and the checkpoint are written by now

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
-from bt_kernels.trainer.data.shard_problems import BESIDE, HIDDEN, LINKS, SEVERAL, WITHOUT, Problems
+from bt_kernels.trainer.data.shard_problems import BESIDE, HIDDEN, LINKS, OTHER_ENDING, SEVERAL, WITHOUT, Problems
 from bt_kernels.trainer.data.shards import IMAGE_SUFFIXES, NoReadableShard, ShardStream, read_shard
 
 FOLDERS = st.sampled_from(["", "a/", "./", "../", "a/b.c/", ".hidden/", "__MACOSX/", "ü/", "x\ny/", "\udcff/"])
@@ -65,7 +65,8 @@ def parts(name):
 
 def expected(files, choice):
     """The images to be used, and how many files of each kind are not."""
-    counts = dict.fromkeys((BESIDE, WITHOUT, SEVERAL), 0)
+    without = WITHOUT if choice in ("", "all") else OTHER_ENDING
+    counts = dict.fromkeys((BESIDE, without, SEVERAL), 0)
     counts[HIDDEN] = sum(hidden(name) for name, kind, _ in files if kind != tarfile.DIRTYPE)
     visible = [file for file in files if not hidden(file[0]) and file[1] != tarfile.DIRTYPE]
     counts[LINKS] = sum(kind != tarfile.REGTYPE for _, kind, _ in visible)
@@ -80,7 +81,7 @@ def expected(files, choice):
         plain = [file for file in images if "." not in parts(file[0])[1]] if choice == "" else []
         used = plain or images
         counts[BESIDE] += len(images) - len(used)
-        counts[WITHOUT] += not used
+        counts[without] += not used
         counts[SEVERAL] += len(used) if len(used) > 1 and choice != "all" else 0
         taken += used
     return taken, {kind: count for kind, count in counts.items() if count}

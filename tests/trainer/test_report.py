@@ -174,7 +174,7 @@ def test_without_held_out_images_there_is_no_sample(tmp_path, capsys):
     write_folder(tmp_path / "train")
     assert sample_of(photograph_config(tmp_path)) is None
     captured = capsys.readouterr().err
-    assert captured.startswith("warning: ") and str(tmp_path / "val") in captured
+    assert captured.startswith("no pictures of held-out images: ") and str(tmp_path / "val") in captured
     assert sample_of(Config(data="synthetic", epoch_images=8, batch_size=4)) is None
     write_folder(tmp_path / "val", classes=1)  # four images
     assert sample_of(photograph_config(tmp_path)) is None

@@ -221,9 +221,10 @@ def named(*names):
 
 
 KINDS = {
-    "several": ": images that are one of several of their sample are all used, each by itself: ",
+    "several": ": images whose names are the same up to the first dot are all used, each by itself: ",
     "beside": ": images beside their sample's own are left out: ",
     "without": ": samples without an image are left out: ",
+    "other ending": ": samples without an image of the ending that --shard-image names are left out: ",
     "scattered": ": samples whose files do not follow each other are taken for several: ",
 }
 SCANS = tuple(f"scan.{number:04}.png" for number in range(64))
@@ -238,8 +239,8 @@ DEPTH = ("0.depth.png", "0.jpg", "0.cls", "1.JPG", "1.mask.png", "2.rgb.png", "2
         (("0001.left.png", "0001.right.png", "2.left.png", "2.right.png"), "", (0, 1, 2, 3), {"several": 4}),
         (("2024.01.05.jpg", "2024.01.06.jpg", "2025.01.01.JPEG"), "", (0, 1, 2), {"several": 2}),
         (DEPTH, "", (1, 3, 5, 6), {"beside": 2, "several": 2}),
-        (DEPTH, "jpg", (1, 3), {"without": 1}),
-        (DEPTH, "Depth.PNG", (0, 6), {"without": 1}),
+        (DEPTH, "jpg", (1, 3), {"other ending": 1}),
+        (DEPTH, "Depth.PNG", (0, 6), {"other ending": 1}),
         (DEPTH, "all", (0, 1, 3, 4, 5, 6), {}),
         (("0.heic", "1.heic"), "", (), {"without": 2}),
         (("0.heic", "1.heic"), "heic", (0, 1), {}),

@@ -10,15 +10,17 @@ from typing import NamedTuple
 from bt_kernels.trainer.data.decoding import Unreadable
 
 BESIDE = "images beside their sample's own are left out"
-SEVERAL = "images that are one of several of their sample are all used, each by itself"
+SEVERAL = "images whose names are the same up to the first dot are all used, each by itself"
 WITHOUT = "samples without an image are left out"
+OTHER_ENDING = "samples without an image of the ending that --shard-image names are left out"
 SCATTERED = "samples whose files do not follow each other are taken for several"
 HIDDEN = "files whose names begin with a dot are left out"
 LINKS = "links and special files are left out"
 _REMEDIES = {
     BESIDE: "; --shard-image names the ending to use instead",
-    SEVERAL: "; --shard-image names the ending of the one to use",
+    SEVERAL: "; if they are of one picture, --shard-image names the ending of the one to use",
     WITHOUT: "; --shard-image names the ending of other images",
+    OTHER_ENDING: "; an ending is all that follows the first dot of a name",
     SCATTERED: "; tar --sort=name keeps them together",
     HIDDEN: "",
     LINKS: "; tar --dereference --hard-dereference stores files in their place",
@@ -90,6 +92,8 @@ class Problems:
 class Warnings:
     """Says every notice once; of those of one kind the first, and the number of files in all shards at the end.
 
+    The data may be read again, for pictures say: what was said is not said again.
+
     Args:
         say: Shows a sentence.
     """
@@ -98,6 +102,7 @@ class Warnings:
         self._say = say
         self._said: set[Notice] = set()
         self._files: dict[str, dict[str, int]] = {}  # by kind and shard, which is read again every epoch
+        self._totals: dict[str, int] = {}  # by kind, as they were said
 
     def add(self, notices: Iterable[Notice]) -> None:
         """Take notices of shards that were read."""
@@ -115,6 +120,7 @@ class Warnings:
     def close(self) -> None:
         """Say the numbers of the kinds that more than one shard had."""
         for kind, files in self._files.items():
-            if len(files) > 1:
-                self._say(f"{kind}: {sum(files.values())} in {len(files)} of the shards that were read")
-        self._files = {}
+            total = sum(files.values())
+            if len(files) > 1 and self._totals.get(kind) != total:
+                self._totals[kind] = total
+                self._say(f"{kind}: {total} in {len(files)} of the shards that were read")

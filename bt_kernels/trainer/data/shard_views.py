@@ -64,15 +64,16 @@ class ShardViews(Stateless):
         self._config, self._processes, self._device = config, processes, device
         self._workers = min(config.workers, len(self._paths) // processes.size)  # a worker needs a shard
         self._device_views = DeviceViews(config, processes, device)
+        self._warnings = Warnings(_warn)
 
     def views(self, first_step: int) -> Generator[Views, None, None]:
         rows = _Rows(self._config, self._processes, self._paths, self.steps_per_epoch, first_step)
         with (
-            closing(Warnings(_warn)) as warnings,
+            closing(self._warnings),
             closing(load(rows, None, self._workers, self._device)) as batches,
         ):
             for step, (batch, notices) in zip(count(first_step), batches):
-                warnings.add(notices)
+                self._warnings.add(notices)
                 yield self._device_views(step, batch)
 
 

@@ -240,7 +240,8 @@ def _images(
     yield from waiting
     taken += len(waiting)
     if taken == 0:
-        counts.add(shard_problems.WITHOUT, last)
+        named = ending and ending != EVERY_IMAGE
+        counts.add(shard_problems.OTHER_ENDING if named else shard_problems.WITHOUT, last)
     elif taken > 1 and ending != EVERY_IMAGE:
         counts.add(shard_problems.SEVERAL, last, taken)
 

@@ -16,6 +16,7 @@ from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.config.parts import UNLABELLED
 from bt_kernels.trainer.data import LabelledImages, TrainingData, Views, open_labelled
 from bt_kernels.trainer.data.digits import ShuffledBatches
+from bt_kernels.trainer.data.images import lacking_labels
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.few_labels import frozen_features
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
@@ -53,6 +54,10 @@ def sample_of(config: Config) -> Sample | None:
     there are none, either.
     """
     if config.data in UNLABELLED:
+        return None
+    lacking = lacking_labels(config) if config.data == "imagefolder" else None
+    if lacking is not None:
+        print(f"no pictures of held-out images: {lacking}", file=sys.stderr)
         return None
     rng = np.random.default_rng(config.seed)
     try:
