@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ("setup.py", "build_cuda.py", "pyproject.toml", "LICENSE", "README.md", "bt_kernels", "csrc")
 # What an sdist has besides: enough to test it, and to work on it.
 TESTED_WITH = (
-    *("tests", "benchmarks", "docs", "examples", "Makefile", "MANIFEST.in", ".clang-format"),
+    *("tests", "benchmarks", "docs", "examples", "findings", "Makefile", "MANIFEST.in", ".clang-format"),
     *("requirements.txt", "requirements-peers.txt", "CHANGELOG.md", "CONTRIBUTING.md"),
 )
 NOT_SOURCES = shutil.ignore_patterns("*.so", "_build_report.json", "__pycache__", "*.egg-info", "build")

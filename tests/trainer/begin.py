@@ -1,6 +1,7 @@
 """What test_initial_weights.py has torchrun start on every rank: runs that begin with a file's weights, by DDP and
 by FSDP2. Each rank writes the backbones that it has then, whole, to the folder named behind the file."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -13,13 +14,20 @@ from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.weights.initial import begin_with
 
-if __name__ == "__main__":
-    processes = Processes.join()
-    replicas._OWN_UNIT = 50_000  # so that this small network, too, comes in many parts
+
+def backbones(path, processes):
+    """The backbones of both runs, whole. What is spread over the ranks is gone before they part."""
     found = {}
     for parallel in ("ddp", "fsdp"):
         state = Pretraining(Config(parallel=parallel, **OPTIONS), processes)
-        begin_with(Path(sys.argv[1]), state)
+        begin_with(path, state)
         found[parallel] = replicas.whole(state.network.backbone.state_dict())
-    torch.save(found, Path(sys.argv[2]) / f"{processes.rank}.pt")
-    processes.leave()
+    return found
+
+
+if __name__ == "__main__":
+    joined = Processes.join()
+    replicas._OWN_UNIT = 50_000  # so that this small network, too, comes in many parts
+    torch.save(backbones(Path(sys.argv[1]), joined), Path(sys.argv[2]) / f"{joined.rank}.pt")
+    gc.collect()
+    joined.leave()
