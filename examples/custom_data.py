@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bt_kernels import BarlowTwinsLoss
-from bt_kernels.trainer.data.decoding import decode
+from bt_kernels.trainer.data.decoding import UnreadableImage, decode
 from bt_kernels.trainer.data.folders import find_images, image_endings
 from bt_kernels.trainer.torchvision_import import import_torchvision
 
@@ -54,7 +54,10 @@ class TwoViews(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         name = self.names[index]
-        image = decode(str(self.folder / name), name, max_pixels=0)  # RGB, of 16-bit and transparent images, too
+        try:
+            image = decode(str(self.folder / name), name, max_pixels=0)  # RGB, of 16-bit and transparent ones, too
+        except UnreadableImage as error:
+            raise SystemExit(f"{error.name} cannot be read ({error.reason}); remove it") from None
         return self.views[0](image), self.views[1](image)
 
 

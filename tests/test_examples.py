@@ -53,3 +53,6 @@ def test_custom_data_takes_a_folder_and_says_what_is_wrong_with_it(monkeypatch, 
         image.save(tmp_path / "cats" / f"{index}.jpg")
     with pytest.raises(SystemExit, match="--batch 32 is more than the 3 images"):
         run("custom_data.py", ["--images", str(tmp_path)], monkeypatch, tmp_path)
+    (tmp_path / "cats" / "0.jpg").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match=r"cats/0\.jpg cannot be read \(it is no image that Pillow knows\)"):
+        run("custom_data.py", ["--images", str(tmp_path), "--batch", "3"], monkeypatch, tmp_path)
