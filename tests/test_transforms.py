@@ -6,10 +6,8 @@ import pytest
 import torch
 from inputs import views
 from target import device
-from torch import nn
+from test_export import Model
 from torch.autograd import forward_ad
-
-from bt_kernels import BarlowTwinsLoss
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 SHAPES = [(9, 40), (40, 9)]
@@ -58,16 +56,6 @@ def test_func_vjp(terms):
     _, pull_back = torch.func.vjp(lambda *z: tuple(terms(*z)), z_a, z_b)
     expected = gradients(lambda *z: sum(g * term for g, term in zip(upstream, terms(*z), strict=True)), z_a, z_b)
     assert all(map(torch.equal, pull_back(tuple(upstream)), expected))
-
-
-class Model(nn.Module):
-    def __init__(self, **options) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.projector, self.loss = nn.Linear(12, 20), BarlowTwinsLoss(**options)
-
-    def forward(self, x_a, x_b):
-        return self.loss(self.projector(x_a), self.projector(x_b))
 
 
 @pytest.fixture
