@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks import baselines
 from benchmarks.cell import Cell
-from bt_kernels import barlow_twins_loss
+from bt_kernels import barlow_twins_terms
 from bt_kernels.backends.registry import BACKENDS
 from bt_kernels.options import FORMULATIONS
 from bt_kernels.reference import reference_loss
@@ -52,13 +52,12 @@ def textbook(z_a: Tensor, z_b: Tensor) -> Outcome:
 def of_backend(backend: str, formulation: str, label: str) -> Implementation:
     def run(z_a: Tensor, z_b: Tensor, loss_scale: float) -> Outcome:
         views = leaves(z_a, z_b)
-        loss, *terms = barlow_twins_loss(
+        loss, *terms = barlow_twins_terms(
             *views,
             lambd=baselines.LAMBD,
             eps=baselines.EPS,
             backend=backend,
             formulation=formulation,
-            return_terms=True,
         )
         gradients = differentiate(loss, views, loss_scale)
         return Outcome(loss.detach(), gradients, (terms[0].detach(), terms[1].detach()))

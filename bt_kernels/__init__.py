@@ -2,7 +2,7 @@
 
 from bt_kernels import presets
 from bt_kernels.diagnostics import cross_correlation, cross_correlation_blocks
-from bt_kernels.loss import BarlowTwinsLoss, LossTerms, barlow_twins_loss
+from bt_kernels.loss import BarlowTwinsLoss, LossTerms, barlow_twins_loss, barlow_twins_terms
 from bt_kernels.version import __version__
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LossTerms",
     "__version__",
     "barlow_twins_loss",
+    "barlow_twins_terms",
     "cross_correlation",
     "cross_correlation_blocks",
     "presets",

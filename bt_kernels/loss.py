@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Literal, NoReturn, overload
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ from bt_kernels.embeddings import check_embeddings, plain
 from bt_kernels.formulation import choose_formulation
 from bt_kernels.function import differentiable
 from bt_kernels.options import LossOptions
+from bt_kernels.signature import signature_of
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 from bt_kernels.terms import LossTerms
 from bt_kernels.transforms import check_transforms
@@ -28,11 +29,6 @@ def check_together(options: LossOptions, distributed: DistributedOptions) -> Non
         and distributed.process_group is not None
     ):
         raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')
-
-
-def check_return_terms(return_terms: bool) -> None:
-    if not isinstance(return_terms, bool):
-        raise TypeError(f"return_terms must be True or False, got {return_terms!r}")
 
 
 def check(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
@@ -70,64 +66,7 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: D
 torch.fx.wrap("compute_terms")
 
 
-@overload
-def barlow_twins_loss(
-    z_a: Tensor,
-    z_b: Tensor,
-    *,
-    lambd: float = ...,
-    scale: float = ...,
-    eps: float = ...,
-    unbiased: bool = ...,
-    formulation: str = ...,
-    backend: str = ...,
-    return_terms: Literal[False] = ...,
-    process_group: dist.ProcessGroup | str | None = ...,
-    gradient: str = ...,
-    statistics: str = ...,
-    eps_added_to: str = ...,
-) -> Tensor: ...
-
-
-@overload
-def barlow_twins_loss(
-    z_a: Tensor,
-    z_b: Tensor,
-    *,
-    lambd: float = ...,
-    scale: float = ...,
-    eps: float = ...,
-    unbiased: bool = ...,
-    formulation: str = ...,
-    backend: str = ...,
-    return_terms: Literal[True],
-    process_group: dist.ProcessGroup | str | None = ...,
-    gradient: str = ...,
-    statistics: str = ...,
-    eps_added_to: str = ...,
-) -> LossTerms: ...
-
-
-@overload
-def barlow_twins_loss(
-    z_a: Tensor,
-    z_b: Tensor,
-    *,
-    lambd: float = ...,
-    scale: float = ...,
-    eps: float = ...,
-    unbiased: bool = ...,
-    formulation: str = ...,
-    backend: str = ...,
-    return_terms: bool = ...,
-    process_group: dist.ProcessGroup | str | None = ...,
-    gradient: str = ...,
-    statistics: str = ...,
-    eps_added_to: str = ...,
-) -> Tensor | LossTerms: ...
-
-
-def barlow_twins_loss(
+def barlow_twins_terms(
     z_a: Tensor,  # (N, D)
     z_b: Tensor,  # (N, D)
     *,
@@ -137,12 +76,36 @@ def barlow_twins_loss(
     unbiased: bool = False,
     formulation: str = "auto",
     backend: str = "auto",
-    return_terms: bool = False,
     process_group: dist.ProcessGroup | str | None = None,
     gradient: str = "whole",
     statistics: str = "global",
     eps_added_to: str = "variance",
-) -> Tensor | LossTerms:
+) -> LossTerms:
+    """The Barlow Twins loss and the two terms that it is made of, in one pass.
+
+    Takes the embeddings of two views, (N, D) each, and the options of barlow_twins_loss, which describes them.
+
+    Returns:
+        LossTerms(loss, on_diagonal, off_diagonal): three scalars, each of which can be differentiated.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as barlow_twins_loss does.
+    """
+    try:
+        options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
+        distributed = DistributedOptions(process_group, gradient, statistics)
+        check_together(options, distributed)
+    except (TypeError, ValueError) as error:
+        if process_group is None:
+            raise
+        from bt_kernels.distributed.loss import raise_on_every_rank
+
+        raise_on_every_rank(process_group, error)
+    return compute_terms(z_a, z_b, options, distributed)
+
+
+@signature_of(barlow_twins_terms)
+def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
     """Barlow Twins loss of two views' embeddings (Zbontar et al., ICML 2021, eq. 1 and 2).
 
     With y the embeddings standardized per feature over the batch and C = y_a^T y_b / N their cross-correlation:
@@ -163,7 +126,6 @@ def barlow_twins_loss(
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest
             that works here.
-        return_terms: return LossTerms(loss, on_diagonal, off_diagonal) instead of the loss alone.
         process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world",
             the default group at the time of the call, or "auto", that group where there is one. None: this process
             alone, whatever else is running. All of them call the loss equally often, with (0, D) embeddings where
@@ -201,19 +163,7 @@ def barlow_twins_loss(
         on every rank, before anything is sent. A rank that fails later leaves the others to their group's
         time-out.
     """
-    try:
-        options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
-        distributed = DistributedOptions(process_group, gradient, statistics)
-        check_together(options, distributed)
-        check_return_terms(return_terms)
-    except (TypeError, ValueError) as error:
-        if process_group is None:
-            raise
-        from bt_kernels.distributed.loss import raise_on_every_rank
-
-        raise_on_every_rank(process_group, error)
-    terms = compute_terms(z_a, z_b, options, distributed)
-    return terms if return_terms else terms.loss
+    return barlow_twins_terms(*views, **options).loss
 
 
 class Option:
@@ -252,12 +202,12 @@ class BarlowTwinsLoss(nn.Module):
     def __init__(
         self,
         lambd: float = 0.0051,
+        *,
         scale: float = 1.0,
         eps: float = 1e-5,
         unbiased: bool = False,
         formulation: str = "auto",
         backend: str = "auto",
-        return_terms: bool = False,
         process_group: dist.ProcessGroup | str | None = None,
         gradient: str = "whole",
         statistics: str = "global",
@@ -267,26 +217,18 @@ class BarlowTwinsLoss(nn.Module):
         self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
         self.distributed = DistributedOptions(process_group, gradient, statistics)
         check_together(self.options, self.distributed)
-        self.return_terms = return_terms
 
     lambd, scale, eps, unbiased = Option("options"), Option("options"), Option("options"), Option("options")
     formulation, backend, eps_added_to = Option("options"), Option("options"), Option("options")
     process_group, gradient, statistics = Option("distributed"), Option("distributed"), Option("distributed")
 
-    @property
-    def return_terms(self) -> bool:
-        return self.__dict__["return_terms"]
+    def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:  # (N, D), (N, D)
+        """The loss of two views' embeddings, (N, D) each. Raises what barlow_twins_loss raises."""
+        return self.terms(z_a, z_b).loss
 
-    @return_terms.setter
-    def return_terms(self, value: bool) -> None:
-        check_return_terms(value)
-        self.__dict__["return_terms"] = value
-
-    def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor | LossTerms:  # (N, D), (N, D)
-        """The loss of two views' embeddings, (N, D) each, or LossTerms with return_terms. Raises what
-        barlow_twins_loss raises."""
-        terms = compute_terms(z_a, z_b, self.options, self.distributed)
-        return terms if self.return_terms else terms.loss
+    def terms(self, z_a: Tensor, z_b: Tensor) -> LossTerms:  # (N, D), (N, D)
+        """The loss and its two terms, as barlow_twins_terms returns them. Raises what barlow_twins_loss raises."""
+        return compute_terms(z_a, z_b, self.options, self.distributed)
 
     def __prepare_scriptable__(self) -> NoReturn:
         raise RuntimeError(

@@ -75,7 +75,7 @@ def solo_learn(
     """
     return BarlowTwinsLoss(
         lamb,
-        scale_loss,
+        scale=scale_loss,
         formulation=formulation,
         backend=backend,
         process_group="auto",

@@ -1,4 +1,4 @@
-"""What the loss returns with return_terms."""
+"""The loss beside its two terms."""
 
 from typing import NamedTuple
 

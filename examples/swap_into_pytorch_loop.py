@@ -41,12 +41,12 @@ def main() -> list[float]:
     images = torch.from_numpy(load_digits().images).float().unsqueeze(1) / 16  # (1797, 1, 8, 8)
     model = network(options.width)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    criterion = BarlowTwinsLoss(lambd=0.0051, return_terms=True)
+    criterion = BarlowTwinsLoss(lambd=0.0051)
 
     losses = []
     for step in range(options.steps):
         batch = images[torch.randint(len(images), (options.batch,))]
-        loss, on_diagonal, off_diagonal = criterion(model(view(batch)), model(view(batch)))
+        loss, on_diagonal, off_diagonal = criterion.terms(model(view(batch)), model(view(batch)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -23,7 +23,7 @@ import pytest
 import target
 import torch
 
-from bt_kernels import barlow_twins_loss
+from bt_kernels import barlow_twins_terms
 from bt_kernels.backends import triton
 from bt_kernels.backends.registry import availabilities
 
@@ -156,8 +156,8 @@ def formulation(request) -> str:
 
 @pytest.fixture
 def terms(backend, formulation):
-    """barlow_twins_loss(z_a, z_b, **options) -> LossTerms for this backend and formulation."""
-    return partial(barlow_twins_loss, backend=backend, formulation=formulation, return_terms=True)
+    """barlow_twins_terms(z_a, z_b, **options) -> LossTerms for this backend and formulation."""
+    return partial(barlow_twins_terms, backend=backend, formulation=formulation)
 
 
 @pytest.fixture

@@ -84,10 +84,10 @@ def test_a_schedule_is_compiled_twice(backend, formulation, how):
 
     def scheduled(run):
         def step(z_a, z_b, step):
-            values = 0.01 + 0.003 * step, 1.5 - step / 16, 1e-5 * (1 + step)
-            loss = BarlowTwinsLoss(*values, **kind) if how == "a module for each step" else criterion
-            criterion.lambd, criterion.scale, criterion.eps = values
-            return run(loss, z_a, z_b, *values)
+            values = {"lambd": 0.01 + 0.003 * step, "scale": 1.5 - step / 16, "eps": 1e-5 * (1 + step)}
+            loss = BarlowTwinsLoss(**values, **kind) if how == "a module for each step" else criterion
+            criterion.lambd, criterion.scale, criterion.eps = values.values()
+            return run(loss, z_a, z_b, **values)
 
         return steps(step, STEPS)
 
@@ -119,6 +119,15 @@ def test_autocast_inside(terms):
     z_a, z_b = views(9, 40)
     compiled = torch.compile(under_autocast, fullgraph=True, backend="aot_eager")
     assert all(map(torch.equal, bits(compiled, z_a, z_b), bits(terms, z_a, z_b)))
+
+
+@pytest.mark.parametrize("call", [BarlowTwinsLoss.forward, BarlowTwinsLoss.terms, BarlowTwinsLoss.__call__])
+def test_a_method_of_the_module(backend, formulation, call):
+    criterion = BarlowTwinsLoss(backend=backend, formulation=formulation)
+    method = call.__get__(criterion)
+    compiled = torch.compile(method, fullgraph=True, backend="aot_eager")
+    z_a, z_b = views(9, 40)
+    torch.testing.assert_close(compiled(z_a, z_b), method(z_a, z_b), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("width", [40, 5])

@@ -4,30 +4,35 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+import torch
 
 import bt_kernels
-from bt_kernels import presets
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms, presets
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = {name: getattr(bt_kernels, name) for name in bt_kernels.__all__ if name != "__version__"}
 PRESETS = {
     name: f for name, f in vars(presets).items() if inspect.isfunction(f) and f.__module__ == presets.__name__
 }
-EMBEDDINGS = ("barlow_twins_loss", "cross_correlation", "cross_correlation_blocks")
+EMBEDDINGS = ("barlow_twins_loss", "barlow_twins_terms", "cross_correlation", "cross_correlation_blocks")
 
 USE = """
 import torch
-from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss, cross_correlation
+from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss, barlow_twins_terms, cross_correlation
 from bt_kernels.presets import lightly
 
 z = torch.zeros(4, 8)
 loss: torch.Tensor = barlow_twins_loss(z, z, lambd=0.005)
-terms: LossTerms = barlow_twins_loss(z, z, return_terms=True)
+terms: LossTerms = barlow_twins_terms(z_a=z, z_b=z)
+terms = BarlowTwinsLoss(0.005).terms(z, z)
 c: torch.Tensor = cross_correlation(z, z)
 criterion: BarlowTwinsLoss = lightly(5e-3)
-barlow_twins_loss(z, z, lambd="0.005")
+barlow_twins_loss(z, z, lambd="0.005")  # wrong
+barlow_twins_loss(z, z, lamda=0.005)  # wrong
+BarlowTwinsLoss(0.005, 1e-12)  # wrong
 """
 
 
@@ -41,11 +46,23 @@ def test_every_public_name_is_documented(name):
         assert "(N, D)" in inspect.getsource(found) and "D)" in found.__doc__, "no shapes"
 
 
+def test_the_options_are_the_same_in_each_place():
+    """To help(), an IDE or a command line that is made of the class: names, kinds, defaults, types."""
+    loss, terms, module = map(inspect.signature, (barlow_twins_loss, barlow_twins_terms, BarlowTwinsLoss))
+    assert loss.parameters == terms.parameters
+    assert (loss.return_annotation, terms.return_annotation) == ("Tensor", "LossTerms")
+    assert get_type_hints(barlow_twins_loss) == {**get_type_hints(barlow_twins_terms), "return": torch.Tensor}
+    (*views, lambd), (of_the_module, *options) = list(loss.parameters.values())[:3], module.parameters.values()
+    assert [view.name for view in views] == ["z_a", "z_b"]
+    assert of_the_module == lambd.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assert options == list(loss.parameters.values())[3:]
+    assert {option.kind for option in options} == {inspect.Parameter.KEYWORD_ONLY}
+
+
 def test_every_argument_of_the_loss_is_described():
     arguments = list(inspect.signature(bt_kernels.barlow_twins_loss).parameters)
     described = bt_kernels.barlow_twins_loss.__doc__.partition("Args:")[2]
     assert [name for name in arguments if name not in described.partition("Over W processes")[0]] == []
-    assert list(inspect.signature(bt_kernels.BarlowTwinsLoss).parameters) == arguments[2:]
 
 
 def test_pages_are_made_without_a_warning(tmp_path):
@@ -58,7 +75,7 @@ def test_pages_are_made_without_a_warning(tmp_path):
 
 
 def test_users_get_types(tmp_path):
-    """Both of the loss's return types are known, and a wrong argument is the one error."""
+    """The return types and the options are known, and the wrong arguments are the only errors."""
     pytest.importorskip("mypy", reason="mypy is not installed")
     assert (Path(bt_kernels.__file__).parent / "py.typed").exists()
     use = tmp_path / "use.py"
@@ -66,5 +83,6 @@ def test_users_get_types(tmp_path):
     # From here, with the settings and the cache of make lint: torch's own types take a while to read.
     command = [sys.executable, "-m", "mypy", str(use)]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    first, *others = [line for line in checked.stdout.splitlines() if "error:" in line]
-    assert "use.py:11: error:" in first and not others, checked.stdout + checked.stderr
+    errors = [line for line in checked.stdout.splitlines() if "error:" in line]
+    wrong = [number for number, line in enumerate(USE.splitlines(), 1) if line.endswith("# wrong")]
+    assert [int(line.split(":")[1]) for line in errors] == wrong, checked.stdout + checked.stderr

@@ -12,7 +12,7 @@ from accuracy import Formula, NarrowProducts, evaluate
 from inputs import LARGE, SHAPES, views
 from test_conditioning import CASES
 
-from bt_kernels import barlow_twins_loss
+from bt_kernels import barlow_twins_terms
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def tf32():
 
 @pytest.fixture
 def terms(backend, formulation):
-    return partial(barlow_twins_loss, backend=backend, formulation=formulation, return_terms=True)
+    return partial(barlow_twins_terms, backend=backend, formulation=formulation)
 
 
 @pytest.fixture

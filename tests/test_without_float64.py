@@ -9,7 +9,7 @@ from accuracy import Formula, Yardstick, evaluate
 from float32_device import NAME, Device, OnDevice
 from inputs import SHAPES, views
 
-from bt_kernels import barlow_twins_loss, cross_correlation, embeddings
+from bt_kernels import barlow_twins_loss, barlow_twins_terms, cross_correlation, embeddings
 from bt_kernels.backends import precise_sums
 from bt_kernels.backends.eager import availability
 from bt_kernels.backends.registry import choose_backend
@@ -33,9 +33,7 @@ def to_device(z):
 def on_device(formulation: str, z_a, z_b, **options):
     """The three terms, on the CPU again; the gradient goes back through the device."""
     with Device():
-        terms = barlow_twins_loss(
-            *(ToDevice.apply(z) for z in (z_a, z_b)), formulation=formulation, return_terms=True, **options
-        )
+        terms = barlow_twins_terms(*(ToDevice.apply(z) for z in (z_a, z_b)), formulation=formulation, **options)
         return [ToCpu.apply(term) for term in terms]
 
 
@@ -77,7 +75,7 @@ def test_meets_the_standard(formulation, shape, dtype):
 def test_many_features():
     """K's diagonal is far above the rest. The truth is the Gram form in float64: C would not fit."""
     z_a, z_b = views(16, 60000)
-    native = partial(barlow_twins_loss, backend="eager", formulation="gram", return_terms=True)
+    native = partial(barlow_twins_terms, backend="eager", formulation="gram")
     truth = evaluate(native, z_a.double(), z_b.double(), Formula())
     beside_float64 = evaluate(native, z_a, z_b, Formula())
     found = evaluate_on_device("gram", z_a, z_b, Formula())

@@ -29,7 +29,7 @@ def build_criterion(loss: str, lambd: float) -> Criterion:
     Raises:
         ValueError: there is no such loss.
     """
-    ours = BarlowTwinsLoss(lambd=lambd, return_terms=True)
+    ours = BarlowTwinsLoss(lambd=lambd).terms
     if loss == "barlow":
         return ours
     if loss == "invariance":

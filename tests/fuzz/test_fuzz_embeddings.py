@@ -16,7 +16,7 @@ from inputs import DTYPES, views
 from test_layouts import LAYOUTS
 from torch import Tensor, nn
 
-from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, presets
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms, cross_correlation, presets
 from bt_kernels.backends.registry import availabilities
 from bt_kernels.backends.stages import accumulation_dtype
 
@@ -110,9 +110,7 @@ def test_good_embeddings(pair, formula):
         for formulation in FORMULATIONS:
 
             def terms(z_a, z_b, backend=backend, formulation=formulation, **options):
-                return barlow_twins_loss(
-                    z_a, z_b, backend=backend, formulation=formulation, return_terms=True, **options
-                )
+                return barlow_twins_terms(z_a, z_b, backend=backend, formulation=formulation, **options)
 
             before, versions = bits(pair), [z._version for z in pair]
             result = evaluate(terms, *pair, formula)
@@ -160,9 +158,7 @@ def test_size_does_not_matter_without_eps(pair, exponents):
     assume(finite(scaled) and all(map(torch.equal, pair, map(torch.ldexp, scaled, -torch.tensor(exponents)))))
     for backend in BACKENDS:
         for formulation in FORMULATIONS:
-            terms = partial(
-                barlow_twins_loss, eps=0.0, backend=backend, formulation=formulation, return_terms=True
-            )
+            terms = partial(barlow_twins_terms, eps=0.0, backend=backend, formulation=formulation)
             same_numbers(terms(*scaled), terms(*pair))
 
 
@@ -218,7 +214,6 @@ WRONG_OPTIONS = {
     "statistics": WRONG_CHOICES,
     "eps_added_to": WRONG_CHOICES,
     "process_group": ("", "all", 0, -100, ("world",), "world"),
-    "return_terms": (None, 0, 1, "no"),
 }
 wrong_options = st.sampled_from(sorted(WRONG_OPTIONS)).flatmap(
     lambda name: st.sampled_from(WRONG_OPTIONS[name]).map(lambda value: {name: value})
@@ -243,12 +238,13 @@ def test_wrong_embeddings(name, view, backend):
         one_sentence(caught.value)
 
 
-@given(options=wrong_options, beside=st.sampled_from([{}, {"lambd": 0.1}, {"return_terms": True}]))
+@given(options=wrong_options, beside=st.sampled_from([{}, {"lambd": 0.1}]))
 def test_wrong_options(options, beside):
     options = {**beside, **options}
     for call in (
         lambda: BarlowTwinsLoss(**options)(GOOD, GOOD),
         lambda: barlow_twins_loss(GOOD, GOOD, **options),
+        lambda: barlow_twins_terms(GOOD, GOOD, **options),
     ):
         with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
             call()

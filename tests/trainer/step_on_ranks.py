@@ -41,7 +41,7 @@ def views():
 
 
 def chunked_step(network, rows=slice(None), chunks=1, exact=True, group=None):
-    criterion = BarlowTwinsLoss(return_terms=True, process_group=group)
+    criterion = BarlowTwinsLoss(process_group=group).terms
     return forward_backward(
         network, criterion, *(view[rows] for view in views()),
         chunks=chunks, exact=exact, divisor=1.0, autocast=nullcontext, scale=lambda loss: loss,

@@ -35,7 +35,7 @@ class TwoViews(nn.Module):
 
 
 group_norm = partial(nn.GroupNorm, 2)
-criterion = BarlowTwinsLoss(return_terms=True)
+criterion = BarlowTwinsLoss().terms
 
 
 def views(dtype=torch.float64):

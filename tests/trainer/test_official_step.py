@@ -88,7 +88,7 @@ def own_run(dtype, gpus):
     network = small_network(config).to(dtype).train()
     optimizer = build_optimizer(network, config)
     scheduler = build_scheduler(optimizer, config, steps_per_epoch=1)
-    criterion = BarlowTwinsLoss(lambd=config.lambd, return_terms=True)
+    criterion = BarlowTwinsLoss(lambd=config.lambd).terms
     losses = []
     for view_a, view_b in views(dtype):
         optimizer.zero_grad()

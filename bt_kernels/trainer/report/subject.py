@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bt_kernels import barlow_twins_loss, cross_correlation_blocks
+from bt_kernels import barlow_twins_terms, cross_correlation_blocks
 from bt_kernels.trainer.augmentation.photographs import IMAGENET_MEAN, IMAGENET_STD
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.config.parts import UNLABELLED
@@ -158,7 +158,7 @@ def correlation_of(network: BarlowTwinsNetwork, batches: list[Views], device: to
                 embeddings.append(network.forward(*(view.to(device) for view in pair)))  # never the compiled one
     network.train(training)
     z_a, z_b = (torch.cat(views).float() for views in zip(*embeddings, strict=True))
-    terms = barlow_twins_loss(z_a, z_b, return_terms=True)
+    terms = barlow_twins_terms(z_a, z_b)
     statistics = measure(z_a, z_b, terms.off_diagonal.item(), lambda sums: sums)
     corner = next(cross_correlation_blocks(z_a, z_b, rows=SHOWN_FEATURES))[:, :SHOWN_FEATURES]
     return Correlation(

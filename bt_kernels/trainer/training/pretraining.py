@@ -70,9 +70,8 @@ class Pretraining:
         self.criterion = BarlowTwinsLoss(
             lambd=config.lambd,
             backend=self.loss_backend.name,
-            return_terms=True,
             process_group="world" if processes.size > 1 else None,
-        )
+        ).terms
         self.optimizer = build_optimizer(self.network, config)
         self.scheduler = build_scheduler(self.optimizer, config, self.data.steps_per_epoch)
         self.watch = CollapseWatch()
