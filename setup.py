@@ -18,6 +18,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
@@ -26,8 +27,19 @@ REPORT = ROOT / "bt_kernels" / "_build_report.json"
 GIGABYTES_PER_COMPILER = 1.0  # torch's headers: measured peak 0.6 GB; nvcc: 1 GB
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
-# torch's stable ABI: one library for this torch and every later one.
-STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-DPy_LIMITED_API=0x030A0000"]
+OLDEST_TORCH = (2, 6)  # of the package
+# Of torch's stable ABI: the first that has all that csrc uses. One library is for every torch from there on.
+OLDEST_STABLE_ABI = (2, 10)
+STABLE_ABI = [
+    "-DTORCH_TARGET_VERSION=0x{:02x}{:02x}000000000000".format(*OLDEST_STABLE_ABI),
+    "-DPy_LIMITED_API=0x030A0000",
+]
+
+if int(setuptools.__version__.split(".")[0]) < 77:  # pyproject.toml's, which nobody reads without build isolation
+    sys.exit(
+        f"bt_kernels is built with setuptools 77 or newer, and this environment has {setuptools.__version__}: "
+        'run pip install --upgrade "setuptools>=77,<82" first (torch 2.11 asks for setuptools < 82).'
+    )
 
 try:
     import torch
@@ -35,7 +47,16 @@ try:
 except ImportError:
     sys.exit(
         "bt_kernels is built against the torch that is installed, and pip's build isolation hides it: "
-        "install torch >= 2.11 first, then run pip install --no-build-isolation with the same arguments."
+        "install torch >= 2.6 first, then run pip install --no-build-isolation with the same arguments."
+    )
+
+TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
+if (
+    TORCH < OLDEST_TORCH
+):  # before pip gets to read what the package depends on, and replaces the torch that is there
+    sys.exit(
+        "bt_kernels needs torch {}.{} or newer".format(*OLDEST_TORCH) + f", and this environment has torch "
+        f"{torch.__version__}, which was left as it is: install bt_kernels in an environment with a newer torch."
     )
 
 sys.path.insert(0, str(ROOT))  # which pip leaves out
@@ -48,11 +69,21 @@ def find_compiler() -> str | None:
     return next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
 
 
+def reason_not_to_compile(compiler: str | None) -> str | None:
+    """Why nothing is compiled against this torch, in one sentence; None if it can be."""
+    if TORCH < OLDEST_STABLE_ABI:
+        return (
+            "the C++ ops and the CUDA kernels are built with the stable ABI of torch {}.{} or newer, "
+            "and the package was installed beside torch {}".format(*OLDEST_STABLE_ABI, torch.__version__)
+        )
+    return no_compiler if compiler is None else None
+
+
 def reason_not_to_build(compiler: str | None) -> str | None:
     """Why the C++ ops are left out, in one sentence; None if they are to be built."""
     if os.environ.get("BT_KERNELS_CPP") == "0":
         return "BT_KERNELS_CPP=0 when the package was installed"
-    return no_compiler if compiler is None else None
+    return reason_not_to_compile(compiler)
 
 
 def plan_cuda(compiler: str | None) -> Objects:
@@ -62,8 +93,8 @@ def plan_cuda(compiler: str | None) -> Objects:
         raise CannotBuild("BT_KERNELS_CUDA=0 when the package was installed")
     if switch != "1" and torch.version.cuda is None:
         raise CannotBuild(f"the package was installed beside torch {torch.__version__}, a build without CUDA")
-    if compiler is None:
-        raise CannotBuild(no_compiler)
+    if reason := reason_not_to_compile(compiler):
+        raise CannotBuild(reason)
     toolkit = find_toolkit()
     if switch != "1" and toolkit.version.split(".")[0] != torch.version.cuda.split(".")[0]:
         raise CannotBuild(
@@ -220,5 +251,5 @@ if extensions:
 
 setup(
     ext_modules=extensions,
-    cmdclass={"build_py": BuildPython} | ({"build_ext": BuildOps} if extensions else {}),
+    cmdclass={"build_py": BuildPython, "build_ext": BuildOps},
 )

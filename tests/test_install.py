@@ -76,6 +76,17 @@ def run(*arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProce
     )
 
 
+def sentences(result: subprocess.CompletedProcess) -> list[str]:
+    """Lines of standard error, without what a CUDA build of torch says on a machine without a GPU."""
+    return [line for line in result.stderr.strip().splitlines() if "No CUDA runtime is found" not in line]
+
+
+def run_setup_pretending(pretence: str, *arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:
+    """setup.py with the arguments, after a line of Python that changes what is installed."""
+    script = f"import sys, runpy; sys.argv = {['setup.py', *arguments]}; {pretence}; "
+    return run("-c", script + "runpy.run_path('setup.py', run_name='__main__')", cwd=cwd, **changes)
+
+
 def sdist(folder: Path) -> Path:
     """Makes an sdist without a compiler and unpacks it."""
     tree = copy_of_sources(folder, (*SOURCES, *TESTED_WITH))
@@ -187,18 +198,71 @@ def test_build_that_is_asked_for_fails_in_one_sentence(tmp_path):
     tree = copy_of_sources(tmp_path)
     result = run("setup.py", "--version", cwd=tree, BT_KERNELS_CPP="1", PATH=without_compilers(tmp_path))
     assert result.returncode != 0
-    assert result.stderr.startswith("BT_KERNELS_CPP=1 asks for the C++ ops, but no C++ compiler was found")
-    assert len(result.stderr.strip().splitlines()) == 1
+    (sentence,) = sentences(result)
+    assert sentence.startswith("BT_KERNELS_CPP=1 asks for the C++ ops, but no C++ compiler was found")
 
 
 def test_hidden_torch_is_explained_in_one_sentence(tmp_path):
     """What build isolation does: setup.py runs in an environment without torch."""
     tree = copy_of_sources(tmp_path)
-    hide = "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['setup.py', '--version']; "
-    result = run("-c", hide + "runpy.run_path('setup.py', run_name='__main__')", cwd=tree)
+    result = run_setup_pretending("sys.modules['torch'] = None", "--version", cwd=tree)
     assert result.returncode != 0
-    assert "install torch" in result.stderr and "--no-build-isolation" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    (sentence,) = sentences(result)
+    assert "install torch" in sentence and "--no-build-isolation" in sentence
+
+
+TORCH_BELOW_THE_STABLE_ABI = "import torch; torch.__version__ = '2.9.1+cu128'"
+BELOW_THE_STABLE_ABI = (
+    "the C++ ops and the CUDA kernels are built with the stable ABI of torch 2.10 or newer, "
+    "and the package was installed beside torch 2.9.1+cu128"
+)
+
+
+def test_torch_below_the_stable_abi_gets_the_package_without_libraries(tmp_path):
+    """And info and the error of a backend that was asked for say why there are none."""
+    tree = copy_of_sources(tmp_path)
+    built = run_setup_pretending(
+        TORCH_BELOW_THE_STABLE_ABI, "-q", "build", cwd=tree, TORCH_CUDA_ARCH_LIST="8.0", BT_KERNELS_CUDA=""
+    )
+    assert built.returncode == 0, built.stderr
+    assert f"the cpu backend is left out: {BELOW_THE_STABLE_ABI}." in built.stderr
+    assert not list(tree.rglob("*.so")) and not list(tree.rglob("*.o"))
+    assert json.loads((tree / "bt_kernels" / "_build_report.json").read_text())["cuda_missing"]
+    found, info = use(tree, tmp_path)
+    assert found["auto"] == "eager" and found["error"].endswith(BELOW_THE_STABLE_ABI)
+    assert info_line(info, "cpu")[1:] == ["no", BELOW_THE_STABLE_ABI]
+
+
+@pytest.mark.parametrize("switch", ["BT_KERNELS_CPP", "BT_KERNELS_CUDA"])
+def test_libraries_asked_for_below_the_stable_abi_are_an_error(tmp_path, switch):
+    tree = copy_of_sources(tmp_path)
+    result = run_setup_pretending(TORCH_BELOW_THE_STABLE_ABI, "--version", cwd=tree, **{switch: "1"})
+    assert result.returncode != 0
+    (sentence,) = sentences(result)
+    assert sentence.startswith(f"{switch}=1 asks for the ") and sentence.endswith(f"but {BELOW_THE_STABLE_ABI}.")
+
+
+@pytest.mark.parametrize(
+    "pretence, sentence",
+    [
+        (
+            "import torch; torch.__version__ = '2.5.1'",
+            "needs torch 2.6 or newer, and this environment has torch 2.5.1",
+        ),
+        (
+            "import setuptools; setuptools.__version__ = '65.5.0'",
+            "setuptools 77 or newer, and this environment has 65",
+        ),
+    ],
+    ids=["torch", "setuptools"],
+)
+def test_too_old_to_install_beside_is_one_sentence(tmp_path, pretence, sentence):
+    """Said by setup.py and not by pip's dependencies, which would replace the torch."""
+    tree = copy_of_sources(tmp_path)
+    result = run_setup_pretending(pretence, "--version", cwd=tree)
+    assert result.returncode != 0 and not result.stdout
+    (said,) = sentences(result)
+    assert sentence in said
 
 
 def test_sdist_holds_what_building_and_testing_need(tmp_path):

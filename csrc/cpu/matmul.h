@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "shim.h"
+
 namespace bt::cpu {
 
 template <typename T>

@@ -9,6 +9,8 @@
 #include <memory>
 #include <vector>
 
+#include "shim.h"
+
 namespace bt::cpu {
 
 // Uninitialized contiguous tensor on the CPU. The shim's own call, because the stable ABI's new_empty looks its op up

@@ -10,6 +10,7 @@
 
 #include "cuda/instructions/gpu.cuh"
 #include "cuda/loss.h"
+#include "shim.h"
 
 #ifndef BT_EMULATED
 // In libtorch_cuda: weak, so that the library also loads beside a torch without it, to say there what is missing.

@@ -44,7 +44,7 @@ FLAGS = [
 ]
 BINDINGS_FLAGS = [
     "-DBT_EMULATED",
-    "-DTORCH_TARGET_VERSION=0x020b000000000000",
+    "-DTORCH_TARGET_VERSION=0x020a000000000000",
     *(f"-isystem{path}" for path in include_paths()),
 ]
 # Every access of a kernel to memory becomes a call of counting/traffic.cpp, as the kernel has it: structs in one
