@@ -55,9 +55,8 @@ def triton_partial_bytes(cell: Cell, device: CudaDevice) -> int:
     """As the triton backend splits the features, or the batch."""
     # Not at the top: without Triton it is parse_cell that should say so.
     from bt_kernels.backends.triton import heuristics
-    from bt_kernels.backends.triton.correlation import product_tile
     from bt_kernels.backends.triton.gram import gram_splits
-    from bt_kernels.backends.triton.launch import operands, padded, properties
+    from bt_kernels.backends.triton.launch import operands, padded, product_tile, properties
 
     kind, gpu = operands(cell.torch_dtype), properties(device.torch_device)
     if choose_formulation("auto", cell.n, cell.d) == "gram":

@@ -27,11 +27,17 @@ def read_build_report() -> BuildReport:
 
 
 NOT_BUILT = "the package was not built; install it with pip (README)"
+GONE = "the library that was built is no longer there; install the package again"
+
+
+def was_built() -> bool:
+    """Whether there should be a C++ library."""
+    return "compiler" in read_build_report()
 
 
 def why_not_built() -> str:
     """Why there is no C++ library, in one sentence."""
-    return read_build_report().get("cpp_missing", NOT_BUILT)
+    return read_build_report().get("cpp_missing", GONE if was_built() else NOT_BUILT)
 
 
 def why_no_cuda() -> str:

@@ -5,7 +5,9 @@ import sys
 
 import torch
 
-from bt_kernels.backends.registry import availabilities, choose_backend
+from bt_kernels.backends import triton
+from bt_kernels.backends.registry import as_device, available_backends
+from bt_kernels.backends.stages import Availability
 from bt_kernels.build_report import host_module, read_build_report
 from bt_kernels.version import __version__
 
@@ -24,19 +26,31 @@ def build_lines() -> list[str]:
     return [*lines, f"CUDA kernels: built by nvcc {report['nvcc']} for {' '.join(report['cuda_architectures'])}"]
 
 
+def device_lines(device: torch.device) -> list[str]:
+    """Every backend in the order that "auto" tries, and which one it takes."""
+    backends = available_backends(device)
+    taken = next((name for name, found in backends.items() if found.ok), "none")
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return [
+        f"backends for embeddings on {device}{name}; auto takes {taken}:",
+        *(f"  {name:<6} {word(found):<5} {found.reason}" for name, found in backends.items()),
+    ]
+
+
+def word(found: Availability) -> str:
+    return "ok" if found.ok else "fault" if found.fault else "no"
+
+
 def main() -> int:
-    devices = [torch.device("cpu")]
-    if torch.cuda.is_available():
-        devices.append(torch.device("cuda"))
+    devices = dict.fromkeys((torch.device("cpu"), as_device(None)))
     print(f"bt_kernels {__version__} · torch {torch.__version__} · Python {platform.python_version()}")
     print(f"{platform.platform()} · {torch.get_num_threads()} threads")
     for line in build_lines():
         print(line)
+    loaded = triton.load()  # on a machine without a GPU, no backend's line would say what is wrong with it
+    print(f"fault: {loaded.reason}" if loaded.fault else loaded.reason)
     for device in devices:
-        name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-        print(f"\nbackends for embeddings on {device}{name}; auto takes {choose_backend('auto', device)}:")
-        for backend, (ok, reason) in availabilities(device).items():
-            print(f"  {backend:<6} {'ok' if ok else 'no':<3} {reason}")
+        print("", *device_lines(device), sep="\n")
     return 0
 
 

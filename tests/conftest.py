@@ -23,9 +23,8 @@ import pytest
 import target
 import torch
 
-from bt_kernels import barlow_twins_terms
+from bt_kernels import available_backends, barlow_twins_terms
 from bt_kernels.backends import triton
-from bt_kernels.backends.registry import availabilities
 
 # Deterministic examples: a red run is red again. No deadline: machines differ, and no test asserts time.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40, database=None)
@@ -137,7 +136,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def backend(request) -> str:
-    ok, reason = availabilities(target.device())[request.param]
+    ok, reason, _ = available_backends(target.device())[request.param]
     if not ok and request.param == "cuda" and target.name() == "cuda" and shutil.which("nvcc") is None:
         pytest.skip(reason)
     if not ok and request.param in target.NARROW:

@@ -29,24 +29,24 @@ def gpu(monkeypatch, tmp_path):
         monkeypatch.setattr(torch.version, "hip", None)
         monkeypatch.setattr(torch.version, "cuda", of_torch)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-        cuda.find_why_not_on.cache_clear()
+        cuda.on_gpu.cache_clear()
 
     monkeypatch.setattr(cuda, "LIBRARY", Availability(True, "CUDA kernels"))
     monkeypatch.setattr(cuda, "EMULATED", None)
     yield make
-    cuda.find_why_not_on.cache_clear()
+    cuda.on_gpu.cache_clear()
 
 
-def reason(device=GPU, dtype=torch.float32):
-    ok, why_not = cuda.availability(device, dtype)
-    assert not ok
+def reason(device=GPU, dtype=torch.float32, fault=False):
+    ok, why_not, is_fault = cuda.availability(device, dtype)
+    assert not ok and is_fault == fault
     return why_not
 
 
 def test_works_for_its_dtypes(gpu):
     gpu()
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        assert cuda.availability(GPU, dtype) == (True, "CUDA kernels")
+        assert cuda.availability(GPU, dtype) == Availability(True, "CUDA kernels")
         assert choose_backend("cuda", GPU, dtype) == "cuda"
     with pytest.raises(RuntimeError, match="it takes float32, bfloat16 and float16, not torch.float64"):
         choose_backend("cuda", GPU, torch.float64)
@@ -69,14 +69,14 @@ def test_not_built(monkeypatch, tmp_path):
     """The reason is setup.py's."""
     report(monkeypatch, tmp_path, cuda_missing="nvcc was on holiday")
     monkeypatch.setattr(cuda, "built_libraries", list)
-    assert cuda.load_built_library() == (False, "nvcc was on holiday")
+    assert cuda.load_built_library() == Availability(False, "nvcc was on holiday")
 
 
 def test_library_that_does_not_load(tmp_path):
     library = tmp_path / "_CUDA.abi3.so"
     library.write_text("not a library")
-    ok, why_not = cuda.load_library(library)
-    assert not ok and why_not.startswith(f"_CUDA.abi3.so does not load with torch {torch.__version__}: ")
+    ok, why_not, fault = cuda.load_library(library)
+    assert not ok and fault and why_not.startswith(f"_CUDA.abi3.so does not load with torch {torch.__version__}: ")
     assert "file too short" in why_not or "invalid ELF header" in why_not
 
 
@@ -93,7 +93,8 @@ def test_rocm(gpu, monkeypatch):
 
 def test_toolkit_of_another_major_version_than_torchs(gpu):
     gpu(toolkit="13.0", of_torch="12.8")
-    assert "built with CUDA 13.0, torch " in reason() and "with CUDA 12.8: install the package again" in reason()
+    why_not = reason(fault=True)
+    assert "built with CUDA 13.0, torch " in why_not and "with CUDA 12.8: install the package again" in why_not
     gpu(toolkit="12.9", of_torch="12.8")
     assert cuda.availability(GPU, torch.float32).ok
 
@@ -105,7 +106,7 @@ def test_old_gpu(gpu):
 
 def test_kernels_built_for_other_gpus(gpu):
     gpu(capability=(8, 6), built=("9.0a", "12.0+PTX"))
-    assert "built for 9.0a 12.0+PTX, none of which runs on compute capability 8.6: install" in reason()
+    assert "built for 9.0a 12.0+PTX, none of which runs on compute capability 8.6: install" in reason(fault=True)
 
 
 def test_looks_once_at_each_device(gpu, monkeypatch):
@@ -122,7 +123,9 @@ def test_emulated_for_tests_is_not_taken_for_a_gpu(gpu, monkeypatch):
     gpu(capability=(7, 5))
     monkeypatch.setattr(cuda, "EMULATED", Availability(True, "CUDA kernels"))
     cpu = torch.device("cpu")
-    assert cuda.availability(cpu, torch.float32) == (True, "CUDA kernels, compiled for the CPU: for tests")
+    assert cuda.availability(cpu, torch.float32) == Availability(
+        True, "CUDA kernels, compiled for the CPU: for tests"
+    )
     assert "not torch.float64" in reason(cpu, torch.float64)
     assert choose_backend("auto", cpu) != "cuda"
     assert "not 7.5" in reason()
@@ -159,4 +162,4 @@ def test_runs_on(architecture, capability, expected):
 def test_library_without_a_report(gpu, monkeypatch):
     gpu()
     monkeypatch.setattr(cuda, "read_build_report", dict)
-    assert "its build left no report" in reason()
+    assert "its build left no report" in reason(fault=True)

@@ -1,11 +1,13 @@
 """python -m bt_kernels.info and the build report that it reads."""
 
 import json
+import warnings
 
 import torch
 
-from bt_kernels import __version__, build_report, info
-from bt_kernels.backends.registry import availabilities, choose_backend
+from bt_kernels import Availability, __version__, available_backends, build_report, info
+from bt_kernels.backends import cpu, triton
+from bt_kernels.backends.registry import choose_backend
 
 
 def test_prints_versions_and_every_backend(capsys):
@@ -15,9 +17,34 @@ def test_prints_versions_and_every_backend(capsys):
     cpu = torch.device("cpu")
     assert f"auto takes {choose_backend('auto', cpu)}" in text
     lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
-    for name, (ok, reason) in availabilities(cpu).items():
+    for name, (ok, reason, _) in available_backends(cpu).items():
         assert lines[name].split()[1] == ("ok" if ok else "no")
         assert reason in lines[name]
+
+
+def test_says_which_backend_auto_takes_and_what_is_a_fault(monkeypatch, capsys):
+    broken = Availability(False, "_C.abi3.so does not load", fault=True)
+    fallen = Availability(False, "Triton cannot be imported: it fell", fault=True)
+    monkeypatch.setattr(cpu, "LIBRARY", broken)
+    monkeypatch.setattr(triton, "load", lambda: fallen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        info.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"fault: {fallen.reason}" in lines
+    at = lines.index("backends for embeddings on cpu; auto takes eager:")
+    assert lines[at + 1].split(maxsplit=2) == ["cpu", "fault", broken.reason]
+    assert lines[at + 2].split()[:2] == ["eager", "ok"]
+
+
+def test_says_why_the_cpp_ops_were_left_out(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(build_report, "REPORT", tmp_path / "report.json")
+    build_report.REPORT.write_text(json.dumps({"cpp_missing": "the compiler was on holiday"}))
+    monkeypatch.setattr(cpu, "FOLDER", tmp_path)
+    monkeypatch.setattr(cpu, "LIBRARY", cpu.load_library())
+    info.main()
+    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert ["cpu", "no", "the compiler was on holiday"] in lines
 
 
 def test_says_what_was_not_built(monkeypatch, capsys):

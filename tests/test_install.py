@@ -26,7 +26,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 LOSS = """
 import json, sys, torch, bt_kernels
-from bt_kernels.backends.registry import availabilities, choose_backend
+from bt_kernels.backends.registry import choose_backend
 torch.manual_seed(0)
 z = [torch.randn(6, 9, requires_grad=True) for _ in range(2)]
 bt_kernels.barlow_twins_loss(*z).backward()
@@ -37,7 +37,8 @@ except RuntimeError as raised:
     error = str(raised)
 device = torch.device("cpu")
 print(json.dumps({"file": bt_kernels.__file__, "auto": choose_backend("auto", device), "error": error,
-                  "backends": availabilities(device), "finite": all(bool(x.grad.isfinite().all()) for x in z)}))
+                  "backends": bt_kernels.available_backends(device),
+                  "finite": all(bool(x.grad.isfinite().all()) for x in z)}))
 """
 
 

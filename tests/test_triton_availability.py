@@ -1,6 +1,7 @@
 """Where the triton backend says that it works, and the sentence it gives where it does not."""
 
-import builtins
+import sys
+import types
 
 import pytest
 import torch
@@ -11,13 +12,19 @@ from bt_kernels.backends.registry import choose_backend
 from bt_kernels.backends.stages import Availability
 
 GPU = torch.device("cuda", 0)
+WORKS = Availability(True, "Triton")
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def installed(monkeypatch):
+    """A Triton that can be imported."""
+    monkeypatch.setattr(triton, "load", lambda: WORKS)
+
+
+@pytest.fixture
+def gpu(monkeypatch, installed):
     """A GPU of compute capability 9.0 as far as Triton's availability goes."""
-    monkeypatch.setattr(triton, "OPS", Availability(True, "Triton"))
-    monkeypatch.setattr(triton, "why_not_on", lambda device: None)
+    monkeypatch.setattr(triton, "on_gpu", lambda device: None)
 
 
 def test_not_on_the_cpu(monkeypatch):
@@ -38,49 +45,74 @@ def test_not_on_other_devices(gpu):
     assert "not on xpu" in triton.availability(torch.device("xpu"), torch.float32).reason
 
 
-def test_auto_never_takes_the_interpreter(monkeypatch):
-    monkeypatch.setattr(triton, "OPS", Availability(True, "Triton"))
+def test_auto_never_takes_the_interpreter(monkeypatch, installed):
     monkeypatch.setattr(triton, "INTERPRETED", True)
     assert choose_backend("triton", torch.device("cpu")) == "triton"
     assert choose_backend("auto", torch.device("cpu")) != "triton"
 
 
-def test_old_gpu(monkeypatch):
-    monkeypatch.setattr(triton, "OPS", Availability(True, "Triton"))
+def test_is_not_imported_for_what_it_does_not_take(monkeypatch):
+    monkeypatch.setattr(triton, "INTERPRETED", False)
+    monkeypatch.setattr(triton, "load", lambda: pytest.fail("imported"))
+    assert not triton.availability(torch.device("cpu"), torch.float32).ok
+    assert not triton.availability(torch.device("xpu"), torch.float32).ok
+    assert not triton.availability(GPU, torch.float64).ok
+
+
+def test_old_gpu(monkeypatch, installed):
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert triton.availability(GPU, torch.float32) == (False, "it needs compute capability 8.0 or newer, not 7.5")
+    found = triton.availability(GPU, torch.float32)
+    assert found == Availability(False, "it needs compute capability 8.0 or newer, not 7.5")
     assert choose_backend("auto", GPU) == "eager"
 
 
-def test_triton_that_cannot_launch(monkeypatch):
+def test_triton_that_cannot_launch(monkeypatch, installed):
     """Here it is the driver that is missing, elsewhere it may be a compiler: the reason is Triton's own."""
     if torch.cuda.is_available():
         pytest.skip("there is a driver here")
-    monkeypatch.setattr(triton, "OPS", Availability(True, "Triton"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    ok, reason = triton.availability(GPU, torch.float32)
-    assert not ok and "cannot launch kernels here: " in reason
+    ok, reason, fault = triton.availability(GPU, torch.float32)
+    assert not ok and fault and "cannot launch kernels here: " in reason and "\n" not in reason
 
 
-VERSIONS = [("3.5.1", "too old: 3.6"), ("3.6.0", "Triton 3.6.0"), ("4.0.0+git", "4.0")]
+@pytest.fixture
+def load():
+    """triton.load, as at the first need."""
+    triton.load.cache_clear()
+    yield triton.load
+    triton.load.cache_clear()
+
+
+VERSIONS = [("3.5.1", "too old: 3.6 or newer"), ("3.6.0", "Triton 3.6.0"), ("4.0.0+git", "4.0")]
 
 
 @pytest.mark.parametrize("version, expected", VERSIONS)
-def test_version(monkeypatch, version, expected):
+def test_version(monkeypatch, load, version, expected):
     import triton as package
 
     monkeypatch.setattr(package, "__version__", version)
-    ok, reason = triton.load_ops()
-    assert ok == ("too old" not in expected) and expected in reason
+    ok, reason, fault = load()
+    assert ok == ("too old" not in expected) and fault != ok and expected in reason
 
 
-def test_without_triton(monkeypatch):
-    def no_triton(name, *rest, original=builtins.__import__):
-        if name == "triton":
-            raise ImportError("No module named 'triton'")
-        return original(name, *rest)
+def test_without_triton(monkeypatch, load):
+    """Which is no fault."""
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert load() == Availability(False, "Triton is not installed (pip install triton)")
 
-    monkeypatch.setattr(builtins, "__import__", no_triton)
-    ok, reason = triton.load_ops()
-    assert not ok and "pip install triton" in reason
+
+def test_triton_that_cannot_be_imported(monkeypatch, load, tmp_path):
+    for module in [name for name in sys.modules if name.split(".")[0] == "triton"]:
+        monkeypatch.delitem(sys.modules, module)
+    (tmp_path / "triton.py").write_text("raise OSError('libtriton.so: file too short\\nand more')")
+    monkeypatch.syspath_prepend(tmp_path)
+    ok, reason, fault = load()
+    assert not ok and fault
+    assert reason.startswith("Triton cannot be imported: OSError: libtriton.so: file too short; install ")
+
+
+def test_something_else_of_that_name(monkeypatch, load):
+    monkeypatch.setitem(sys.modules, "triton", types.ModuleType("triton"))
+    ok, reason, fault = load()
+    assert not ok and fault and "has no attribute '__version__'" in reason

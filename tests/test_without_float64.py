@@ -167,7 +167,7 @@ def test_cross_correlation(shape):
 
 def test_availability_tells_the_truth(monkeypatch):
     assert availability(DEVICE, torch.float32).ok
-    ok, reason = availability(DEVICE, torch.float64)
+    ok, reason, _ = availability(DEVICE, torch.float64)
     assert not ok and reason == "there is no float64 on meta"
     for requested in ("auto", "eager"):
         with pytest.raises(RuntimeError, match="cannot run on device meta: there is no float64 on meta"):

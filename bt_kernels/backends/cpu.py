@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import op_shapes, varying_floats
+from bt_kernels.backends import op_shapes, torch_ops, varying_floats
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -17,21 +17,22 @@ from bt_kernels.backends.stages import (
     Terms,
 )
 from bt_kernels.backends.varying_floats import ops_of
-from bt_kernels.build_report import why_not_built
+from bt_kernels.build_report import was_built, why_not_built
 from bt_kernels.options import LossOptions
+
+FOLDER = Path(__file__).parents[1]
 
 
 def load_library() -> Availability:
-    libraries = sorted((Path(__file__).parent.parent).glob("_C.*so"))
+    libraries = sorted(FOLDER.glob("_C.*so"))
     if not libraries:
-        return Availability(False, why_not_built())
-    try:
-        torch.ops.load_library(str(libraries[0]))
-    except OSError as error:
-        return Availability(False, f"{libraries[0].name} does not load with torch {torch.__version__}: {error}")
+        return Availability(False, why_not_built(), fault=was_built())
+    return torch_ops.load_library(libraries[0], "C++ ops", register)
+
+
+def register() -> None:
     op_shapes.register()
     varying_floats.register("bt_kernels")
-    return Availability(True, f"C++ ops from {libraries[0].name}")
 
 
 LIBRARY = load_library()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bt_kernels.backends import torch_ops
 from bt_kernels.backends.stages import accumulation_dtype
 
 
@@ -83,4 +84,4 @@ SHAPES: dict[str, Callable[..., Any]] = {
 def register() -> None:
     """Registers the shapes; the library that defines the ops must have been loaded."""
     for name, shapes in SHAPES.items():
-        torch.library.register_fake(f"bt_kernels::{name}", shapes)
+        torch_ops.register_shapes(f"bt_kernels::{name}", shapes)

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 NAMES = ("gram_forward", "gram_backward", "correlation_forward", "correlation_backward")
-_libraries: list[torch.library.Library] = []  # with a Library go its ops
 
 
 def register(namespace: str) -> None:
     """Makes the companions of the ops of that namespace, which must be there."""
+    if hasattr(getattr(torch.ops, companions(namespace)), NAMES[-1]):
+        return
     library = torch.library.Library(companions(namespace), "DEF")
-    _libraries.append(library)
+    torch.library._keep_alive.append(library)  # with a Library go its ops
     for name in NAMES:
         _register(library, name, getattr(getattr(torch.ops, namespace), name).default)
 

@@ -16,11 +16,17 @@ from inputs import DTYPES, views
 from test_layouts import LAYOUTS
 from torch import Tensor, nn
 
-from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms, cross_correlation, presets
-from bt_kernels.backends.registry import availabilities
+from bt_kernels import (
+    BarlowTwinsLoss,
+    available_backends,
+    barlow_twins_loss,
+    barlow_twins_terms,
+    cross_correlation,
+    presets,
+)
 from bt_kernels.backends.stages import accumulation_dtype
 
-BACKENDS = [name for name, (ok, _) in availabilities(torch.device("cpu")).items() if ok]
+BACKENDS = [name for name, found in available_backends("cpu").items() if found.ok]
 FORMULATIONS = ("gram", "correlation")
 
 

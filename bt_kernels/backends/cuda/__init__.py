@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bt_kernels.backends import torch_ops
 from bt_kernels.backends.cuda import ops  # noqa: F401  defines the ops that the library implements
 from bt_kernels.backends.cuda.architectures import any_runs_on
 from bt_kernels.backends.stages import (
@@ -34,12 +35,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def load_library(library: Path) -> Availability:
-    try:
-        torch.ops.load_library(str(library))
-    except OSError as error:
-        cause = error.__cause__ or error  # torch's own says no more than the path
-        return Availability(False, f"{library.name} does not load with torch {torch.__version__}: {cause}")
-    return Availability(True, f"CUDA kernels from {library.name}")
+    return torch_ops.load_library(library, "CUDA kernels")
 
 
 def built_libraries() -> list[Path]:
@@ -72,38 +68,38 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
         return Availability(True, f"{library.reason}, compiled for the CPU: for tests")
     if device.type != "cuda":
         return Availability(False, f"it takes embeddings on a CUDA GPU, not on {device.type}")
-    why_not = why_not_on(device)
-    return Availability(False, why_not) if why_not else library
-
-
-def why_not_on(device: torch.device) -> str | None:
-    """Why the library cannot run on that GPU, in one sentence; None if it can."""
-    return find_why_not_on(torch.cuda.current_device() if device.index is None else device.index)
+    return on_gpu(torch.cuda.current_device() if device.index is None else device.index) or library
 
 
 @functools.cache
-def find_why_not_on(index: int) -> str | None:
+def on_gpu(index: int) -> Availability | None:
+    """Why the library cannot run on that GPU; None if it can."""
     if torch.version.hip is not None:
-        return f"torch {torch.__version__} is a ROCm build, and the kernels are CUDA's"
+        return Availability(False, f"torch {torch.__version__} is a ROCm build, and the kernels are CUDA's")
     if torch.version.cuda is None:
-        return f"torch {torch.__version__} is a build without CUDA"
+        return Availability(False, f"torch {torch.__version__} is a build without CUDA")
     report = read_build_report()
     if "cuda" not in report:
-        return "its build left no report of the GPUs that it is for: install the package again"
+        reason = "its build left no report of the GPUs that it is for: install the package again"
+        return Availability(False, reason, fault=True)
     toolkit = report["cuda"]
     if toolkit.split(".")[0] != torch.version.cuda.split(".")[0]:
-        return (
+        reason = (
             f"the kernels were built with CUDA {toolkit}, torch {torch.__version__} with CUDA "
             f"{torch.version.cuda}: install the package again beside this torch"
         )
+        return Availability(False, reason, fault=True)
     capability = torch.cuda.get_device_capability(index)
     if capability < (8, 0):
-        return f"it needs compute capability 8.0 or newer, not {capability[0]}.{capability[1]}"
+        return Availability(
+            False, f"it needs compute capability 8.0 or newer, not {capability[0]}.{capability[1]}"
+        )
     if not any_runs_on(report["cuda_architectures"], capability):
-        return (
+        reason = (
             f"the kernels were built for {' '.join(report['cuda_architectures'])}, none of which runs on compute "
             f"capability {capability[0]}.{capability[1]}: install the package again on this machine"
         )
+        return Availability(False, reason, fault=True)
     return None
 
 
@@ -112,11 +108,10 @@ def tf32() -> bool:
     return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
-# torch.compiler.assume_constant_result, which would import the whole of torch._dynamo for two lines. Dynamo cannot
-# trace what the two ask, and takes their answers into the graph. The first never changes. The second is guarded
-# all the same: dynamo's guard on global state, which every graph has, holds "allow_tf32", the very comparison
-# above, so a change of the setting compiles again (tests/test_cuda_ops.py).
-why_not_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
+# torch.compiler.assume_constant_result, which would import the whole of torch._dynamo for this line. Dynamo cannot
+# trace what is asked, and takes the answer into the graph. It is guarded all the same: dynamo's guard on global
+# state, which every graph has, holds "allow_tf32", the very comparison above, so a change of the setting compiles
+# again (tests/test_cuda_ops.py).
 tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 

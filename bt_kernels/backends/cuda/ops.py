@@ -8,7 +8,7 @@ op returns what its schema says. mean and given_rstd are (2, D) float64, togethe
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import varying_floats
+from bt_kernels.backends import torch_ops, varying_floats
 
 ROW_MULTIPLE = 64  # row_stride of csrc/cuda/loss.h
 SQUARES_SHARE = 64  # kSquaresShare there
@@ -19,7 +19,7 @@ FORWARD = (
 )
 TERMS = "Tensor loss, Tensor on_diagonal, Tensor off_diagonal"
 BACKWARD = "bool tf32, bool needs_a, bool needs_b) -> (Tensor dz_a, Tensor dz_b)"
-LIBRARY = torch.library.Library("bt_kernels_cuda", "DEF")
+NAMESPACE = "bt_kernels_cuda"
 
 
 def padded(size: int, multiple: int = ROW_MULTIPLE) -> int:
@@ -86,8 +86,7 @@ def backward_shape(grad_loss, grad_on_diagonal, grad_off_diagonal, z, *saved_and
 
 
 def register(name: str, schema: str, shapes) -> None:
-    LIBRARY.define(f"{name}{schema}")
-    torch.library.register_fake(f"{LIBRARY.ns}::{name}", shapes, lib=LIBRARY)
+    torch_ops.define(f"{NAMESPACE}::{name}", schema, shapes)
 
 
 register(
@@ -137,4 +136,4 @@ register(
     f"Tensor column_squares, float lambd, float scale, int? samples, int? correction, {BACKWARD}",
     backward_shape,
 )
-varying_floats.register(LIBRARY.ns)
+varying_floats.register(NAMESPACE)

@@ -1,14 +1,16 @@
 """The triton backend: every stage a Triton kernel, no compiler needed at install.
 
+    ops.py                                    the torch ops, through which this module calls
+    implementation.py                         what runs them; it imports Triton, at first need
     standardize.py, gram.py, correlation.py   launch the kernels of kernels/, one per file
     heuristics.py                             with which tiles
-    ops.py                                    the torch ops around them, through which this module calls
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
 float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: same input,
 same bits.
 """
 
+import functools
 import os
 
 import torch
@@ -24,6 +26,8 @@ from bt_kernels.backends.stages import (
     Statistics,
     Terms,
 )
+from bt_kernels.backends.torch_ops import first_line
+from bt_kernels.backends.triton import ops  # noqa: F401  defines the ops
 from bt_kernels.backends.varying_floats import ops_of
 from bt_kernels.options import LossOptions
 
@@ -32,51 +36,52 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # fixed when the kernel
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def load_ops() -> Availability:
+@functools.cache
+def load() -> Availability:
+    """Imports Triton and the kernels: not before they are needed, for it takes longer than all the rest."""
     try:
         import triton
-    except ImportError as error:
-        return Availability(False, f"Triton cannot be imported (pip install triton): {error}")
-    if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
-        return Availability(False, f"Triton {triton.__version__} is too old: 3.6 or newer is needed")
-    from bt_kernels.backends.triton import ops  # noqa: F401  registers the ops
 
+        if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
+            reason = f"Triton {triton.__version__} is too old: 3.6 or newer is needed, as newer torch brings it"
+            return Availability(False, reason, fault=True)
+        from bt_kernels.backends.triton import implementation  # noqa: F401
+    except Exception as error:  # whatever a damaged installation raises
+        if isinstance(error, ModuleNotFoundError) and error.name == "triton":
+            return Availability(False, "Triton is not installed (pip install triton)")
+        reason = f"Triton cannot be imported: {type(error).__name__}: {first_line(error)}"
+        return Availability(False, f"{reason}; install the version that this torch asks for", fault=True)
     return Availability(True, f"Triton {triton.__version__}")
 
 
-OPS = load_ops()
-
-
 def availability(device: torch.device, dtype: torch.dtype) -> Availability:
-    if not OPS.ok:
-        return OPS
     if dtype not in DTYPES:
         return Availability(False, f"it takes float32, bfloat16 and float16, not {dtype}")
-    if device.type == "cpu":
-        if INTERPRETED:
-            return Availability(True, f"{OPS.reason}, interpreted on the CPU: for tests")
+    if device.type == "cpu" and not INTERPRETED:
         return Availability(False, "it takes embeddings on a GPU, not on the CPU")
-    if device.type != "cuda":
+    if device.type not in ("cpu", "cuda"):
         return Availability(False, f"it takes embeddings on a CUDA or ROCm GPU, not on {device.type}")
-    why_not = why_not_on(device)
-    return Availability(False, why_not) if why_not else OPS
+    loaded = load()
+    if not loaded.ok:
+        return loaded
+    if device.type == "cpu":
+        return Availability(True, f"{loaded.reason}, interpreted on the CPU: for tests")
+    return on_gpu(device) or loaded
 
 
-def why_not_on(device: torch.device) -> str | None:
-    """Why Triton cannot run on that GPU, in one sentence; None if it can."""
+def on_gpu(device: torch.device) -> Availability | None:
+    """Why Triton cannot run on that GPU; None if it can."""
     if torch.version.hip is None and (found := torch.cuda.get_device_capability(device)) < (8, 0):
-        return f"it needs compute capability 8.0 or newer, not {found[0]}.{found[1]}"
+        return Availability(False, f"it needs compute capability 8.0 or newer, not {found[0]}.{found[1]}")
     import triton
 
     try:
         triton.runtime.driver.active  # noqa: B018  made at first use, by some versions with a C compiler
     except Exception as error:  # whatever Triton lacks here, its kernels could not be launched
-        return f"Triton {triton.__version__} cannot launch kernels here: {error}"
+        reason = f"Triton {triton.__version__} cannot launch kernels here: {first_line(error)}"
+        needs = "it needs the GPU's driver, a C compiler and Python's headers"
+        return Availability(False, f"{reason}; {needs}", fault=True)
     return None
-
-
-# torch.compiler.assume_constant_result(why_not_on), which would import the whole of torch._dynamo for this line.
-why_not_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def gram_forward(

@@ -23,6 +23,7 @@ from bt_kernels.backends.triton.launch import (
     operands,
     options,
     padded,
+    product_tile,
     properties,
     scalars,
 )
@@ -123,10 +124,6 @@ def finish(n: int, sums: Tensor, squares: Tensor, lambd: float, scale: float) ->
     terms = scalars(sums, 3)
     finish_kernel[(1,)](sums, sums.shape[1], squares, squares.numel(), *terms, None, n, lambd, scale, **options(4))
     return terms
-
-
-def product_tile(kind: Operands, n: int, device: torch.device) -> heuristics.Tile:
-    return heuristics.pick(heuristics.CORRELATION_TILES, kind.kind, n, kind.itemsize, properties(device))
 
 
 def multiply(

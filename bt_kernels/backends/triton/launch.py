@@ -1,4 +1,4 @@
-"""What every launch needs: the device, the operands' type, scratch shapes."""
+"""What every launch needs, without Triton: the device, the operands' type, scratch shapes."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.triton.heuristics import ROW_MULTIPLE, Gpu
+from bt_kernels.backends.triton.heuristics import CORRELATION_TILES, ROW_MULTIPLE, Gpu, Tile, pick
 
 # Triton's interpreter has no device to ask; few multiprocessors leave it few splits to walk through.
 INTERPRETER = Gpu(multiprocessors=4, shared_bytes=160 << 10)
@@ -47,6 +47,11 @@ def operands(dtype: torch.dtype) -> Operands:
         return Operands("16-bit", 2)
     tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32" and torch.version.hip is None
     return Operands("tf32" if tf32 else "ieee", 4)
+
+
+def product_tile(kind: Operands, n: int, device: torch.device) -> Tile:
+    """Of C's product, which ops.py has to know of without Triton: the shapes of what is kept go by it."""
+    return pick(CORRELATION_TILES, kind.kind, n, kind.itemsize, properties(device))
 
 
 def options(warps: int, stages: int = 3) -> dict:

@@ -1,55 +1,22 @@
 """The Triton forwards and backwards as torch ops: opaque to torch.compile, with shapes that need no data.
 
-An output that was not asked for is (0,): an op returns what its schema says.
+An output that was not asked for is (0,): an op returns what its schema says. Triton is not imported here, but when
+an op first runs.
 """
 
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import varying_floats
-from bt_kernels.backends.stages import OutputGradients
-from bt_kernels.backends.triton import correlation, gram
-from bt_kernels.backends.triton.correlation import product_tile
-from bt_kernels.backends.triton.launch import operands, padded
+from bt_kernels.backends import torch_ops, varying_floats
+from bt_kernels.backends.triton.launch import operands, padded, product_tile
 
 OPTIONS = "float lambd, float scale, float eps, bool unbiased"
 GRADIENTS = "Tensor? grad_loss, Tensor? grad_on_diagonal, Tensor? grad_off_diagonal"
-LIBRARY = torch.library.Library("bt_kernels_triton", "DEF")
+NAMESPACE = "bt_kernels_triton"
 
 
 def outputs(count: int) -> str:
     return f"({', '.join(['Tensor'] * count)})"
-
-
-def present(z: Tensor, gradients: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    return tuple(z.new_empty(0) if dz is None else dz for dz in gradients)
-
-
-def gram_backward(
-    grad_loss, grad_on_diagonal, grad_off_diagonal, z, c_diagonal, rstd, y, shifts, k,
-    lambd, scale, eps, correction, needs_a, needs_b,
-):  # fmt: skip
-    gradients = OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal)
-    return present(
-        z,
-        gram.backward(
-            gradients, z, c_diagonal, rstd, y, shifts, k, lambd, scale, eps, correction, (needs_a, needs_b)
-        ),
-    )
-
-
-def correlation_backward(
-    grad_loss, grad_on_diagonal, grad_off_diagonal, z, rstd, y, c_diagonal, c, row_squares, column_squares,
-    lambd, scale, samples, correction, needs_a, needs_b,
-):  # fmt: skip
-    gradients = OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal)
-    return present(
-        z,
-        correlation.backward(
-            gradients, z, rstd, y, c_diagonal, c, row_squares, column_squares,
-            lambd, scale, samples, correction, (needs_a, needs_b),
-        ),
-    )  # fmt: skip
 
 
 def float32(like: Tensor, *sizes: tuple[int, ...]) -> list[Tensor]:
@@ -115,46 +82,44 @@ def backward_shape(grad_loss, grad_on_diagonal, grad_off_diagonal, z, *saved_and
     return tuple(z.new_empty(z.shape if need else (0,)) for need in saved_and_options[-2:])
 
 
-def register(name: str, schema: str, launch, shapes) -> None:
-    LIBRARY.define(f"{name}{schema}")
-    LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{LIBRARY.ns}::{name}", shapes, lib=LIBRARY)
+def register(name: str, schema: str, shapes) -> None:
+    def run(*arguments):
+        from bt_kernels.backends.triton import implementation
+
+        return implementation.OPS[name](*arguments)
+
+    torch_ops.define(f"{NAMESPACE}::{name}", schema, shapes, run)
 
 
 FORWARD = f"(Tensor z_a, Tensor z_b, {OPTIONS}, bool needs_backward) -> "
-register("gram_forward", FORWARD + outputs(8), gram.forward, gram_forward_shape)
-register("correlation_forward", FORWARD + outputs(9), correlation.forward, correlation_forward_shape)
+register("gram_forward", FORWARD + outputs(8), gram_forward_shape)
+register("correlation_forward", FORWARD + outputs(9), correlation_forward_shape)
 register(
     "gram_partial",
     "(Tensor z_a, Tensor z_b, float eps, bool unbiased, Tensor? mean, Tensor? rstd, bool needs_backward) -> "
     f"{outputs(5)}",
-    gram.partial,
     gram_partial_shape,
 )
 register(
     "gram_total",
     "(Tensor triangles, Tensor sums, SymInt n, ScalarType dtype, float lambd, float scale, bool needs_backward) "
     f"-> {outputs(5)}",
-    gram.total,
     gram_total_shape,
 )
 register(
     "correlation_partial",
     f"(Tensor z_a, Tensor z_b, Tensor mean, Tensor rstd, SymInt samples, bool needs_backward) -> {outputs(3)}",
-    correlation.partial,
     correlation_partial_shape,
 )
 register(
     "correlation_total",
     f"(Tensor c, SymInt n, ScalarType dtype, float lambd, float scale, bool needs_backward) -> {outputs(7)}",
-    correlation.total,
     correlation_total_shape,
 )
 register(
     "gram_backward",
     f"({GRADIENTS}, Tensor z, Tensor c_diagonal, Tensor rstd, Tensor y, Tensor shifts, Tensor k, "
     f"float lambd, float scale, float eps, int? correction, bool needs_a, bool needs_b) -> {outputs(2)}",
-    gram_backward,
     backward_shape,
 )
 register(
@@ -162,7 +127,6 @@ register(
     f"({GRADIENTS}, Tensor z, Tensor rstd, Tensor y, Tensor c_diagonal, Tensor c, Tensor row_squares, "
     "Tensor column_squares, float lambd, float scale, SymInt? samples, int? correction, bool needs_a, "
     f"bool needs_b) -> {outputs(2)}",
-    correlation_backward,
     backward_shape,
 )
-varying_floats.register(LIBRARY.ns)
+varying_floats.register(NAMESPACE)

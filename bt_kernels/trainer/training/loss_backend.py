@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bt_kernels.backends.registry import AUTO, availabilities, choose_backend
+from bt_kernels.backends.registry import available_backends, choose_backend
 from bt_kernels.trainer.errors import TrainerError
 
 
@@ -44,6 +44,6 @@ def take_backend(requested: str, device: torch.device, dtype: torch.dtype) -> Lo
         raise TrainerError(f"--loss-backend {requested} is not possible: {error}") from error
     if requested != "auto":
         return LossBackend(name)
-    order = AUTO.get(device.type, (name,))
-    found = availabilities(device, dtype)
-    return LossBackend(name, tuple(f"no {other}: {found[other].reason}" for other in order[: order.index(name)]))
+    found = available_backends(device, dtype)
+    faster = list(found)[: list(found).index(name)]
+    return LossBackend(name, tuple(f"no {other}: {found[other].reason}" for other in faster))
