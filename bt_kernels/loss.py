@@ -167,19 +167,26 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
 
 
 class Option:
-    """An option of a BarlowTwinsLoss as its attribute. What is written, by a schedule say, is checked at once."""
+    """An option of a BarlowTwinsLoss as its attribute. What is written, by a schedule say, is checked at once.
 
-    def __init__(self, group: str) -> None:
-        self.group = group
+    A preset has an option by its project's name, too: lambda_param = Option("options", "lambd").
+    """
+
+    def __init__(self, group: str, option: str = "") -> None:
+        self.group, self.option = group, option
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+        self.option = self.option or name
 
     def __get__(self, module: BarlowTwinsLoss | None, owner: type) -> Any:
-        return self if module is None else getattr(getattr(module, self.group), self.name)
+        return self if module is None else getattr(getattr(module, self.group), self.option)
 
     def __set__(self, module: BarlowTwinsLoss, value: Any) -> None:
-        changed = replace(getattr(module, self.group), **{self.name: value})
+        try:
+            changed = replace(getattr(module, self.group), **{self.option: value})
+        except (TypeError, ValueError) as error:  # by the name that was written
+            raise type(error)(str(error).replace(self.option, self.name, 1)) from None
         groups: dict[str, Any] = {
             "options": module.options,
             "distributed": module.distributed,
@@ -187,6 +194,12 @@ class Option:
         }
         check_together(**groups)
         setattr(module, self.group, changed)
+
+
+def written_names(owner: type) -> dict[str, str]:
+    """The attribute of each option of a BarlowTwinsLoss: in a preset, its project's."""
+    options = (o for c in reversed(owner.__mro__) for o in vars(c).values() if isinstance(o, Option))
+    return {o.option: o.name for o in options}
 
 
 class BarlowTwinsLoss(nn.Module):
@@ -237,9 +250,13 @@ class BarlowTwinsLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """lambd, and what is not the default."""
-        changed = [
-            f for f in fields(LossOptions) if getattr(self.options, f.name) != f.default or f.name == "lambd"
-        ]
-        shown = [f"{f.name}={getattr(self.options, f.name)!r}" for f in changed]
-        return ", ".join(shown + self.distributed.changed())
+        """lambd, and what is not the default; of a preset by its project's names."""
+        shown = {
+            f.name: repr(getattr(self.options, f.name))
+            for f in fields(LossOptions)
+            if f.name == "lambd" or getattr(self.options, f.name) != f.default
+        } | self.distributed.changed()
+        names = written_names(type(self))
+        return ", ".join(
+            f"{names[o]}={value if names[o] == o else repr(getattr(self, names[o]))}" for o, value in shown.items()
+        )

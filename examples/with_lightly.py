@@ -8,7 +8,7 @@ import argparse
 import torch
 from torch import nn
 
-from bt_kernels.presets import lightly as BarlowTwinsLoss  # was: from lightly.loss import BarlowTwinsLoss
+from bt_kernels.presets.lightly import BarlowTwinsLoss  # was: from lightly.loss import BarlowTwinsLoss
 from bt_kernels.trainer.torchvision_import import import_torchvision
 
 torchvision = import_torchvision()  # "import torchvision" fails beside some CPU builds of torch

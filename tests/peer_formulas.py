@@ -53,7 +53,7 @@ def peer(
 FORMULAS = {
     "official": peer(batch_norm, 0.0051),
     "lightly": peer(batch_norm, 5e-3),
-    "solo_learn": peer(batch_norm, 5e-3, 0.025),
+    "solo": peer(batch_norm, 5e-3, 0.025),
     "stable_pretraining": peer(unbiased_std(1e-5), 5e-3, unbiased=True),
     "monai": peer(unbiased_std(1e-6), 5e-3, unbiased=True),
     "catalyst": peer(unbiased_variance, 1.0, unbiased=True),

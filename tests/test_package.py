@@ -8,28 +8,42 @@ from typing import get_type_hints
 
 import pytest
 import torch
+from peer_presets import loss_of
 
 import bt_kernels
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms, presets
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = {name: getattr(bt_kernels, name) for name in bt_kernels.__all__ if name != "__version__"}
-PRESETS = {
-    name: f for name, f in vars(presets).items() if inspect.isfunction(f) and f.__module__ == presets.__name__
-}
+PRESETS = {name: loss_of(name) for name in presets.__all__}
 EMBEDDINGS = ("barlow_twins_loss", "barlow_twins_terms", "cross_correlation", "cross_correlation_blocks")
 
 USE = """
 import torch
 from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss, barlow_twins_terms, cross_correlation
-from bt_kernels.presets import lightly
+from bt_kernels.presets import lightly, monai
+from bt_kernels.presets.solo import barlow_loss_func
 
 z = torch.zeros(4, 8)
 loss: torch.Tensor = barlow_twins_loss(z, z, lambd=0.005)
 terms: LossTerms = barlow_twins_terms(z_a=z, z_b=z)
 terms = BarlowTwinsLoss(0.005).terms(z, z)
 c: torch.Tensor = cross_correlation(z, z)
-criterion: BarlowTwinsLoss = lightly(5e-3)
+loss = barlow_loss_func(z, z, lamb=0.005)
+
+
+class Counted(lightly.BarlowTwinsLoss):
+    calls: int = 0
+
+    def forward(self, z_a: torch.Tensor, z_b: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(z_a, z_b)
+
+
+preset: lightly.BarlowTwinsLoss | None = Counted(5e-3, gather_distributed=True)
+criterion: BarlowTwinsLoss = preset if isinstance(preset, lightly.BarlowTwinsLoss) else monai.BarlowTwinsLoss()
+preset = monai.BarlowTwinsLoss()  # wrong
+lightly.BarlowTwinsLoss(lambd=0.005)  # wrong
 barlow_twins_loss(z, z, lambd="0.005")  # wrong
 barlow_twins_loss(z, z, lamda=0.005)  # wrong
 BarlowTwinsLoss(0.005, 1e-12)  # wrong
@@ -70,8 +84,11 @@ def test_pages_are_made_without_a_warning(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "pdoc", "--output-directory", str(tmp_path), "bt_kernels"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
-    page = (tmp_path / "bt_kernels.html").read_text() + (tmp_path / "bt_kernels" / "presets.html").read_text()
-    assert all(f'id="{name}"' in page for name in [*PUBLIC, *PRESETS] if name != "presets")
+    page = (tmp_path / "bt_kernels.html").read_text()
+    assert all(f'id="{name}"' in page for name in PUBLIC if name != "presets")
+    for name, loss in PRESETS.items():
+        page = (tmp_path / "bt_kernels" / "presets" / f"{name}.html").read_text()
+        assert f'id="{loss.__name__}"' in page
 
 
 def test_users_get_types(tmp_path):

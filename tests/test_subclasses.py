@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.distributed._functional_collectives import AsyncCollectiveTensor
 
-from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, cross_correlation_blocks, presets
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, cross_correlation_blocks
+from bt_kernels.presets import monai
 
 
 class WithMeta(Tensor):
@@ -126,7 +127,13 @@ REFUSED = {"Wrapper": Wrapper, "MaskedTensor": masked}
 @pytest.mark.cpu_only
 @pytest.mark.parametrize(
     "function",
-    [BarlowTwinsLoss(), barlow_twins_loss, cross_correlation, cross_correlation_blocks, presets.monai()],
+    [
+        BarlowTwinsLoss(),
+        barlow_twins_loss,
+        cross_correlation,
+        cross_correlation_blocks,
+        monai.BarlowTwinsLoss(),
+    ],
     ids=["module", "function", "cross_correlation", "cross_correlation_blocks", "preset"],
 )
 @pytest.mark.parametrize("name, wrap", REFUSED.items(), ids=REFUSED)

@@ -43,15 +43,15 @@ class DistributedOptions:
             return self
         return replace(self, process_group="world" if dist.is_available() and dist.is_initialized() else None)
 
-    def changed(self) -> list[str]:
+    def changed(self) -> dict[str, str]:
         """What differs from the defaults, as it is shown."""
         group = self.process_group
-        shown = []
+        shown = {}
         if group is not None:
-            shown.append("process_group=" + (repr(group) if isinstance(group, str) else f"{group.size()} ranks"))
+            shown["process_group"] = repr(group) if isinstance(group, str) else f"{group.size()} ranks"
         for name in ("gradient", "statistics"):
             if getattr(self, name) != getattr(DistributedOptions, name):
-                shown.append(f"{name}={getattr(self, name)!r}")
+                shown[name] = repr(getattr(self, name))
         return shown
 
     def __deepcopy__(self, memo: dict) -> DistributedOptions:

@@ -7,7 +7,8 @@ from on_rank import error_of
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, cross_correlation_blocks, presets
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, cross_correlation_blocks
+from bt_kernels.presets import monai, official
 
 PLACEMENTS = {"rows": Shard(0), "features": Shard(1), "replicas": Replicate()}
 MESSAGE = (
@@ -29,7 +30,12 @@ def errors(group, placement, z_a, z_b) -> set[tuple[str, str]]:
         for backend in ("auto", "cpu", "eager"):
             loss = BarlowTwinsLoss(formulation=formulation, backend=backend)
             found.append(error_of(loss, z_a, z_b))
-    for entry in (barlow_twins_loss, presets.official(), presets.monai(), cross_correlation):
+    for entry in (
+        barlow_twins_loss,
+        official.BarlowTwinsLoss(),
+        monai.BarlowTwinsLoss(),
+        cross_correlation,
+    ):
         found.append(error_of(entry, z_a, z_b))
     found.append(error_of(cross_correlation_blocks, z_a, z_b))
     found.append(error_of(BarlowTwinsLoss(process_group=group), z_a, z_b))
@@ -39,7 +45,7 @@ def errors(group, placement, z_a, z_b) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 def test_refuses(run, placement):
-    # All ranks there are, which is the group of presets.official().
+    # All ranks there are, which is the group of official.BarlowTwinsLoss().
     for found in run(4, errors, placement, *views(12, 24)):
         assert found == {("TypeError", MESSAGE)}
 

@@ -10,10 +10,12 @@ import torch.distributed.nn.functional as dist_nn
 from inputs import views
 from on_rank import error_of
 from peer_formulas import FORMULAS
+from peer_presets import criterion
 from processes import MOST
 from torch import nn
 
-from bt_kernels import barlow_twins_loss, presets
+from bt_kernels import barlow_twins_loss
+from bt_kernels.presets import official
 
 
 def averaged_in_autograd(c, rows):  # lightly: C / W, then a sum whose backward is a sum
@@ -32,7 +34,7 @@ def averaged_in_place(c, rows):  # solo-learn: autograd does not see the sum
 EXCHANGES = {
     "lightly": averaged_in_autograd,
     "stable_pretraining": summed_in_autograd,
-    "solo_learn": averaged_in_place,
+    "solo": averaged_in_place,
 }
 GATHERED = {"lightly": {"gather_distributed": True}}
 
@@ -50,7 +52,7 @@ def both_on_rank(group, name, how, z_a, z_b):
     def peer(a, b):
         return formula.of_correlation(EXCHANGES[name](formula.correlation(a, b), len(a)))
 
-    preset = getattr(presets, name)(**GATHERED.get(name, {}), **how)
+    preset = criterion(name, **GATHERED.get(name, {}), **how)
     return evaluate(preset, z_a, z_b), evaluate(peer, z_a, z_b)
 
 
@@ -74,7 +76,7 @@ def test_a_rank_gets_what_the_projects_collectives_give_it(run, backend, formula
 
 
 def preset_on_rank(group, name, arguments, z_a, z_b):
-    return evaluate(getattr(presets, name)(**arguments), z_a, z_b)
+    return evaluate(criterion(name, **arguments), z_a, z_b)
 
 
 @pytest.mark.parametrize("d", [11, 60])
@@ -95,15 +97,6 @@ def test_nothing_is_exchanged_without_being_asked_for(run, name):
     results = run(MOST, preset_on_rank, name, {}, per_rank=pieces)
     for ours, piece in zip(results, pieces, strict=True):
         check_close(ours, evaluate(FORMULAS[name], *piece))
-
-
-def function_on_rank(group, z_a, z_b):
-    return evaluate(presets.barlow_loss_func, z_a, z_b), evaluate(presets.solo_learn(), z_a, z_b)
-
-
-def test_solo_learns_function_is_its_module(run):
-    for function, module in run(MOST, function_on_rank, per_rank=split(*views(24, 30), (6,) * MOST)):
-        assert all(map(torch.equal, function, module))
 
 
 def differing_on_rank(group, rank_options, z_a, z_b):
@@ -141,7 +134,7 @@ class LossInside(nn.Module):
 
 
 def wrapped_on_rank(group, x_a, x_b):
-    model = LossInside(presets.official())
+    model = LossInside(official.BarlowTwinsLoss())
     wrapped = nn.parallel.DistributedDataParallel(model)
     wrapped(x_a, x_b).backward()
     return [p.grad for p in model.parameters()]
@@ -150,7 +143,7 @@ def wrapped_on_rank(group, x_a, x_b):
 def test_ddp_around_a_model_that_returns_the_loss(run):
     x_a, x_b = views(24, 6, torch.float64)
     results = run(MOST, wrapped_on_rank, per_rank=split(x_a, x_b, (6,) * MOST))
-    model = LossInside(presets.official())
+    model = LossInside(official.BarlowTwinsLoss())
     model(x_a, x_b).backward()
     for gradients in results:
         check_close([MOST * gradient for gradient in gradients], [p.grad for p in model.parameters()])

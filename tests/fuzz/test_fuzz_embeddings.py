@@ -22,9 +22,9 @@ from bt_kernels import (
     barlow_twins_loss,
     barlow_twins_terms,
     cross_correlation,
-    presets,
 )
 from bt_kernels.backends.stages import accumulation_dtype
+from bt_kernels.presets import monai
 
 BACKENDS = [name for name, found in available_backends("cpu").items() if found.ok]
 FORMULATIONS = ("gram", "correlation")
@@ -238,7 +238,12 @@ def one_sentence(error: Exception) -> None:
 def test_wrong_embeddings(name, view, backend):
     pair = [GOOD, GOOD]
     pair[view] = WRONG_EMBEDDINGS[name]
-    for entry in (BarlowTwinsLoss(backend=backend), barlow_twins_loss, presets.monai(), cross_correlation):
+    for entry in (
+        BarlowTwinsLoss(backend=backend),
+        barlow_twins_loss,
+        monai.BarlowTwinsLoss(),
+        cross_correlation,
+    ):
         with pytest.raises((TypeError, ValueError)) as caught:
             entry(*pair)
         one_sentence(caught.value)

@@ -7,7 +7,7 @@ from lightly.loss import BarlowTwinsLoss as LightlyLoss
 from lightly.models.modules import BarlowTwinsProjectionHead
 from torch import nn
 
-from bt_kernels.presets import lightly as PresetLoss
+from bt_kernels.presets.lightly import BarlowTwinsLoss as PresetLoss
 
 STEPS, BATCH = 4, 12
 

@@ -11,10 +11,10 @@ from stable_pretraining.losses import BarlowTwinsLoss as StablePretraining
 from bt_kernels import presets
 
 PAIRS = {
-    "lightly": (Lightly, presets.lightly),
-    "monai": (Monai, presets.monai),
-    "catalyst": (Catalyst, presets.catalyst),
-    "stable_pretraining": (StablePretraining, presets.stable_pretraining),
+    "lightly": (Lightly, presets.lightly.BarlowTwinsLoss),
+    "monai": (Monai, presets.monai.BarlowTwinsLoss),
+    "catalyst": (Catalyst, presets.catalyst.BarlowTwinsLoss),
+    "stable_pretraining": (StablePretraining, presets.stable_pretraining.BarlowTwinsLoss),
 }
 SHAPES = [(16, 40), (17, 17), (61, 23)]
 
@@ -59,9 +59,9 @@ def test_float32_with_the_defaults(pair, shape, seed):
 def test_a_keyword_is_the_packages():
     z = views(16, 40, torch.float64)
     for theirs, ours, arguments in (
-        (Lightly, presets.lightly, {"lambda_param": 0.5, "gather_distributed": True}),
-        (Monai, presets.monai, {"lambd": 0.5}),
-        (StablePretraining, presets.stable_pretraining, {"lambd": 0.5}),
-        (Catalyst, presets.catalyst, {"offdiag_lambda": 0.5, "eps": 0.25}),
+        (Lightly, presets.lightly.BarlowTwinsLoss, {"lambda_param": 0.5, "gather_distributed": True}),
+        (Monai, presets.monai.BarlowTwinsLoss, {"lambd": 0.5}),
+        (StablePretraining, presets.stable_pretraining.BarlowTwinsLoss, {"lambd": 0.5}),
+        (Catalyst, presets.catalyst.BarlowTwinsLoss, {"offdiag_lambda": 0.5, "eps": 0.25}),
     ):
         torch.testing.assert_close(ours(**arguments)(*z), theirs(**arguments)(*z), rtol=1e-12, atol=0)
