@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bt_kernels.backends.registry import BACKENDS, choose_backend
-from bt_kernels.distributed.options import DistributedOptions
+from bt_kernels.distributed.options import NOT_GIVEN, DistributedOptions, NotGiven
 from bt_kernels.embeddings import check_embeddings, plain
 from bt_kernels.formulation import choose_formulation
 from bt_kernels.function import differentiable
@@ -23,11 +23,7 @@ from bt_kernels.transforms import check_transforms
 
 def check_together(options: LossOptions, distributed: DistributedOptions) -> None:
     """Raises ValueError for options that are each good but not both at once."""
-    if (
-        options.eps_added_to == "std"
-        and distributed.statistics == "global"
-        and distributed.process_group is not None
-    ):
+    if options.eps_added_to == "std" and distributed.statistics == "global" and not distributed.alone:
         raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')
 
 
@@ -40,7 +36,7 @@ def check(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
 def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: DistributedOptions) -> LossTerms:
     """The loss and its two terms for validated options; see barlow_twins_loss."""
     distributed = distributed.at_this_call()
-    if distributed.process_group is not None:
+    if not distributed.alone:
         from bt_kernels.distributed.loss import global_batch_terms  # imports torch._dynamo, which takes a second
 
         terms = global_batch_terms(z_a, z_b, options, distributed, lambda: check(z_a, z_b, least_samples=0))
@@ -76,7 +72,7 @@ def barlow_twins_terms(
     unbiased: bool = False,
     formulation: str = "auto",
     backend: str = "auto",
-    process_group: dist.ProcessGroup | str | None = None,
+    process_group: dist.ProcessGroup | str | NotGiven | None = NOT_GIVEN,
     gradient: str = "whole",
     statistics: str = "global",
     eps_added_to: str = "variance",
@@ -96,7 +92,7 @@ def barlow_twins_terms(
         distributed = DistributedOptions(process_group, gradient, statistics)
         check_together(options, distributed)
     except (TypeError, ValueError) as error:
-        if process_group is None:
+        if process_group is None or process_group is NOT_GIVEN:
             raise
         from bt_kernels.distributed.loss import raise_on_every_rank
 
@@ -126,10 +122,12 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest
             that works here.
-        process_group: the processes that the batch is spread over: a torch.distributed.ProcessGroup, or "world",
-            the default group at the time of the call, or "auto", that group where there is one. None: this process
-            alone, whatever else is running. All of them call the loss equally often, with (0, D) embeddings where
-            the rows have run out: join() of DistributedDataParallel stands in for its own collectives alone.
+        process_group: the processes that the batch is spread over. A torch.distributed.ProcessGroup; "world", the
+            default group at the time of the call; "auto", the default group where there is one, else this process
+            alone; or None, this process alone, whatever else is running. Not given, it is None, with one warning a
+            process where there is a default group of several ranks. All ranks of the group call the loss equally
+            often. A rank whose rows have run out calls it with (0, D) embeddings, because join() of
+            DistributedDataParallel does not stand in for the loss's own collectives.
         gradient, statistics: see below; without a process_group they change nothing.
         eps_added_to: "variance" or "std", the standard deviation; over a process_group "std" needs
             statistics="local".
@@ -221,7 +219,7 @@ class BarlowTwinsLoss(nn.Module):
         unbiased: bool = False,
         formulation: str = "auto",
         backend: str = "auto",
-        process_group: dist.ProcessGroup | str | None = None,
+        process_group: dist.ProcessGroup | str | NotGiven | None = NOT_GIVEN,
         gradient: str = "whole",
         statistics: str = "global",
         eps_added_to: str = "variance",

@@ -29,7 +29,7 @@ def build_criterion(loss: str, lambd: float) -> Criterion:
     Raises:
         ValueError: there is no such loss.
     """
-    ours = BarlowTwinsLoss(lambd=lambd).terms
+    ours = BarlowTwinsLoss(lambd=lambd, process_group=None).terms
     if loss == "barlow":
         return ours
     if loss == "invariance":

@@ -1,6 +1,7 @@
 """The loss of a batch that is spread over processes, exact, over torch.distributed.
 
     options.py      process_group, gradient, statistics
+    default_group.py  the group of torch.distributed, and the warning to a loss that was not told of it
     loss.py         the way of a call: agree, choose a formulation, hand the stages to BarlowTwinsFunction
     agreement.py    what every rank brings, and whether it fits together, before anything is sent
     cost.py         bytes on the wire and FLOPs of both formulations

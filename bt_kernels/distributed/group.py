@@ -6,6 +6,8 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.distributed as dist
 
+from bt_kernels.distributed.options import NotGiven
+
 # The gloo group beside a group that cannot exchange CPU tensors itself, for as long as there is that group.
 _control_groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 
@@ -18,7 +20,7 @@ class Ranks(NamedTuple):
     size: int
 
 
-def ranks_of(process_group: dist.ProcessGroup | str | None) -> Ranks:
+def ranks_of(process_group: dist.ProcessGroup | str | NotGiven | None) -> Ranks:
     """Raises RuntimeError where torch.distributed is not initialized, or without this process."""
     if not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError(

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
 
 import torch.distributed as dist
+
+from bt_kernels.distributed.default_group import default_group_exists, warn_of_own_rows
 
 GROUPS = ("world", "auto")
 GRADIENTS = ("whole", "divided")
 STATISTICS = ("global", "local")
 
 
+class NotGiven(Enum):
+    """What process_group is where the caller has said nothing: as None, but for a warning."""
+
+    NOT_GIVEN = 0
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
+
 @dataclass(frozen=True)
 class DistributedOptions:
     """See barlow_twins_loss. Raises TypeError for a value of the wrong type, ValueError for an unknown one."""
 
-    process_group: dist.ProcessGroup | str | None = None
+    process_group: dist.ProcessGroup | str | NotGiven | None = NOT_GIVEN
     gradient: str = "whole"
     statistics: str = "global"
 
@@ -30,24 +46,34 @@ class DistributedOptions:
         kinds = '"world", "auto", a torch.distributed.ProcessGroup or None'
         if isinstance(group, str) and group not in GROUPS:
             raise ValueError(f"process_group must be {kinds}; got {group!r}")
-        if group is not None and not isinstance(group, str):
+        if not self.alone and not isinstance(group, str):
             if not dist.is_available() or not isinstance(group, dist.ProcessGroup):
                 raise TypeError(
                     f"process_group must be {kinds}, got {type(group).__name__}"
                     + (": this process is not in it" if group == -100 else "")
                 )
 
+    @property
+    def alone(self) -> bool:
+        """Whether the loss is that of this process's rows, whatever else is running."""
+        return self.process_group is None or self.process_group is NOT_GIVEN
+
     def at_this_call(self) -> DistributedOptions:
-        """With "auto" resolved: the default group if torch.distributed is initialized, else this process alone."""
+        """With "auto" resolved: the default group where there is one, else this process alone.
+
+        Warns where there is one of several ranks and the caller has said nothing about it.
+        """
+        if self.process_group is NOT_GIVEN and default_group_exists():
+            warn_of_own_rows()
         if self.process_group != "auto":
             return self
-        return replace(self, process_group="world" if dist.is_available() and dist.is_initialized() else None)
+        return replace(self, process_group="world" if default_group_exists() else None)
 
     def changed(self) -> dict[str, str]:
         """What differs from the defaults, as it is shown."""
         group = self.process_group
         shown = {}
-        if group is not None:
+        if group is not None and group is not NOT_GIVEN:
             shown["process_group"] = repr(group) if isinstance(group, str) else f"{group.size()} ranks"
         for name in ("gradient", "statistics"):
             if getattr(self, name) != getattr(DistributedOptions, name):

@@ -158,7 +158,7 @@ def correlation_of(network: BarlowTwinsNetwork, batches: list[Views], device: to
                 embeddings.append(network.forward(*(view.to(device) for view in pair)))  # never the compiled one
     network.train(training)
     z_a, z_b = (torch.cat(views).float() for views in zip(*embeddings, strict=True))
-    terms = barlow_twins_terms(z_a, z_b)
+    terms = barlow_twins_terms(z_a, z_b, process_group=None)
     statistics = measure(z_a, z_b, terms.off_diagonal.item(), lambda sums: sums)
     corner = next(cross_correlation_blocks(z_a, z_b, rows=SHOWN_FEATURES))[:, :SHOWN_FEATURES]
     return Correlation(
