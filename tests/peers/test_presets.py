@@ -16,7 +16,7 @@ from peer_presets import CLASSES, criterion, loss_of
 from target import few
 
 from bt_kernels import BarlowTwinsLoss
-from bt_kernels.presets import catalyst, lightly, monai, official, solo, stable_pretraining
+from bt_kernels.presets import catalyst, lightly, monai, official, solo
 
 SHAPES = few([(16, 40), (17, 17), (61, 23), (33, 129)], [(9, 23), (17, 17), (31, 14)])
 SEEDS = few([0, 1, 2], [0])
@@ -179,7 +179,6 @@ def test_an_argument_is_an_attribute(name, option):
         (lambda: monai.BarlowTwinsLoss(0.1, 0.2), TypeError, "positional"),
         (lambda: catalyst.BarlowTwinsLoss(eps=-1.0), ValueError, "eps must be >= 0"),
         (lambda: catalyst.BarlowTwinsLoss(-1.0), ValueError, "offdiag_lambda must be >= 0"),
-        (lambda: stable_pretraining.BarlowTwinsLoss(backend="tpu"), ValueError, "backend must be one of"),
         (lambda: solo.barlow_loss_func(*views(9, 40), scale_loss=float("nan")), ValueError, "must be finite"),
         (lambda: monai.BarlowTwinsLoss()(torch.ones(1, 3), torch.ones(1, 3)), ValueError, "N >= 2 samples"),
         (lambda: monai.BarlowTwinsLoss()(torch.ones(2, 3, 4), torch.ones(2, 3, 4)), ValueError, "shape"),
@@ -190,6 +189,13 @@ def test_an_argument_is_an_attribute(name, option):
 def test_refuses(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("option", ["formulation", "backend"])
+def test_how_it_is_computed_reaches_the_loss(name, option):
+    with pytest.raises(ValueError, match=f"{option} must be one of"):
+        criterion(name, **{option: "fast"})(*views(9, 40))
 
 
 @pytest.mark.cpu_only
