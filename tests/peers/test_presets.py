@@ -199,6 +199,14 @@ def test_how_it_is_computed_reaches_the_loss(name, option):
 
 @pytest.mark.cpu_only
 @pytest.mark.parametrize("name", CLASSES)
+def test_says_whose_rows_it_is_for(name):
+    """Which is what saves its users a warning beside other ranks."""
+    gathers = name in ("official", "stable_pretraining")
+    assert criterion(name).process_group == ("auto" if gathers else None)
+
+
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("name", CLASSES)
 def test_what_is_set_is_checked(name):
     module = criterion(name)
     before = repr(module)

@@ -1,4 +1,6 @@
-"""The presets beside the losses of the installed packages: the number and both gradients."""
+"""The presets beside the losses of the installed packages: the number, both gradients, and the names."""
+
+from inspect import signature
 
 import pytest
 import torch
@@ -65,3 +67,19 @@ def test_a_keyword_is_the_packages():
         (Catalyst, presets.catalyst.BarlowTwinsLoss, {"offdiag_lambda": 0.5, "eps": 0.25}),
     ):
         torch.testing.assert_close(ours(**arguments)(*z), theirs(**arguments)(*z), rtol=1e-12, atol=0)
+
+
+def positional(function) -> dict:
+    """Arguments and their defaults, in their order, without those by keyword alone."""
+    parameters = signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+
+
+def test_names_are_the_packages(pair):
+    theirs, ours = pair
+    assert ours.__name__ == theirs.__name__
+    arguments = positional(theirs)
+    assert list(positional(ours).items()) == list(arguments.items())
+    assert list(positional(ours.forward)) == list(positional(theirs.forward))
+    assert {name: getattr(ours(), name) for name in arguments} == arguments
+    assert ours().state_dict() == theirs().state_dict() == {}
