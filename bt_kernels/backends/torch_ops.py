@@ -31,7 +31,8 @@ def register_shapes(op: str, shapes: Callable[..., Any]) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What the error says, to be put into a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .")
 
 
 def load_library(library: Path, holds: str, register: Callable[[], None] | None = None) -> Availability:

@@ -73,6 +73,12 @@ def on_gpu(device: torch.device) -> Availability | None:
     """Why Triton cannot run on that GPU; None if it can."""
     if torch.version.hip is None and (found := torch.cuda.get_device_capability(device)) < (8, 0):
         return Availability(False, f"it needs compute capability 8.0 or newer, not {found[0]}.{found[1]}")
+    return launching()
+
+
+@functools.cache
+def launching() -> Availability | None:
+    """Why no kernel can be launched in this process; None if they can. Asked once: a failure may take seconds."""
     import triton
 
     try:
