@@ -1,4 +1,4 @@
-# Everything sets up its own .venv first: nothing has to be installed by hand but Python >= 3.11, make and, for the
+# Everything sets up its own .venv first: nothing has to be installed by hand but Python >= 3.10, make and, for the
 # C++ ops, a compiler, for the CUDA kernels the CUDA toolkit.
 PYTHON ?= python3
 VENV := .venv
@@ -6,21 +6,29 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.* csrc/*/*/*.*)
 
-.PHONY: install pretrain lint docs test test-cpu test-kernels test-peers benchmark gpu-build gpu-test gpu-bench info clean
+.PHONY: install pretrain lint docs test test-cpu test-kernels test-peers test-matrix benchmark gpu-build gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
 $(PY):
-	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'Python 3.11 to 3.13 is needed; make PYTHON=python3.12 names another')"
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15) and 'Python 3.10 to 3.14 is needed; make PYTHON=python3.12 names another')"
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.requirements: requirements.txt | $(PY)
 	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
 	touch $@
 
+# The CUDA kernels take minutes: they are built for the GPU at hand alone, without one not at all, unless the caller's
+# variables say otherwise (make BT_KERNELS_CUDA=1). The tests that compile them do so themselves.
+CUDA_HERE := import os, torch; gpu = torch.cuda.is_available(); \
+             asked = os.environ.keys() & {"BT_KERNELS_CUDA", "TORCH_CUDA_ARCH_LIST"}; \
+             here = "TORCH_CUDA_ARCH_LIST={}.{}".format(*torch.cuda.get_device_capability()) if gpu else "BT_KERNELS_CUDA=0"; \
+             print("" if asked else here)
+
 # Build isolation would hide the torch that the ops are built against. compat: a path in site-packages instead of a
 # finder, before which Python would take this folder, seen from the one above it, for the package.
 $(INSTALLED): $(VENV)/.requirements $(SOURCES)
+	env $$($(PY) -c '$(CUDA_HERE)') \
 	$(PY) -m pip install --disable-pip-version-check --no-build-isolation --no-deps --config-settings editable_mode=compat -e .
 	$(PY) -m bt_kernels.info
 	touch $@
@@ -70,6 +78,11 @@ $(PEERS)/.requirements: requirements.txt requirements-peers.txt | $(PY)
 
 test-peers: $(INSTALLED) $(PEERS)/.requirements
 	$(PEERS)/bin/python -m pytest tests/peers tests/test_examples.py $(ARGS)
+
+# The short suite beside the oldest to the newest torch, each with another Python, python3.10 to python3.13 on PATH.
+# make test-matrix ARGS="--torch 2.11.0"
+test-matrix:
+	$(PYTHON) tests/versions/matrix.py $(ARGS)
 
 benchmark: $(INSTALLED)
 	$(PY) -m benchmarks.loss $(ARGS)

@@ -25,6 +25,7 @@ import torch
 
 from bt_kernels import available_backends, barlow_twins_terms
 from bt_kernels.backends import triton
+from bt_kernels.trainer.packages import missing_packages
 
 # Deterministic examples: a red run is red again. No deadline: machines differ, and no test asserts time.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40, database=None)
@@ -40,6 +41,7 @@ CPU_ONLY = {
     "test_cuda_numeric.py", "test_cuda_schedule.py", "test_info.py", "test_install.py", "test_install_cuda.py",
     "test_memory.py", "test_ops.py", "test_options.py", "test_package.py", "test_reference.py", "test_registry.py",
     "test_rounded_operands.py", "test_schedule.py", "test_torch_ops.py",
+    "test_metadata.py",
 }  # fmt: skip
 TRITON_ONLY = {"test_triton_ops.py", "test_triton_paths.py"}
 EMULATED_ONLY = {"cuda_emulated", "test_cuda_paths.py"}
@@ -57,6 +59,11 @@ LEFT_OUT = {
     },
     "cuda": {"test_interpreter_bf16.py", *EMULATED_ONLY, *CPU_ONLY},
 }
+# Folders and files that import the trainer, and so are skipped where its packages are missing.
+TRAINED = {
+    "trainer", "test_fuzz_images.py", "test_fuzz_options.py", "test_fuzz_shards.py", "test_fuzz_weights.py",
+    "test_paper.py", "test_result_paths.py", "test_step.py", "test_gpu_trainer.py",
+}  # fmt: skip
 MARKS_LEFT_OUT = {
     "cpu": set(),
     "interpreter": {"cpu_only", "not_interpreted"},
@@ -109,6 +116,16 @@ def emulate_cuda(config) -> None:
 def pytest_ignore_collect(collection_path, config):
     here = collection_path.parent == Path(__file__).parent
     return True if here and collection_path.name in LEFT_OUT[target.name()] else None
+
+
+class WithoutTrainer(pytest.Module):
+    def collect(self):
+        pytest.skip(f"the trainer needs {', '.join(missing_packages())}")
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    trained = module_path.name in TRAINED or module_path.parent.name in TRAINED
+    return WithoutTrainer.from_parent(parent, path=module_path) if trained and missing_packages() else None
 
 
 def left_out(item) -> bool:

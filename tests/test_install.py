@@ -12,15 +12,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from sources import ROOT, SOURCES, TESTED_WITH, copy_of_sources
 
-ROOT = Path(__file__).parent.parent
-SOURCES = ("setup.py", "build_cuda.py", "pyproject.toml", "LICENSE", "README.md", "bt_kernels", "csrc")
-# What an sdist has besides: enough to test it, and to work on it.
-TESTED_WITH = (
-    *("tests", "benchmarks", "docs", "examples", "findings", "Makefile", "MANIFEST.in", ".clang-format"),
-    *("requirements.txt", "requirements-peers.txt", "CHANGELOG.md", "CONTRIBUTING.md"),
-)
-NOT_SOURCES = shutil.ignore_patterns("*.so", "_build_report.json", "__pycache__", "*.egg-info", "build")
 LOSS_TESTS = ("test_loss_values.py", "test_loss_gradients.py")
 COMPILERS = ("c++", "g++", "clang++")
 
@@ -40,18 +33,6 @@ print(json.dumps({"file": bt_kernels.__file__, "auto": choose_backend("auto", de
                   "backends": bt_kernels.available_backends(device),
                   "finite": all(bool(x.grad.isfinite().all()) for x in z)}))
 """
-
-
-def copy_of_sources(folder: Path, names: tuple[str, ...] = SOURCES) -> Path:
-    tree = folder / "tree"
-    tree.mkdir()
-    for name in names:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, tree / name, ignore=NOT_SOURCES)
-        elif source.exists():
-            shutil.copy(source, tree)
-    return tree
 
 
 def environment(**changes: str) -> dict[str, str]:

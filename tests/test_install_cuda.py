@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_install import ROOT, copy_of_sources, info_line, install, run, use
+from sources import ROOT, copy_of_sources
+from test_install import info_line, install, run, use
 
 sys.path.insert(0, str(ROOT))
 import build_cuda

@@ -5,11 +5,28 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-PACKAGES = ("torchvision", "sklearn", "scipy", "tqdm", "matplotlib", "yaml", "safetensors")
+# The extra "trainer" of pyproject.toml, by the names that are imported.
+PACKAGES = (
+    "torchvision",
+    "numpy",
+    "PIL",
+    "sklearn",
+    "scipy",
+    "joblib",
+    "threadpoolctl",
+    "tqdm",
+    "matplotlib",
+    "yaml",
+    "safetensors",
+    "typing_extensions",
+)
+
+
+def missing_packages() -> list[str]:
+    return [package for package in PACKAGES if importlib.util.find_spec(package) is None]
 
 
 def require_packages() -> None:
     """End the program with a sentence if a package is missing; some are imported only where they are used."""
-    for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"error: the trainer needs the package {package}; run: pip install 'bt_kernels[trainer]'")
+    if missing := missing_packages():
+        sys.exit(f"error: the trainer needs {', '.join(missing)}; run: pip install 'bt_kernels[trainer]'")

@@ -1,18 +1,11 @@
 """The trainer on a GPU: every precision, exact accumulation, photographs augmented on the device, and resuming."""
 
-import importlib.util
 import json
 import signal
 
 import numpy as np
 import pytest
 import torch
-
-from bt_kernels.trainer.packages import PACKAGES
-
-if missing := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
-    pytest.skip(f"the trainer needs {', '.join(missing)}", allow_module_level=True)
-
 from PIL import Image
 
 from bt_kernels.trainer.augmentation.photometric import draw_photometry

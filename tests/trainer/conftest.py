@@ -1,13 +1,12 @@
 import pytest
 import torch
 
-from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.config.option import flag
-
 
 @pytest.fixture
 def tiny(tmp_path):
     """A ResNet-18 run of 4 steps in 2 epochs."""
+    from bt_kernels.trainer.config import Config  # not above: where its packages are missing, this file is read
+
     return Config(
         run_dir=str(tmp_path / "run"),
         device="cpu",
@@ -26,6 +25,7 @@ def tiny(tmp_path):
 @pytest.fixture
 def arguments():
     """The command line of a configuration."""
+    from bt_kernels.trainer.config.option import flag
 
     def build(config):
         command = []

@@ -4,11 +4,15 @@ import io
 import struct
 import tarfile
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from bt_kernels.trainer.config import Config
+
+needs_webdataset = pytest.mark.skipif(find_spec("webdataset") is None, reason="no webdataset")
 
 
 def picture(number, side=20):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from image_data import photograph_config, write_folder, write_shard
+from image_data import needs_webdataset, photograph_config, write_folder, write_shard
 from run_state import last_state, metrics_without_time
 from test_photograph_runs import stop_after
 
@@ -161,6 +161,7 @@ def identity(folder, **options):
     return open_training_data(config, Processes(), torch.device("cpu")).identity
 
 
+@needs_webdataset
 def test_shards_are_known_by_their_names_and_sizes(tmp_path):
     (tmp_path / "a").mkdir()
     for number in range(2):
@@ -177,6 +178,7 @@ def test_shards_are_known_by_their_names_and_sizes(tmp_path):
     assert identity(tmp_path / "b", shards="*.tar").difference(first) == "3 shards, not 2"
 
 
+@needs_webdataset
 def test_shards_that_are_added_or_removed_are_named_by_another_pattern(tmp_path, run, capsys):
     data = ["--data", "webdataset", "--data-dir", str(tmp_path), "--epoch-images", "16"]
     for number in range(3):

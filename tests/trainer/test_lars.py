@@ -65,7 +65,7 @@ def test_is_the_definition(weight_decay, momentum):
 
 
 def test_is_not_that_of_timm_unless_nothing_decays():
-    import_torchvision()
+    import_torchvision()  # first: timm imports it
     timm = pytest.importorskip("timm.optim")
 
     def weights(weight_decay):

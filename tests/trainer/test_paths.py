@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import torch
 import yaml
-from image_data import write_folder, write_shard
+from image_data import needs_webdataset, write_folder, write_shard
 from run_state import last_state
 from test_photograph_runs import stop_after
 
@@ -96,6 +96,7 @@ def check_evaluations(root, written, checkpoint):
     assert evaluate(["semi-supervised", "--run", written("run"), *few]) == 0
 
 
+@needs_webdataset
 @pytest.mark.parametrize("pattern", ["a.tar", "x-{0..1}.tar", "x-*.tar", "sub folder/[a-b].tar", "{a,x-?}.tar"])
 def test_shards_in_any_folder(root, written, pattern):
     (root / "sub folder").mkdir()

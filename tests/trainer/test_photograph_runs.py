@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from image_data import write_folder, write_shard
+from image_data import needs_webdataset, write_folder, write_shard
 from run_state import last_state, metrics_without_time, same
 
 from bt_kernels.trainer.cli import INTERRUPTED, main
@@ -107,6 +107,7 @@ def check_evaluation(folder, images, capsys):
         assert result["unreadable"] == {f"class1/2.png in {images / 'train'}": DAMAGE}
 
 
+@needs_webdataset
 def test_run_on_shards_and_on_synthetic_images(tmp_path):
     for number in range(2):
         write_shard(tmp_path / f"{number}.tar", range(10 * number, 10 * number + 10))

@@ -8,7 +8,7 @@ from itertools import islice, pairwise, takewhile
 
 import pytest
 import torch
-from image_data import encoded, photograph_config, write_shard
+from image_data import encoded, needs_webdataset, photograph_config, write_shard
 
 from bt_kernels.trainer.data import open_training_data, shards
 from bt_kernels.trainer.data.shards import Problems, ShardStream, find_shards, read_shard
@@ -16,6 +16,7 @@ from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 
 CPU = torch.device("cpu")
+pytestmark = needs_webdataset
 
 
 @pytest.fixture
