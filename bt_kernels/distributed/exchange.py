@@ -67,6 +67,7 @@ def exchange(
     """Starts sending pieces of those sizes, one to each rank; where theirs will be."""
     received = sent.new_empty(sum(received_sizes))
     work = dist.all_to_all_single(received, sent, received_sizes, sent_sizes, group=ranks.group, async_op=True)
+    assert work is not None  # async_op
     return work, received
 
 

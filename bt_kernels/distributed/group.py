@@ -55,5 +55,7 @@ def control_group(ranks: Ranks) -> ControlGroup:
     if ranks.size < dist.get_world_size():
         return ControlGroup(ranks.group, torch.device(devices[0]))
     if ranks.group not in _control_groups:
-        _control_groups[ranks.group] = dist.new_group(backend="gloo")
+        made = dist.new_group(backend="gloo")
+        assert isinstance(made, dist.ProcessGroup)  # of all processes, and so of this one
+        _control_groups[ranks.group] = made
     return ControlGroup(_control_groups[ranks.group], torch.device("cpu"))

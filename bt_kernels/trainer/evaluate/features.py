@@ -34,7 +34,7 @@ def load_backbone(options: EvaluationOptions) -> tuple[nn.Module, int]:
     weights = read_backbone(path, backbone)
     print(f"{path}: {weights.taken}", file=sys.stderr)
     backbone.load_state_dict(weights.state)
-    return backbone.to(memory_format=torch.channels_last).eval(), width  # type: ignore[call-overload]
+    return backbone.to(memory_format=torch.channels_last).eval(), width
 
 
 @torch.no_grad()

@@ -57,4 +57,4 @@ def build_network(config: Config) -> BarlowTwinsNetwork:
         backbone, features = build_backbone(config, config.image_size)
         projector = build_projector(features, config.projector_widths)
         network = BarlowTwinsNetwork(backbone, projector, together=config.views == "together")
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last)

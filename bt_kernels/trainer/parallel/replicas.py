@@ -52,7 +52,7 @@ def spread(network: nn.Module, processes: Processes, parallel: str) -> None:
         warnings.filterwarnings(
             "ignore", f"FSDP2-wrapped module .FSDP({known}). returned a view tensor", UserWarning
         )
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # FSDP2 takes no other
+        network.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other
         mesh = init_device_mesh(device, (processes.size,))
         for module in reversed(list(network.modules())):  # the inner ones first, as fully_shard wants it
             if isinstance(module, (nn.ModuleList, nn.ModuleDict)):  # they have no forward to gather for
