@@ -136,8 +136,9 @@ def test_wheel_of_the_sdist_with_a_compiler(tmp_path):
     assert info_line(info, "cuda")[1:] == ["no", "BT_KERNELS_CUDA=0 when the package was installed"]
     assert "CUDA kernels: not built" in info
     assert (target / "bt_kernels" / "trainer" / "__init__.py").exists()
-    # The package and its metadata, and nothing else, in site-packages.
-    assert {path.name.split("-")[0] for path in target.iterdir()} == {"bt_kernels"}
+    # The package, its metadata and its commands, and nothing else.
+    assert {path.name.split("-")[0] for path in target.iterdir()} == {"bt_kernels", "bin"}
+    assert {path.name for path in (target / "bin").iterdir()} == {"bt-evaluate", "bt-info", "bt-pretrain"}
     assert any(path.name.startswith("LICENSE") for path in target.rglob("*.dist-info/**/*"))
     assert (target / "bt_kernels" / "py.typed").exists()
     unwanted = {path.suffix for path in target.rglob("*")} & {".cu", ".cuh", ".cpp", ".h", ".o"}

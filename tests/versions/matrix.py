@@ -73,8 +73,8 @@ import importlib.util, json, platform, torch
 from bt_kernels import available_backends
 from importlib.metadata import version
 found = {name: version(name) for name in ("torch", "numpy", "triton") if importlib.util.find_spec(name)}
-ok, reason = available_backends("cpu")["cpu"]
-print(json.dumps({"python": platform.python_version(), **found, "cpp": "built" if ok else reason}))
+cpu = available_backends("cpu")["cpu"]
+print(json.dumps({"python": platform.python_version(), **found, "cpp": "built" if cpu.ok else cpu.reason}))
 """
 
 
