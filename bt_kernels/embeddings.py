@@ -19,11 +19,7 @@ def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
     for name, z in (("z_a", z_a), ("z_b", z_b)):
         if not isinstance(z, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor of shape (N, D), got {type(z).__name__}")
-        if type(z) not in PLAIN:
-            check_class(name, type(z))
-        if z.layout != torch.strided or z.is_nested:
-            kind = "a nested tensor" if z.is_nested else f"layout {z.layout}"
-            raise TypeError(f"{name} must be a dense (strided) tensor, got {kind}")
+        check_dense(name, z)
         if z.dtype not in DTYPES:
             raise TypeError(f"{name} must be float64, float32, bfloat16 or float16, got {z.dtype}")
         if z.dim() != 2:
@@ -39,6 +35,15 @@ def check_embeddings(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
         raise ValueError(f"the batch statistics need N >= 2 samples, got shape (N, D) = {(n, d)}")
     if d < 1:
         raise ValueError(f"the embeddings need D >= 1 features, got shape (N, D) = {(n, d)}")
+
+
+def check_dense(name: str, z: Tensor) -> None:
+    """Raises TypeError for a tensor whose numbers are not where its shape and strides say."""
+    if type(z) not in PLAIN:
+        check_class(name, type(z))
+    if z.layout != torch.strided or z.is_nested:
+        kind = "a nested tensor" if z.is_nested else f"layout {z.layout}"
+        raise TypeError(f"{name} must be a dense (strided) tensor, got {kind}")
 
 
 def answers_itself(kind: type[Tensor]) -> bool:

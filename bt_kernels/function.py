@@ -5,12 +5,14 @@ here in that form, too.
 """
 
 import contextlib
+import dataclasses
 
 import torch
 from torch import Tensor
 
 from bt_kernels.backends.stages import Batch, OutputGradients, Residuals, Stages, Terms
 from bt_kernels.options import LossOptions
+from bt_kernels.weighting import is_constant, weighted_loss
 
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
@@ -120,6 +122,18 @@ def differentiable(
     needs_backward: bool,
 ) -> Terms:
     """The stages' forward, with their backward behind it."""
+    if is_constant(options.lambd) and is_constant(options.scale):
+        return apply(z_a, z_b, options, formulation, stages, needs_backward)
+    unweighted = dataclasses.replace(options, lambd=0.0, scale=1.0)
+    _, on_diagonal, off_diagonal = apply(z_a, z_b, unweighted, formulation, stages, needs_backward)
+    loss = weighted_loss(on_diagonal, off_diagonal, options.lambd, options.scale)
+    return loss, on_diagonal, off_diagonal
+
+
+def apply(
+    z_a: Tensor, z_b: Tensor, options: LossOptions, formulation: str, stages: Stages, needs_backward: bool
+) -> Terms:
+    """The Function, in the form that the call needs."""
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         return TransformableFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)[:3]
     return BarlowTwinsFunction.apply(z_a, z_b, options, formulation, stages, needs_backward)

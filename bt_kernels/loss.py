@@ -19,6 +19,7 @@ from bt_kernels.signature import signature_of
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 from bt_kernels.terms import LossTerms
 from bt_kernels.transforms import check_transforms
+from bt_kernels.weighting import check_devices
 
 
 def check_together(options: LossOptions, distributed: DistributedOptions) -> None:
@@ -27,10 +28,11 @@ def check_together(options: LossOptions, distributed: DistributedOptions) -> Non
         raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')
 
 
-def check(z_a: Tensor, z_b: Tensor, least_samples: int = 2) -> None:
+def check(z_a: Tensor, z_b: Tensor, options: LossOptions, least_samples: int = 2) -> None:
     """Raises TypeError, ValueError or RuntimeError unless the loss can be computed of these."""
     check_transforms(z_a, z_b)
     check_embeddings(z_a, z_b, least_samples)
+    check_devices(options, z_a.device)
 
 
 def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: DistributedOptions) -> LossTerms:
@@ -39,9 +41,11 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: D
     if not distributed.alone:
         from bt_kernels.distributed.loss import global_batch_terms  # imports torch._dynamo, which takes a second
 
-        terms = global_batch_terms(z_a, z_b, options, distributed, lambda: check(z_a, z_b, least_samples=0))
+        terms = global_batch_terms(
+            z_a, z_b, options, distributed, lambda: check(z_a, z_b, options, least_samples=0)
+        )
         return LossTerms(*terms)
-    check(z_a, z_b)
+    check(z_a, z_b, options)
     z_a, z_b = plain(z_a), plain(z_b)
     if options.eps_added_to == "std":
         z_a, z_b = (scaled_for_std_eps(z, options) for z in (z_a, z_b))
@@ -249,11 +253,7 @@ class BarlowTwinsLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """lambd, and what is not the default; of a preset by its project's names."""
-        shown = {
-            f.name: repr(getattr(self.options, f.name))
-            for f in fields(LossOptions)
-            if f.name == "lambd" or getattr(self.options, f.name) != f.default
-        } | self.distributed.changed()
+        shown = self.options.changed() | self.distributed.changed()
         names = written_names(type(self))
         return ", ".join(
             f"{names[o]}={value if names[o] == o else repr(getattr(self, names[o]))}" for o, value in shown.items()

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import op_shapes, torch_ops, varying_floats
+from bt_kernels.backends import op_shapes, torch_ops
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -16,7 +16,6 @@ from bt_kernels.backends.stages import (
     Statistics,
     Terms,
 )
-from bt_kernels.backends.varying_floats import ops_of
 from bt_kernels.build_report import was_built, why_not_built
 from bt_kernels.options import LossOptions
 
@@ -27,12 +26,7 @@ def load_library() -> Availability:
     libraries = sorted(FOLDER.glob("_C.*so"))
     if not libraries:
         return Availability(False, why_not_built(), fault=was_built())
-    return torch_ops.load_library(libraries[0], "C++ ops", register)
-
-
-def register() -> None:
-    op_shapes.register()
-    varying_floats.register("bt_kernels")
+    return torch_ops.load_library(libraries[0], "C++ ops", op_shapes.register)
 
 
 LIBRARY = load_library()
@@ -47,7 +41,7 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
 def gram_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels").gram_forward(
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels.gram_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -83,7 +77,7 @@ def gram_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = ops_of("bt_kernels").gram_backward(
+    dz_a, dz_b = torch.ops.bt_kernels.gram_backward(
         *gradients, z_a, z_b, *residuals, options.lambd, options.scale, options.eps, batch.correction, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
@@ -92,7 +86,7 @@ def gram_backward(
 def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels").correlation_forward(
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels.correlation_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -122,7 +116,7 @@ def correlation_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = ops_of("bt_kernels").correlation_backward(
+    dz_a, dz_b = torch.ops.bt_kernels.correlation_backward(
         *gradients, z_a, z_b, *residuals, options.lambd, options.scale, *batch, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

@@ -21,6 +21,7 @@ from bt_kernels.options import BACKENDS, EPS_ADDED_TO, FORMULATIONS, LossOptions
 ERRORS = (TypeError, ValueError, RuntimeError)
 ROWS, ERROR = 0, 1  # columns of the table
 MESSAGE_WORDS = 48
+A_TENSOR = -1  # the bits of a NaN, which no option is
 
 
 class Field(NamedTuple):
@@ -30,12 +31,13 @@ class Field(NamedTuple):
     show: Callable[[int], object]
 
 
-def bits(value: float) -> int:
-    return struct.unpack("<q", struct.pack("<d", value))[0]
+def bits(value: float | Tensor) -> int:
+    """Tensors agree whatever their numbers are, which nobody reads."""
+    return A_TENSOR if isinstance(value, Tensor) else struct.unpack("<q", struct.pack("<d", value))[0]
 
 
-def real(word: int) -> float:
-    return struct.unpack("<d", struct.pack("<q", word))[0]
+def real(word: int) -> float | str:
+    return "a tensor" if word == A_TENSOR else struct.unpack("<d", struct.pack("<q", word))[0]
 
 
 def letters(text: str) -> int:

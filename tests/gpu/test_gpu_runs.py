@@ -44,6 +44,24 @@ def test_cuda_graph(step, formulation, shape, dtype):
         assert same_bits(captured, step(*new, formulation=formulation))
 
 
+def test_a_cuda_graph_takes_the_number_of_each_replay(step):
+    """lambd as a tensor on the GPU."""
+    z_a, z_b = large_views(256, 1024, torch.bfloat16)
+    lambd = torch.full((), 0.25, device=z_a.device)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step(z_a, z_b, formulation="gram", lambd=lambd)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step(z_a, z_b, formulation="gram", lambd=lambd)
+    for number in (0.5, 0.125):
+        lambd.fill_(number)
+        graph.replay()
+        assert same_bits(captured, step(z_a, z_b, formulation="gram", lambd=lambd))
+
+
 @cases
 def test_runs_on_the_current_stream_and_does_not_wait(step, formulation, shape, dtype):
     """The embeddings are NaN until a long sleep on a side stream is over: what does not follow it sees NaN."""
@@ -71,6 +89,9 @@ def test_never_synchronizes(step, formulation, shape, dtype):
     torch.cuda.set_sync_debug_mode("error")
     try:
         step(z_a, z_b, formulation=formulation)
+        for place in ("cpu", z_a.device):
+            lambd, scale = (torch.ones((), device=place) for _ in range(2))
+            step(z_a, z_b, formulation=formulation, lambd=lambd, scale=scale)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
 

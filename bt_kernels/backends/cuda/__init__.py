@@ -27,7 +27,6 @@ from bt_kernels.backends.stages import (
     Statistics,
     Terms,
 )
-from bt_kernels.backends.varying_floats import ops_of
 from bt_kernels.build_report import read_build_report, why_no_cuda
 from bt_kernels.options import LossOptions
 
@@ -118,7 +117,7 @@ tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def gram_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels_cuda").gram_forward(
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.gram_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(), needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -152,7 +151,7 @@ def gram_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = ops_of("bt_kernels_cuda").gram_backward(
+    dz_a, dz_b = torch.ops.bt_kernels_cuda.gram_backward(
         *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, tf32(), *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
@@ -161,7 +160,7 @@ def gram_backward(
 def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels_cuda").correlation_forward(
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.correlation_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(), needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -194,7 +193,7 @@ def correlation_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = ops_of("bt_kernels_cuda").correlation_backward(
+    dz_a, dz_b = torch.ops.bt_kernels_cuda.correlation_backward(
         *gradients, z_a, *residuals, options.lambd, options.scale, *batch, tf32(), *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

@@ -28,7 +28,6 @@ from bt_kernels.backends.stages import (
 )
 from bt_kernels.backends.torch_ops import first_line
 from bt_kernels.backends.triton import ops  # noqa: F401  defines the ops
-from bt_kernels.backends.varying_floats import ops_of
 from bt_kernels.options import LossOptions
 
 OLDEST = (3, 6)
@@ -93,7 +92,7 @@ def launching() -> Availability | None:
 def gram_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels_triton").gram_forward(
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.gram_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -127,7 +126,7 @@ def gram_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = ops_of("bt_kernels_triton").gram_backward(
+    dz_a, dz_b = torch.ops.bt_kernels_triton.gram_backward(
         *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
@@ -136,7 +135,7 @@ def gram_backward(
 def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = ops_of("bt_kernels_triton").correlation_forward(
+    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.correlation_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
@@ -169,7 +168,7 @@ def correlation_backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = ops_of("bt_kernels_triton").correlation_backward(
+    dz_a, dz_b = torch.ops.bt_kernels_triton.correlation_backward(
         *gradients, z_a, *residuals, options.lambd, options.scale, *batch, *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

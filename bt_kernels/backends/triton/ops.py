@@ -7,7 +7,7 @@ an op first runs.
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import torch_ops, varying_floats
+from bt_kernels.backends import torch_ops
 from bt_kernels.backends.triton.launch import operands, padded, product_tile
 
 OPTIONS = "float lambd, float scale, float eps, bool unbiased"
@@ -129,4 +129,3 @@ register(
     f"bool needs_b) -> {outputs(2)}",
     backward_shape,
 )
-varying_floats.register(NAMESPACE)

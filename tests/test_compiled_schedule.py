@@ -1,0 +1,144 @@
+"""lambd and scale that change from call to call under torch.compile(fullgraph=True): how often it compiles, and
+that each value counts. It gives up where a function was compiled more than 8 times."""
+
+import numpy as np
+import pytest
+import torch
+from accuracy import Formula, evaluate
+from inputs import views
+from target import device, few
+from torch._dynamo.exc import FailOnRecompileLimitHit
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+VALUES = [(0.01 + 0.003 * step, 1.5 - step / 16) for step in range(few(20, 10))]
+EMBEDDINGS = 9, 40
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def how(backend, formulation) -> dict:
+    return {"backend": backend, "formulation": formulation}
+
+
+def tensor(value: float) -> torch.Tensor:
+    return torch.tensor(value, device=device())
+
+
+def as_arguments(how, make):
+    """Called with a value, as make makes it."""
+
+    def run(z_a, z_b, lambd, scale):
+        return barlow_twins_loss(z_a, z_b, lambd=lambd, scale=scale, **how)
+
+    return run, lambda run, z, *values: run(*z, *map(make, values))
+
+
+def as_attributes(how, make):
+    """Set anew on one module for each call."""
+    criterion = BarlowTwinsLoss(**how)
+
+    def step(run, z, *values):
+        criterion.lambd, criterion.scale = map(make, values)
+        return run(*z)
+
+    return lambda z_a, z_b: criterion(z_a, z_b), step
+
+
+def as_modules(how, make):
+    """A module for each call."""
+
+    def step(run, z, lambd, scale):
+        return run(BarlowTwinsLoss(make(lambd), scale=make(scale), **how), *z)
+
+    return lambda criterion, z_a, z_b: criterion(z_a, z_b), step
+
+
+def in_place(how, make):
+    """One tensor each, whose number changes."""
+    lambd, scale = make(1.0), make(1.0)
+    criterion = BarlowTwinsLoss(lambd, scale=scale, **how)
+
+    def step(run, z, *values):
+        lambd.fill_(values[0]), scale.fill_(values[1])
+        return run(*z)
+
+    return lambda z_a, z_b: criterion(z_a, z_b), step
+
+
+def losses_and_gradients(run, step):
+    for values in VALUES:
+        z = [each.requires_grad_() for each in views(*EMBEDDINGS)]
+        loss = step(run, z, *values)
+        yield loss, *torch.autograd.grad(loss, z)
+
+
+@pytest.mark.parametrize("schedule", [as_arguments, as_attributes, as_modules, in_place])
+def test_tensors_are_compiled_once(how, schedule):
+    """And give the bits of the uncompiled."""
+    counter = CompileCounterWithBackend("aot_eager")
+    run, step = schedule(how, tensor)
+    compiled = losses_and_gradients(torch.compile(run, fullgraph=True, backend=counter), step)
+    for found, expected in zip(compiled, losses_and_gradients(run, step), strict=True):
+        assert all(map(torch.equal, found, expected))
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("schedule", [as_arguments, as_attributes, as_modules])
+def test_floats_are_compiled_twice(how, schedule, yardstick):
+    """Once for the first values, and once for all the others, with which the loss is rounded as with tensors."""
+    counter = CompileCounterWithBackend("aot_eager")
+    run, step = schedule(how, float)
+    compiled = torch.compile(run, fullgraph=True, backend=counter)
+    for values in VALUES:
+        expected = yardstick(*EMBEDDINGS, formula=Formula(*values))
+
+        def terms(*z, of_truth=expected.truth.terms, values=values, **options):
+            return step(compiled, z, *values), *of_truth[1:]
+
+        expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
+    assert counter.frame_count == 2
+
+
+def test_each_eps_is_compiled(backend, how):
+    """Also for the ops, which take it as a number; torch.compile then says whose values are too many."""
+    z_a, z_b = views(*EMBEDDINGS)
+
+    def run(eps):
+        return barlow_twins_loss(z_a, z_b, eps=eps, **how)
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    for step in range(4):
+        assert torch.equal(compiled(1e-5 * (1 + step)), run(1e-5 * (1 + step)))
+    if backend != "eager":
+        with pytest.raises(FailOnRecompileLimitHit):
+            for step in range(4, 12):
+                compiled(1e-5 * (1 + step))
+
+
+OTHER_NUMBERS = {
+    "int": lambda value: round(1000 * value),
+    "np.float64": np.float64,
+    "np.float32": np.float32,
+    "0-d array": np.array,
+}
+
+
+@pytest.mark.parametrize("make", OTHER_NUMBERS.values(), ids=OTHER_NUMBERS)
+def test_numbers_of_other_types(how, make):
+    counter = CompileCounterWithBackend("aot_eager")
+    run, step = as_arguments(how, make)
+    compiled = losses_and_gradients(torch.compile(run, fullgraph=True, backend=counter), step)
+    uncompiled = losses_and_gradients(run, as_arguments(how, lambda value: float(make(value)))[1])
+    for found, expected in zip(compiled, uncompiled, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    assert counter.frame_count <= 2
