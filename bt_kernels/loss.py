@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import torch
@@ -70,8 +70,8 @@ def barlow_twins_terms(
     z_a: Tensor,  # (N, D)
     z_b: Tensor,  # (N, D)
     *,
-    lambd: float = 0.0051,
-    scale: float = 1.0,
+    lambd: float | Tensor = 0.0051,
+    scale: float | Tensor = 1.0,
     eps: float = 1e-5,
     unbiased: bool = False,
     formulation: str = "auto",
@@ -119,8 +119,8 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
         z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast
             they are taken in the dtype they arrive in; everything is accumulated in float32 or wider. No DTensor,
             nor another subclass that answers for operations itself (__torch_dispatch__).
-        lambd: weight of the redundancy-reduction term.
-        scale: multiplies the loss.
+        lambd: weight of the redundancy-reduction term, a number or a 0-d tensor; see below.
+        scale: multiplies the loss; a number or a 0-d tensor.
         eps: added to the variance inside the square root, or to the root itself; see eps_added_to.
         unbiased: divide the variance by N - 1 (C is divided by N all the same).
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
@@ -135,6 +135,13 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
         gradient, statistics: see below; without a process_group they change nothing.
         eps_added_to: "variance" or "std", the standard deviation; over a process_group "std" needs
             statistics="local".
+
+    A tensor for lambd or scale is of a real dtype, on the CPU or on the embeddings' device. Its value is never
+    read, so nothing waits for the GPU; for the same reason it is not checked, and ranks may have different ones.
+    It may require a gradient. torch.compile compiles once for all values of a tensor. For a number it compiles
+    twice: for the first value, and once more when another comes. Each value of eps is compiled by itself, except
+    with the eager backend, and torch.compile gives up at the ninth. A CUDA graph takes the value that a tensor on
+    the GPU has at each replay.
 
     Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that
     of the joined batch and the same on every rank. Forward, under no_grad too, and backward are collective: all
@@ -207,7 +214,8 @@ def written_names(owner: type) -> dict[str, str]:
 class BarlowTwinsLoss(nn.Module):
     """barlow_twins_loss as a module without parameters or buffers; the same options, checked at construction.
 
-    They are attributes, which may be set between two calls: criterion.lambd = 0.01.
+    They are attributes, which may be set between two calls: criterion.lambd = 0.01. A tensor for lambd or scale is
+    kept as the object that it is, and is neither a parameter nor a buffer: to() and state_dict() leave it out.
 
     Raises:
         TypeError: an option has the wrong type.
@@ -216,9 +224,9 @@ class BarlowTwinsLoss(nn.Module):
 
     def __init__(
         self,
-        lambd: float = 0.0051,
+        lambd: float | Tensor = 0.0051,
         *,
-        scale: float = 1.0,
+        scale: float | Tensor = 1.0,
         eps: float = 1e-5,
         unbiased: bool = False,
         formulation: str = "auto",
