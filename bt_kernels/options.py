@@ -1,5 +1,6 @@
 """The loss's options: one frozen dataclass, validated once, passed along unchanged."""
 
+import contextlib
 import sys
 from dataclasses import dataclass, field, fields
 from numbers import Real
@@ -32,11 +33,12 @@ def checked_number(name: str, value: Any) -> float:
 
 def checked_weight(name: str, value: Any) -> float | Tensor:
     if not isinstance(value, (Real, Tensor)) and hasattr(value, "__array__"):
-        value = torch.as_tensor(value)  # NumPy's 0-d arrays, which to torch.compile its numbers are, too
-    if isinstance(value, Tensor):
-        check_tensor(name, value)
-        return value
-    return checked_number(name, value)
+        with contextlib.suppress(TypeError):  # of text, say, which is no number either
+            value = torch.as_tensor(value)  # NumPy's 0-d arrays; within torch.compile its numbers are such arrays
+    if not isinstance(value, Tensor):
+        return checked_number(name, value)
+    check_tensor(name, value)
+    return value
 
 
 def check_tensor(name: str, value: Tensor) -> None:

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +20,11 @@ BAD = [
     *(({name: True}, TypeError, f"{name} must be a real number") for name in ("lambd", "scale", "eps")),
     *(({name: "1"}, TypeError, f"{name} must be a real number") for name in ("lambd", "scale", "eps")),
     ({"lambd": None}, TypeError, "lambd must be a real number"),
-    ({"scale": torch.tensor(1.0)}, TypeError, "scale must be a real number"),
+    ({"eps": torch.tensor(1.0)}, TypeError, "eps must be a real number"),
+    ({"lambd": np.float32("inf")}, ValueError, "lambd must be finite, got inf"),
+    ({"lambd": np.str_("1")}, TypeError, "lambd must be a real number, got str_"),
+    ({"scale": np.bool_(True)}, TypeError, "scale must be a real number, got a tensor of torch.bool"),
+    ({"scale": np.ones(1)}, ValueError, r"scale must be a number or a 0-d tensor, got shape \(1,\)"),
     ({"scale": 1j}, TypeError, "scale must be a real number"),
     ({"unbiased": 1}, TypeError, "unbiased must be True or False"),
     ({"unbiased": None}, TypeError, "unbiased must be True or False"),
@@ -55,6 +61,14 @@ def test_takes_whole_numbers_and_the_edges():
     options = LossOptions(lambd=0, scale=-2, eps=0)
     assert (options.lambd, options.scale, options.eps) == (0.0, -2.0, 0.0)
     assert all(isinstance(value, float) for value in (options.lambd, options.scale, options.eps))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, np.int64, Fraction], ids=str)
+def test_takes_real_numbers_of_every_type(kind):
+    options = LossOptions(lambd=kind(2), scale=kind(3), eps=kind(1))
+    assert all(type(value) is float for value in (options.lambd, options.scale, options.eps))
+    assert (options.lambd, options.scale, options.eps) == (2.0, 3.0, 1.0)
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
