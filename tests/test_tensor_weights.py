@@ -192,6 +192,7 @@ def test_a_module_with_tensors():
     module = BarlowTwinsLoss(torch.tensor(0.25), scale=torch.tensor(2.0))
     expected = module(z_a, z_b)
     assert repr(module) == "BarlowTwinsLoss(lambd=tensor(0.2500), scale=tensor(2.))"
+    assert repr(BarlowTwinsLoss(scale=torch.tensor(1.0))) == "BarlowTwinsLoss(lambd=0.0051, scale=tensor(1.))"
     assert not module.state_dict() and not list(module.parameters())
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         other.scale.fill_(7.0)
