@@ -13,7 +13,7 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
 
     def __init__(
         self,
-        offdiag_lambda: float = 1.0,
+        offdiag_lambda: float | Tensor = 1.0,
         eps: float = 1e-12,
         *,
         formulation: str = "auto",

@@ -33,7 +33,7 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
 
     def __init__(
         self,
-        lambda_param: float = 5e-3,
+        lambda_param: float | Tensor = 5e-3,
         gather_distributed: bool = False,
         *,
         formulation: str = "auto",

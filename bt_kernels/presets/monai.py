@@ -13,7 +13,7 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
     Raises TypeError or ValueError for a lambd, formulation or backend that barlow_twins_loss refuses.
     """
 
-    def __init__(self, lambd: float = 5e-3, *, formulation: str = "auto", backend: str = "auto") -> None:
+    def __init__(self, lambd: float | Tensor = 5e-3, *, formulation: str = "auto", backend: str = "auto") -> None:
         super().__init__(
             lambd,
             eps=1e-6,

@@ -15,7 +15,9 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
     Raises TypeError or ValueError for a lambd, formulation or backend that barlow_twins_loss refuses.
     """
 
-    def __init__(self, lambd: float = 0.0051, *, formulation: str = "auto", backend: str = "auto") -> None:
+    def __init__(
+        self, lambd: float | Tensor = 0.0051, *, formulation: str = "auto", backend: str = "auto"
+    ) -> None:
         super().__init__(lambd, formulation=formulation, backend=backend, process_group="auto", gradient="divided")
 
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:  # (N, D), (N, D)

@@ -8,8 +8,8 @@ from bt_kernels.loss import barlow_twins_loss
 def barlow_loss_func(
     z1: Tensor,  # (N, D)
     z2: Tensor,  # (N, D)
-    lamb: float = 5e-3,
-    scale_loss: float = 0.025,
+    lamb: float | Tensor = 5e-3,
+    scale_loss: float | Tensor = 0.025,
     *,
     formulation: str = "auto",
     backend: str = "auto",
