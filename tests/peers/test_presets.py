@@ -144,6 +144,15 @@ def test_arguments_reach_the_loss(name):
 
 
 @pytest.mark.cpu_only
+def test_the_weight_may_be_a_tensor(name):
+    """As MONAI's users have it, and whoever keeps a schedule in a buffer."""
+    z_a, z_b = views(16, 40, torch.float64)
+    weight = torch.tensor(0.3, dtype=torch.float64)
+    expected = FORMULAS[name]._replace(lambd=0.3)(z_a, z_b)
+    torch.testing.assert_close(criterion(name, **{WEIGHT[name]: weight})(z_a, z_b), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.cpu_only
 def test_the_second_argument_reaches_the_loss():
     z_a, z_b = views(16, 40, torch.float64)
     expected = FORMULAS["solo"]._replace(lambd=0.3, scale=2.0)(z_a, z_b)
