@@ -245,6 +245,12 @@ class BarlowTwinsLoss(nn.Module):
     formulation, backend, eps_added_to = Option("options"), Option("options"), Option("options")
     process_group, gradient, statistics = Option("distributed"), Option("distributed"), Option("distributed")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), Option):
+            object.__setattr__(self, name, value)  # nn.Module's would register a Parameter
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:  # (N, D), (N, D)
         """The loss of two views' embeddings, (N, D) each. Raises what barlow_twins_loss raises."""
         return self.terms(z_a, z_b).loss

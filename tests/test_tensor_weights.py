@@ -203,6 +203,18 @@ def test_a_module_with_tensors():
     assert torch.equal(module(z_a, z_b), barlow_twins_loss(z_a, z_b, lambd=0.5, scale=torch.tensor(2.0)))
 
 
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("kind", [nn.Parameter, nn.Buffer], ids=lambda kind: kind.__name__)
+def test_a_parameter_that_is_set_stays_its_owner_s(kind):
+    """nn.Module would register it, under the option's name."""
+    z_a, z_b = views(9, 40)
+    module, lambd = BarlowTwinsLoss(), kind(torch.tensor(0.25))
+    module.lambd = lambd
+    assert module.lambd is lambd
+    assert not module.state_dict() and not list(module.parameters())
+    assert torch.equal(module(z_a, z_b), barlow_twins_loss(z_a, z_b, lambd=torch.tensor(0.25)))
+
+
 class Scheduled(nn.Module):
     """lambd is a buffer of the user's own."""
 
