@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -175,18 +176,23 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
     return barlow_twins_terms(*views, **options).loss
 
 
+# So begins what libraries set on every module of a model: torch.ao.quantization's qconfig, DeepSpeed's ds_id.
+OTHERS_NAMES = ("_", "qconfig", "ds_")
+
+
 class Option:
     """An option of a BarlowTwinsLoss as its attribute. What is written, by a schedule say, is checked at once.
 
-    A preset has an option by its project's name, too: lambda_param = Option("options", "lambd").
+    A preset has an option by its project's name, too: lambda_param = Option("lambd").
     """
 
-    def __init__(self, group: str, option: str = "") -> None:
-        self.group, self.option = group, option
+    def __init__(self, option: str = "") -> None:
+        self.option = option
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
         self.option = self.option or name
+        self.group = "_options" if hasattr(LossOptions, self.option) else "_distributed"
 
     def __get__(self, module: BarlowTwinsLoss | None, owner: type) -> Any:
         return self if module is None else getattr(getattr(module, self.group), self.option)
@@ -196,12 +202,8 @@ class Option:
             changed = replace(getattr(module, self.group), **{self.option: value})
         except (TypeError, ValueError) as error:  # by the name that was written
             raise type(error)(str(error).replace(self.option, self.name, 1)) from None
-        groups: dict[str, Any] = {
-            "options": module.options,
-            "distributed": module.distributed,
-            self.group: changed,
-        }
-        check_together(**groups)
+        groups = {"_options": module._options, "_distributed": module._distributed, self.group: changed}
+        check_together(*groups.values())
         setattr(module, self.group, changed)
 
 
@@ -211,15 +213,25 @@ def written_names(owner: type) -> dict[str, str]:
     return {o.option: o.name for o in options}
 
 
+def no_option(owner: type, name: str) -> str:
+    """The sentence for an attribute that is set and is no option."""
+    options = list(written_names(owner).values())
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.58)  # of lambda_param and lambd: 0.588
+    meant = f": did you mean {near[0]!r}?" if near else "."
+    return f"{owner.__name__} has no option {name!r}{meant} Its options are {', '.join(options)}"
+
+
 class BarlowTwinsLoss(nn.Module):
     """barlow_twins_loss as a module without parameters or buffers; the same options, checked at construction.
 
-    They are attributes, which may be set between two calls: criterion.lambd = 0.01. A tensor for lambd or scale is
-    kept as the object that it is, and is neither a parameter nor a buffer: to() and state_dict() leave it out.
+    The options are attributes, too. They can be read, and set between two calls: criterion.lambd = 0.01. What is
+    set is checked like an argument, and counts from the next call on. A tensor for lambd or scale is kept as the
+    object that it is, and is neither a parameter nor a buffer: to() and state_dict() leave it out.
 
     Raises:
         TypeError: an option has the wrong type.
         ValueError: an option has a value that the loss is not defined for.
+        AttributeError: an attribute was to be set that is no option. A subclass may have attributes of its own.
     """
 
     def __init__(
@@ -237,19 +249,22 @@ class BarlowTwinsLoss(nn.Module):
         eps_added_to: str = "variance",
     ) -> None:
         super().__init__()
-        self.options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
-        self.distributed = DistributedOptions(process_group, gradient, statistics)
-        check_together(self.options, self.distributed)
+        self._options = LossOptions(lambd, scale, eps, unbiased, formulation, backend, eps_added_to)
+        self._distributed = DistributedOptions(process_group, gradient, statistics)
+        check_together(self._options, self._distributed)
 
-    lambd, scale, eps, unbiased = Option("options"), Option("options"), Option("options"), Option("options")
-    formulation, backend, eps_added_to = Option("options"), Option("options"), Option("options")
-    process_group, gradient, statistics = Option("distributed"), Option("distributed"), Option("distributed")
+    lambd, scale, eps, unbiased, eps_added_to = Option(), Option(), Option(), Option(), Option()
+    formulation, backend = Option(), Option()
+    process_group, gradient, statistics = Option(), Option(), Option()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), Option):
             object.__setattr__(self, name, value)  # nn.Module's would register a Parameter
-        else:
-            super().__setattr__(name, value)
+            return
+        known = name.startswith(OTHERS_NAMES) or hasattr(self, name)
+        if not known and type(self).__module__.startswith(f"{__package__}."):
+            raise AttributeError(no_option(type(self), name))
+        super().__setattr__(name, value)
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:  # (N, D), (N, D)
         """The loss of two views' embeddings, (N, D) each. Raises what barlow_twins_loss raises."""
@@ -257,7 +272,7 @@ class BarlowTwinsLoss(nn.Module):
 
     def terms(self, z_a: Tensor, z_b: Tensor) -> LossTerms:  # (N, D), (N, D)
         """The loss and its two terms, as barlow_twins_terms returns them. Raises what barlow_twins_loss raises."""
-        return compute_terms(z_a, z_b, self.options, self.distributed)
+        return compute_terms(z_a, z_b, self._options, self._distributed)
 
     def __prepare_scriptable__(self) -> NoReturn:
         raise RuntimeError(
@@ -267,7 +282,7 @@ class BarlowTwinsLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """lambd, and what is not the default; of a preset by its project's names."""
-        shown = self.options.changed() | self.distributed.changed()
+        shown = self._options.changed() | self._distributed.changed()
         names = written_names(type(self))
         return ", ".join(
             f"{names[o]}={value if names[o] == o else repr(getattr(self, names[o]))}" for o, value in shown.items()

@@ -1,14 +1,17 @@
 """BarlowTwinsLoss: the function as a module that can be copied, saved and printed."""
 
 import copy
+import inspect
 import io
 import pickle
 
 import pytest
 import torch
 from inputs import views
+from torch import nn
 
 from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss, barlow_twins_terms
+from bt_kernels.presets import catalyst, lightly
 
 OPTIONS = {
     "lambd": 0.02,
@@ -34,7 +37,7 @@ def test_an_option_can_be_set_between_two_calls(name):
     module = BarlowTwinsLoss()
     setattr(module, name, OPTIONS[name])
     assert getattr(module, name) == OPTIONS[name]
-    assert module.options == BarlowTwinsLoss(**{name: OPTIONS[name]}).options
+    assert module._options == BarlowTwinsLoss(**{name: OPTIONS[name]})._options
     assert repr(module) == repr(BarlowTwinsLoss(**{name: OPTIONS[name]}))
 
 
@@ -44,7 +47,7 @@ def test_how_it_is_spread_can_be_set(name):
     module = BarlowTwinsLoss()
     setattr(module, name, values[name])
     assert getattr(module, name) == values[name]
-    assert module.distributed == BarlowTwinsLoss(**{name: values[name]}).distributed
+    assert module._distributed == BarlowTwinsLoss(**{name: values[name]})._distributed
 
 
 def test_what_is_set_is_checked_and_leaves_the_module_as_it_was():
@@ -58,6 +61,70 @@ def test_what_is_set_is_checked_and_leaves_the_module_as_it_was():
         with pytest.raises(error, match=name):
             setattr(module, name, value)
     assert repr(module) == repr(BarlowTwinsLoss(process_group="world"))
+
+
+@pytest.mark.parametrize(
+    "make, name, meant",
+    [
+        (BarlowTwinsLoss, "lamda", "lambd"),
+        (BarlowTwinsLoss, "lambda_param", "lambd"),  # lightly's
+        (BarlowTwinsLoss, "back_end", "backend"),
+        (BarlowTwinsLoss, "weight", None),
+        (BarlowTwinsLoss, "options", None),
+        (lightly.BarlowTwinsLoss, "lambda_params", "lambda_param"),
+        (catalyst.BarlowTwinsLoss, "offdiag_lambd", "offdiag_lambda"),
+    ],
+)
+@pytest.mark.parametrize(
+    "how", [lambda module: module, lambda module: torch.compile(module)], ids=["", "compiled"]
+)
+def test_a_name_that_is_no_option_cannot_be_set(make, name, meant, how):
+    """It would be a schedule of nothing."""
+    module = make()
+    with pytest.raises(AttributeError) as caught:
+        setattr(how(module), name, 0.1)
+    said = f": did you mean {meant!r}?" if meant else "."
+    first = next(iter(inspect.signature(make).parameters))
+    assert str(caught.value).startswith(f"BarlowTwinsLoss has no option {name!r}{said} Its options are {first}, ")
+    assert not hasattr(module, name) and repr(module) == repr(make())
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+def test_what_libraries_set_on_a_module_can_be_set():
+    z_a, z_b = views(9, 40)
+    module = BarlowTwinsLoss(**OPTIONS)
+    expected, calls = module(z_a, z_b), []
+    module.training = False
+    module.train().requires_grad_(False).to(torch.float64).share_memory()
+    module.register_forward_hook(lambda *_: calls.append("hook"))
+    module.register_buffer("steps", torch.zeros(()))
+    module.steps = torch.ones(())
+    module.register_module("child", nn.Identity())
+    module.child = nn.Flatten()
+    forward = module.forward
+    module.forward = lambda *z: calls.append("patched") or forward(*z)  # as accelerate does
+    module._hf_hook = module.ds_id = None
+    torch.ao.quantization.propagate_qconfig_(nn.Sequential(module))
+    assert torch.equal(module(z_a, z_b), expected) and calls == ["patched", "hook"]
+    assert {"_hf_hook", "ds_id", "qconfig", "forward"} <= vars(module).keys() and module.steps == 1
+    compiled = torch.compile(module, backend="eager")
+    compiled.lambd = 0.3
+    assert module.lambd == 0.3 and torch.equal(compiled(z_a, z_b), module(z_a, z_b))
+
+
+class Scheduled(lightly.BarlowTwinsLoss):
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+        self.head = nn.Linear(4, 4)
+
+
+def test_a_subclass_has_attributes_of_its_own():
+    module = Scheduled(5)
+    module.weight_decay, module.lambda_param = 0.1, 0.2
+    other = pickle.loads(pickle.dumps(module))
+    assert (other.steps, other.weight_decay, other.lambda_param, other.lambd) == (5, 0.1, 0.2, 0.2)
+    assert len(list(other.parameters())) == 2
 
 
 def test_every_option_reaches_the_loss():
@@ -91,7 +158,7 @@ def test_copies_are_the_same_loss():
     file.seek(0)
     copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module)), torch.load(file, weights_only=False)]
     for other in copies:
-        assert other is not module and other.options == module.options
+        assert other is not module and other._options == module._options
         assert all(map(torch.equal, other.terms(z_a, z_b), module.terms(z_a, z_b)))
 
 

@@ -22,7 +22,7 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
         super().__init__(eps=eps, unbiased=True, formulation=formulation, backend=backend, process_group=None)
         self.offdiag_lambda = offdiag_lambda
 
-    offdiag_lambda = loss.Option("options", "lambd")
+    offdiag_lambda = loss.Option("lambd")
 
     def forward(self, embeddings_left: Tensor, embeddings_right: Tensor) -> Tensor:  # (N, D), (N, D)
         """The loss, a scalar. Raises what barlow_twins_loss raises."""

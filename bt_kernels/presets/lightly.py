@@ -43,8 +43,8 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
         self.lambda_param = lambda_param
         self.gather_distributed = gather_distributed
 
-    lambda_param = loss.Option("options", "lambd")
-    gather_distributed = GatherDistributed("distributed", "process_group")
+    lambda_param = loss.Option("lambd")
+    gather_distributed = GatherDistributed("process_group")
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:  # (N, D), (N, D)
         """The loss, a scalar. Raises what barlow_twins_loss raises."""
