@@ -12,12 +12,13 @@ from torch import Tensor
 
 from bt_kernels.backends.stages import Batch, OutputGradients, Residuals, Stages, Terms
 from bt_kernels.options import LossOptions
+from bt_kernels.torch_versions import is_autocast_available
 from bt_kernels.weighting import is_constant, weighted_loss
 
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Keeps an active autocast from rounding the backend's own products to 16 bits."""
-    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+    if is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 

@@ -19,6 +19,7 @@ from bt_kernels.options import LossOptions
 from bt_kernels.signature import signature_of
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
 from bt_kernels.terms import LossTerms
+from bt_kernels.torch_versions import is_exporting
 from bt_kernels.transforms import check_transforms
 from bt_kernels.weighting import check_devices
 
@@ -54,7 +55,7 @@ def compute_terms(z_a: Tensor, z_b: Tensor, options: LossOptions, distributed: D
     stages = BACKENDS[choose_backend(options.backend, z_a.device, z_a.dtype)]
     # Asked here, because autograd turns grad mode off inside Function.forward.
     needs_backward = torch.is_grad_enabled() and (z_a.requires_grad or z_b.requires_grad)
-    if needs_backward and torch.compiler.is_exporting():
+    if needs_backward and is_exporting():
         # torch.export keeps the ops of the forward and forgets the backward that goes with them.
         raise RuntimeError(
             "torch.export cannot keep the backward of the Barlow Twins loss: export it under torch.no_grad(), or "

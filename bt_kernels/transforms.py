@@ -9,6 +9,8 @@ from torch import Tensor
 from torch._C._functorch import TransformType
 from torch.autograd import forward_ad
 
+from bt_kernels.torch_versions import constant_to_dynamo
+
 # The first that applies is said: jacfwd and hessian batch forward-mode derivatives.
 REFUSED = {
     TransformType.Jvp: "the Barlow Twins loss has no forward-mode derivative: take its gradient, by backward() or "
@@ -20,6 +22,8 @@ REFUSED = {
 COMPILED = "torch.compile cannot transform the Barlow Twins loss: call torch.func outside of what is compiled"
 
 
+# Asked while torch.compile traces, which guards the transforms.
+@constant_to_dynamo
 def refused() -> str | None:
     """Why the loss cannot be in the transforms that are under way, in one sentence; None if it can."""
     levels = torch._C._functorch.get_interpreter_stack()
@@ -30,10 +34,6 @@ def refused() -> str | None:
     if sentence is None and torch.compiler.is_compiling():
         sentence = COMPILED  # it takes the forward for differentiable as it is
     return sentence
-
-
-# torch.compiler.assume_constant_result(refused): asked while torch.compile traces, which guards the transforms.
-refused._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def has_tangent(z: Tensor) -> bool:

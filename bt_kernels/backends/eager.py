@@ -68,7 +68,8 @@ def standardize_again(z: Tensor, statistics: Tensor) -> Tensor:  # (N, D), (3, D
 
 
 def stack_statistics(a: Standardized, b: Standardized) -> Tensor:  # (6, D), three rows for each view
-    return torch.stack([*a[1:], *b[1:]])
+    # By name: Dynamo of torch 2.6 takes no slice of a NamedTuple.
+    return torch.stack([a.mean, a.residual_mean, a.rstd, b.mean, b.residual_mean, b.rstd])
 
 
 def standardize_both(z_a: Tensor, z_b: Tensor, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:

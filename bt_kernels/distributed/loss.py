@@ -22,6 +22,7 @@ from bt_kernels.embeddings import plain
 from bt_kernels.function import differentiable
 from bt_kernels.options import LossOptions
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
+from bt_kernels.torch_versions import not_compiled
 
 
 class SpreadBackend(GlobalBatch):
@@ -58,7 +59,7 @@ def raise_on_every_rank(process_group: Any, error: Exception) -> NoReturn:
 
 
 # Dynamo can neither trace the exchange whose outcome decides the shapes that follow, nor should it try to.
-@torch.compiler.disable(reason="the Barlow Twins loss over a process_group exchanges shapes between processes")
+@not_compiled("the Barlow Twins loss over a process_group exchanges shapes between processes")
 def global_batch_terms(
     z_a: Tensor,  # (n, D), n this rank's own
     z_b: Tensor,  # (n, D)

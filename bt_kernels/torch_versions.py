@@ -1,0 +1,46 @@
+"""What differs between the versions of torch, from 2.6 on: each difference with the version and the reason."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+RELEASE = tuple(map(int, torch.__version__.split(".")[:2]))
+
+
+def constant_to_dynamo(function: Callable) -> Callable:
+    """torch.compiler.assume_constant_result, which would import the whole of torch._dynamo for this line."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+# Dynamo traces the public function since 2.12.
+@constant_to_dynamo
+def is_autocast_available(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
+
+
+# torch.compiler.is_exporting is new in 2.7. Up to 2.11 Dynamo takes it for true also where torch.compile traces; the
+# flag that it returns is right.
+if RELEASE >= (2, 12):
+    is_exporting = torch.compiler.is_exporting
+elif RELEASE >= (2, 7):
+
+    def is_exporting() -> bool:
+        return torch.compiler._is_exporting_flag
+
+else:
+
+    @constant_to_dynamo
+    def is_exporting() -> bool:
+        """By what torch.export of 2.6 sets: a flag where it traces itself, and where Dynamo does, a field there."""
+        tracing = sys.modules.get("torch._dynamo.symbolic_convert")
+        translator = tracing and getattr(tracing.tls, "current_tx", None)
+        return torch.compiler._is_compiling_flag or bool(translator and translator.export)
+
+
+def not_compiled(reason: str) -> Callable[[Callable], Callable]:
+    """torch.compiler.disable, which takes a reason since 2.7. Imports torch._dynamo."""
+    reasons: dict[str, Any] = {"reason": reason} if RELEASE >= (2, 7) else {}
+    return torch.compiler.disable(**reasons)
