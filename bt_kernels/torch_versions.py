@@ -21,8 +21,8 @@ def is_autocast_available(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type)
 
 
-# torch.compiler.is_exporting is new in 2.7. Up to 2.11 Dynamo takes it for true also where torch.compile traces; the
-# flag that it returns is right.
+# torch.compiler.is_exporting is new in 2.7. Up to 2.11 Dynamo takes it for true also where torch.compile traces;
+# the flag that it returns is right.
 if RELEASE >= (2, 12):
     is_exporting = torch.compiler.is_exporting
 elif RELEASE >= (2, 7):
@@ -34,7 +34,7 @@ else:
 
     @constant_to_dynamo
     def is_exporting() -> bool:
-        """By what torch.export of 2.6 sets: a flag where it traces itself, and where Dynamo does, a field there."""
+        # torch.export sets a flag where it traces by itself, and a field of Dynamo's where Dynamo does.
         tracing = sys.modules.get("torch._dynamo.symbolic_convert")
         translator = tracing and getattr(tracing.tls, "current_tx", None)
         return torch.compiler._is_compiling_flag or bool(translator and translator.export)
@@ -44,3 +44,26 @@ def not_compiled(reason: str) -> Callable[[Callable], Callable]:
     """torch.compiler.disable, which takes a reason since 2.7. Imports torch._dynamo."""
     reasons: dict[str, Any] = {"reason": reason} if RELEASE >= (2, 7) else {}
     return torch.compiler.disable(**reasons)
+
+
+# fp32_precision is new in 2.9, and allow_tf32 is the same setting by its older name. From then on it raises where
+# both names were written, while these two never do.
+if RELEASE >= (2, 9):
+
+    def general_float32_precision() -> str:
+        """ "none", "ieee" or "tf32": what holds for all operations that have no setting of their own."""
+        return torch.backends.fp32_precision
+
+    @constant_to_dynamo  # guarded all the same: Dynamo's guard on global state, in every graph, holds this answer
+    def matmul_float32_precision() -> str:
+        """The same for products on CUDA: their own setting, or where they have none what they inherit."""
+        return torch.backends.cuda.matmul.fp32_precision
+
+else:
+
+    def general_float32_precision() -> str:
+        return "none"
+
+    @constant_to_dynamo
+    def matmul_float32_precision() -> str:
+        return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"

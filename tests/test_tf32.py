@@ -13,6 +13,7 @@ from inputs import LARGE, SHAPES, views
 from test_conditioning import CASES
 
 from bt_kernels import barlow_twins_terms
+from bt_kernels.torch_versions import RELEASE
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,29 @@ def test_nan_and_inf_give_nan(terms, bad):
     loss, on_diagonal, off_diagonal = terms(z_a, z_b)
     assert loss.isnan() and on_diagonal.isnan() and off_diagonal.isnan()
     assert torch.autograd.grad(loss, z_a)[0].isnan().any()
+
+
+@pytest.mark.skipif(RELEASE < (2, 9), reason="torch.backends.fp32_precision is new in torch 2.9")
+@pytest.mark.filterwarnings("ignore:torch.backends.fp32_precision is", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
+def test_compiled_code_follows_the_general_setting(terms, shape):
+    """It is a constant of the graph. The first compilation makes it matmul's own, which is "tf32" from then on. The
+    shapes of what is saved follow the tiles, and these the setting."""
+    torch._dynamo.reset()
+
+    def run(function, precision):
+        torch.backends.fp32_precision = precision
+        value = function(*leaves).off_diagonal
+        return value.detach(), *torch.autograd.grad(value, leaves)
+
+    leaves = [z.requires_grad_() for z in views(*shape)]
+    compiled = torch.compile(terms, fullgraph=True, backend="aot_eager")
+    torch.backends.cuda.matmul.fp32_precision = "none"
+    try:
+        seen = [run(compiled, precision) for precision in ("tf32", "ieee", "tf32")]
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        for values, precision in zip(seen, ("tf32", "ieee", "tf32"), strict=True):
+            assert all(map(torch.equal, values, run(terms, precision)))
+        assert seen[0][0] != seen[1][0]
+    finally:
+        torch.backends.fp32_precision = "none"

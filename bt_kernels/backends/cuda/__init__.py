@@ -4,7 +4,7 @@
     architectures.py   which GPUs the compiled code runs on
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
-float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: same input,
+float32 as float32_products.py says. Fixed order everywhere: same input,
 same bits.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from bt_kernels.backends import torch_ops
 from bt_kernels.backends.cuda import ops  # noqa: F401  defines the ops that the library implements
 from bt_kernels.backends.cuda.architectures import any_runs_on
+from bt_kernels.backends.float32_products import tf32
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -102,23 +103,11 @@ def on_gpu(index: int) -> Availability | None:
     return None
 
 
-def tf32() -> bool:
-    """Whether float32 is multiplied as tf32: the setting when the forward is called, and when the backward is."""
-    return torch.backends.cuda.matmul.fp32_precision == "tf32"
-
-
-# torch.compiler.assume_constant_result, which would import the whole of torch._dynamo for this line. Dynamo cannot
-# trace what is asked, and takes the answer into the graph. It is guarded all the same: dynamo's guard on global
-# state, which every graph has, holds "allow_tf32", the very comparison above, so a change of the setting compiles
-# again (tests/test_cuda_ops.py).
-tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def gram_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
     loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.gram_forward(
-        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(), needs_backward
+        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(z_a.dtype), needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
 
@@ -128,7 +117,7 @@ def gram_partial(
 ) -> GramPartial:
     mean, rstd = (statistics.mean, statistics.rstd) if statistics else (None, None)
     triangles, sums, *residuals = torch.ops.bt_kernels_cuda.gram_partial(
-        z_a, z_b, options.eps, options.unbiased, mean, rstd, tf32(), needs_backward
+        z_a, z_b, options.eps, options.unbiased, mean, rstd, tf32(z_a.dtype), needs_backward
     )
     return GramPartial(triangles, sums, tuple(residuals) if needs_backward else ())
 
@@ -137,7 +126,7 @@ def gram_total(
     triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals]:
     loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.gram_total(
-        triangles, sums, n, dtype, options.lambd, options.scale, tf32(), needs_backward
+        triangles, sums, n, dtype, options.lambd, options.scale, tf32(dtype), needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
 
@@ -152,7 +141,7 @@ def gram_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels_cuda.gram_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, tf32(), *needs
+        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, tf32(z_a.dtype), *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
 
@@ -161,7 +150,7 @@ def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
     loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.correlation_forward(
-        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(), needs_backward
+        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(z_a.dtype), needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
 
@@ -170,7 +159,7 @@ def correlation_partial(
     z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
 ) -> CorrelationPartial:
     c, *residuals = torch.ops.bt_kernels_cuda.correlation_partial(
-        z_a, z_b, statistics.mean, statistics.rstd, samples, tf32(), needs_backward
+        z_a, z_b, statistics.mean, statistics.rstd, samples, tf32(z_a.dtype), needs_backward
     )
     return CorrelationPartial(c, tuple(residuals) if needs_backward else ())
 
@@ -179,7 +168,7 @@ def correlation_total(
     c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals]:
     loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.correlation_total(
-        c, dtype, options.lambd, options.scale, tf32(), needs_backward
+        c, dtype, options.lambd, options.scale, tf32(dtype), needs_backward
     )
     return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
 
@@ -194,6 +183,6 @@ def correlation_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels_cuda.correlation_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, *batch, tf32(), *needs
+        *gradients, z_a, *residuals, options.lambd, options.scale, *batch, tf32(z_a.dtype), *needs
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None

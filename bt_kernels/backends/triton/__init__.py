@@ -6,7 +6,7 @@
     heuristics.py                             with which tiles
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
-float32 as torch.backends.cuda.matmul.fp32_precision says. Fixed order everywhere: same input,
+float32 as float32_products.py says. Fixed order everywhere: same input,
 same bits.
 """
 
@@ -16,6 +16,7 @@ import os
 import torch
 from torch import Tensor
 
+from bt_kernels.backends.float32_products import tf32
 from bt_kernels.backends.stages import (
     Availability,
     Batch,
@@ -135,6 +136,7 @@ def gram_backward(
 def correlation_forward(
     z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
 ) -> tuple[Terms, Residuals | None]:
+    tf32(z_a.dtype)  # asked where torch.compile sees it: what is saved has shapes of the tiles, which follow it
     loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.correlation_forward(
         z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
     )

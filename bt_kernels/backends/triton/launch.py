@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bt_kernels.backends.float32_products import tf32
 from bt_kernels.backends.triton.heuristics import CORRELATION_TILES, ROW_MULTIPLE, Gpu, Tile, pick
 
 # Triton's interpreter has no device to ask; few multiprocessors leave it few splits to walk through.
@@ -42,11 +43,10 @@ def ask(device: torch.device) -> Gpu:
 
 
 def operands(dtype: torch.dtype) -> Operands:
-    """16 bits stay 16 bits; float32 follows torch.backends.cuda.matmul.fp32_precision. ROCm: no tf32 in common."""
+    """16 bits stay 16 bits; float32 follows torch's settings. ROCm: no tf32 in common."""
     if dtype.itemsize == 2:
         return Operands("16-bit", 2)
-    tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32" and torch.version.hip is None
-    return Operands("tf32" if tf32 else "ieee", 4)
+    return Operands("tf32" if tf32(dtype) and torch.version.hip is None else "ieee", 4)
 
 
 def product_tile(kind: Operands, n: int, device: torch.device) -> Tile:
