@@ -52,7 +52,7 @@ if RELEASE >= (2, 9):
 
     def general_float32_precision() -> str:
         """ "none", "ieee" or "tf32": what holds for all operations that have no setting of their own."""
-        return torch.backends.fp32_precision
+        return torch.backends.fp32_precision  # type: ignore[attr-defined]
 
     @constant_to_dynamo  # guarded all the same: Dynamo's guard on global state, in every graph, holds this answer
     def matmul_float32_precision() -> str:

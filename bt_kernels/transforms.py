@@ -24,14 +24,14 @@ COMPILED = "torch.compile cannot transform the Barlow Twins loss: call torch.fun
 
 # Asked while torch.compile traces, which guards the transforms.
 @constant_to_dynamo
-def refused() -> str | None:
+def refused(compiling: bool) -> str | None:
     """Why the loss cannot be in the transforms that are under way, in one sentence; None if it can."""
     levels = torch._C._functorch.get_interpreter_stack()
     if not levels:  # asked at every call
         return None
     active = {level.key() for level in levels}
     sentence = next((sentence for kind, sentence in REFUSED.items() if kind in active), None)
-    if sentence is None and torch.compiler.is_compiling():
+    if sentence is None and compiling:
         sentence = COMPILED  # it takes the forward for differentiable as it is
     return sentence
 
@@ -45,7 +45,7 @@ def has_tangent(z: Tensor) -> bool:
 
 def check_transforms(z_a: Tensor, z_b: Tensor) -> None:
     """Raises RuntimeError for transforms and tracers that the loss does not know."""
-    sentence = refused()
+    sentence = refused(torch.compiler.is_compiling())  # which up to 2.11 is false inside
     if sentence is None and forward_ad._current_level >= 0 and (has_tangent(z_a) or has_tangent(z_b)):
         sentence = REFUSED[TransformType.Jvp]
     if sentence is None and torch.jit.is_tracing():  # it would keep the forward without its backward

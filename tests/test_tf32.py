@@ -72,8 +72,8 @@ def test_nan_and_inf_give_nan(terms, bad):
 @pytest.mark.filterwarnings("ignore:torch.backends.fp32_precision is", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
 def test_compiled_code_follows_the_general_setting(terms, shape):
-    """It is a constant of the graph. The first compilation makes it matmul's own, which is "tf32" from then on. The
-    shapes of what is saved follow the tiles, and these the setting."""
+    """It is a constant of the graph. The first compilation makes it matmul's own, which is "tf32" from then on.
+    The shapes of what is saved follow the tiles, and these the setting."""
     torch._dynamo.reset()
 
     def run(function, precision):

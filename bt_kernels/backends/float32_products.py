@@ -10,8 +10,8 @@ _warned = False
 
 
 def tf32(dtype: torch.dtype) -> bool:
-    """Whether embeddings of that dtype are multiplied as tf32 at this moment: float32 is, where PyTorch's matmul has
-    it so and torch.backends.fp32_precision is not "ieee".
+    """Whether embeddings of that dtype are multiplied as tf32 at this moment: float32 is, where PyTorch's matmul
+    has it so and torch.backends.fp32_precision is not "ieee".
 
     matmul's setting may be nobody's choice: torch.compile writes down as matmul's own what it had inherited, and
     torch.backends.cudnn.fp32_precision reaches it. What is compiled is compiled again when either changes.
@@ -34,7 +34,7 @@ def warn_once(general: str, matmul: str) -> None:
     message = (
         f"torch.backends.fp32_precision is {general!r} and torch.backends.cuda.matmul.fp32_precision {matmul!r}, "
         "which may be the doing of torch.compile or of cudnn's setting: the Barlow Twins loss multiplies float32 "
-        "as 'ieee'. torch.backends.fp32_precision = torch.backends.cuda.matmul.fp32_precision = 'tf32', or 'ieee', "
-        "settles it"
+        "as 'ieee'. torch.backends.fp32_precision = torch.backends.cuda.matmul.fp32_precision = 'tf32', or "
+        "'ieee', settles it"
     )
     warnings.warn(message, RuntimeWarning, stacklevel=2)
