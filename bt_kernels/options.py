@@ -14,6 +14,7 @@ from bt_kernels.embeddings import check_dense
 FORMULATIONS = ("auto", "correlation", "gram")
 BACKENDS = ("auto", "cuda", "triton", "cpu", "eager")
 EPS_ADDED_TO = ("variance", "std")
+LARGEST = sys.float_info.max  # here, because Dynamo of torch 2.6 cannot look into float_info
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -26,7 +27,7 @@ def checked_number(name: str, value: Any) -> float:
     except OverflowError:
         raise ValueError(f"{name} must be finite, got a number beyond the range of a float") from None
     # False for NaN. Not math.isfinite: under torch.compile a float that varies between calls is symbolic.
-    if not abs(number) <= sys.float_info.max:
+    if not abs(number) <= LARGEST:
         raise ValueError(f"{name} must be finite, got {number}")
     return number
 

@@ -141,7 +141,15 @@ def gram_backward(
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     dz_a, dz_b = torch.ops.bt_kernels_cuda.gram_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, tf32(z_a.dtype), *needs
+        *gradients,
+        z_a,
+        *residuals,
+        options.lambd,
+        options.scale,
+        options.eps,
+        batch.correction,
+        tf32(z_a.dtype),
+        *needs,
     )
     return dz_a if needs[0] else None, dz_b if needs[1] else None
 
