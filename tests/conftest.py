@@ -41,7 +41,7 @@ CPU_ONLY = {
     "test_cuda_numeric.py", "test_cuda_schedule.py", "test_info.py", "test_install.py", "test_install_cuda.py",
     "test_memory.py", "test_ops.py", "test_options.py", "test_package.py", "test_reference.py", "test_registry.py",
     "test_rounded_operands.py", "test_schedule.py", "test_torch_ops.py",
-    "test_metadata.py",
+    "test_metadata.py", "versions",
 }  # fmt: skip
 TRITON_ONLY = {"test_triton_ops.py", "test_triton_paths.py"}
 EMULATED_ONLY = {"cuda_emulated", "test_cuda_paths.py"}

@@ -42,7 +42,8 @@ class Row:
 
 
 PINNED = re.search(r"^torch==(\S+)", PINS, re.MULTILINE)[1]
-# The oldest torch of pyproject.toml, one in between, the pinned and the newest; each with another Python.
+# The oldest torch of pyproject.toml, one in between, the pinned and the newest (no wheel for Python 3.10),
+# each with another Python.
 ROWS = (Row("2.6.0", "3.10"), Row("2.11.0", "3.12"), Row(PINNED, "3.11"), Row("2.15.0", "3.13"))
 
 
@@ -196,6 +197,7 @@ def describe_machine() -> dict:
 def run_row(row: Row, keep: bool) -> dict:
     environment = Environment(row)
     print(f"{row.name}: installing; {environment.log.relative_to(ROOT)} has what the commands print", flush=True)
+    commit = first_line("git", "describe", "--always", "--dirty", "--abbrev=40")
     try:
         versions = environment.install()
         suites, left_out = {}, {}
@@ -210,9 +212,9 @@ def run_row(row: Row, keep: bool) -> dict:
             environment.remove()
     result = {what: sum(found[what] for found in suites.values()) for what in ("passed", "failed", "skipped")}
     return {
-        "command": " ".join(["python tests/versions/matrix.py", f"--torch {row.torch} --python {row.python}"]),
+        "command": f"python tests/versions/matrix.py --torch {row.torch} --python {row.python}",
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": first_line("git", "describe", "--always", "--dirty", "--abbrev=40"),
+        "commit": commit,
         "machine": describe_machine(),
         "versions": versions,
         "compiler": first_line(os.environ.get("CXX", "c++"), "--version"),
@@ -254,4 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the rows that had ended are in results.json")

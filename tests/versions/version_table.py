@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -56,11 +57,13 @@ def sentence(results: dict[str, dict]) -> str:
     rows = sorted(results.values(), key=order)
     beside = [f"{row['versions']['torch'].partition('+')[0]} (Python {minor(row)})" for row in rows]
     failed = sum(row["failed"] for row in rows)
-    each = f"{min(row['passed'] for row in rows):,} to {max(row['passed'] for row in rows):,}"
-    return (
+    passed = sorted(row["passed"] for row in rows)
+    each = " to ".join(f"{count:,}" for count in dict.fromkeys((passed[0], passed[-1])))
+    line = (
         f"Tested with torch {', '.join(beside)}: {each} tests passed in each, {failed or 'none'} failed "
         "([table](docs/versions.md))."
     )
+    return textwrap.fill(line, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def minor(result: dict) -> str:
