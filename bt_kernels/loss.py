@@ -110,32 +110,33 @@ def barlow_twins_terms(
 def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
     """Barlow Twins loss of two views' embeddings (Zbontar et al., ICML 2021, eq. 1 and 2).
 
-    With y the embeddings standardized per feature over the batch and C = y_a^T y_b / N their cross-correlation:
+    y are the embeddings, each feature standardized over the batch. C = y_a^T y_b / N is their cross-correlation.
 
         loss = scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2)
 
-    The defaults are those of the authors' code. No D x D matrix is formed when N < D; over ranks, where the
-    embeddings on the wire count too, not from D of about N to 1.6 N on, the more ranks the sooner.
+    The defaults are those of the authors' code. When N < D, no D x D matrix is formed. Over ranks the embeddings
+    have to be sent as well, so there this begins at a larger D: between N, for many ranks, and 1.6 N, for two.
 
     Args:
-        z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Under autocast
-            they are taken in the dtype they arrive in; everything is accumulated in float32 or wider. No DTensor,
-            nor another subclass that answers for operations itself (__torch_dispatch__).
+        z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Autocast does not
+            change their dtype, and sums are accumulated in float32 or wider. DTensor, and other subclasses that
+            define __torch_dispatch__, are refused.
         lambd: weight of the redundancy-reduction term, a number or a 0-d tensor; see below.
         scale: multiplies the loss; a number or a 0-d tensor.
         eps: added to the variance inside the square root, or to the root itself; see eps_added_to.
-        unbiased: divide the variance by N - 1 (C is divided by N all the same).
+        unbiased: divide the variance by N - 1 instead of N. C is divided by N in both cases.
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest
             that works here.
         process_group: the processes that the batch is spread over. A torch.distributed.ProcessGroup; "world", the
             default group at the time of the call; "auto", the default group where there is one, else this process
-            alone; or None, this process alone, whatever else is running. Not given, it is None, with one warning a
-            process where there is a default group of several ranks. All ranks of the group call the loss equally
-            often. A rank whose rows have run out calls it with (0, D) embeddings, because join() of
+            alone; or None, this process alone, whatever else is running. Not given means None; where there is a
+            default group of several ranks, one warning a process says so. All ranks of the group have to call the
+            loss equally often. A rank whose rows have run out calls it with (0, D) embeddings, because join() of
             DistributedDataParallel does not stand in for the loss's own collectives.
-        gradient, statistics: see below; without a process_group they change nothing.
-        eps_added_to: "variance" or "std", the standard deviation; over a process_group "std" needs
+        gradient, statistics: how the ranks of a process_group share them; see below. Without one they change
+            nothing.
+        eps_added_to: "variance" or "std", the standard deviation. Over a process_group, "std" needs
             statistics="local".
 
     A tensor for lambd or scale is of a real dtype, on the CPU or on the embeddings' device. Its value is never
@@ -145,20 +146,22 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
     with the eager backend, and torch.compile gives up at the ninth. A CUDA graph takes the value that a tensor on
     the GPU has at each replay.
 
-    Over W processes, each of which calls with rows of its own (n_r, D), N = sum n_r and n_r >= 0, the loss is that
-    of the joined batch and the same on every rank. Forward, under no_grad too, and backward are collective: all
-    ranks take part in both. With g_r the gradient that arrives at the loss of rank r, and z_r its rows, the rows'
-    gradient is
+    Over W processes, rank r calls the loss with rows of its own, (n_r, D) with n_r >= 0, and N = sum n_r. The loss
+    is that of the joined batch, and the same on every rank. All ranks have to take part in the forward, under
+    no_grad too, and in the backward. Let z_r be the rows of rank r, and g_r the gradient that arrives at its loss.
+    The gradient of its rows is
 
         gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        what W equal losses, added up, have
         gradient="divided"    dz_r = (sum_s g_s / W) dloss/dz_r
 
-    After DistributedDataParallel's or FSDP's averaging, parameters have with "whole" the gradient of one process
-    with the joined batch, and with "divided" 1/W of it, as the authors' code and solo-learn give it.
+    DistributedDataParallel and FSDP average the gradients of the ranks. After that, parameters have with "whole"
+    the gradient that one process with the joined batch would give them. With "divided" they have 1/W of it, as
+    with the authors' code and solo-learn.
 
-        statistics="global"   y is standardized over the joined batch, as the authors' SyncBatchNorm has it
-        statistics="local"    over each rank's own rows, n_r >= 2, and C is the mean of the ranks' y_a^T y_b / n_r,
-                              as lightly and solo-learn have it; y is float32 then, on the wire too, for 16-bit z
+        statistics="global"   y is standardized over the joined batch, as by the authors' SyncBatchNorm
+        statistics="local"    y is standardized over each rank's own rows, n_r >= 2, and C is the mean of the
+                              ranks' y_a^T y_b / n_r, as with lightly and solo-learn. For 16-bit embeddings y is
+                              float32, and is sent as float32
 
     Returns:
         The loss, a scalar: float64 for float64 embeddings, else float32. NaN or Inf in the embeddings gives NaN.
@@ -167,11 +170,11 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
         TypeError: an argument has the wrong type or dtype.
         ValueError: shapes, devices or option values that the loss is not defined for, or that differ
             between ranks.
-        RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or there is
-            a process_group, and no torch.distributed or not this process in it. Or the loss was to be
-            differentiated twice or forward, batched by torch.vmap, or traced by torch.jit.
-        With a process_group, what is wrong with one rank's arguments, or differs between ranks, is the same error
-        on every rank, before anything is sent. A rank that fails later leaves the others to their group's
+        RuntimeError: a backend was asked for by name and cannot run here; the message says why. Or a process_group
+            was given, and torch.distributed is not initialized or this process is not in the group. Or the loss
+            was to be differentiated twice or in forward mode, batched by torch.vmap, or traced by torch.jit.
+        With a process_group, every rank raises the same error for what is wrong on one rank or differs between
+        ranks, and no embeddings are sent. If a rank fails later, the others wait for it until their group's
         time-out.
     """
     return barlow_twins_terms(*views, **options).loss
@@ -182,7 +185,7 @@ OTHERS_NAMES = ("_", "qconfig", "ds_")
 
 
 class Option:
-    """An option of a BarlowTwinsLoss as its attribute. What is written, by a schedule say, is checked at once.
+    """An option of a BarlowTwinsLoss as its attribute. A value that is set, by a schedule for example, is checked.
 
     A preset has an option by its project's name, too: lambda_param = Option("lambd").
     """
@@ -223,7 +226,7 @@ def no_option(owner: type, name: str) -> str:
 
 
 class BarlowTwinsLoss(nn.Module):
-    """barlow_twins_loss as a module without parameters or buffers; the same options, checked at construction.
+    """barlow_twins_loss as a module. It has no parameters and no buffers, and checks the options at construction.
 
     The options are attributes, too. They can be read, and set between two calls: criterion.lambd = 0.01. What is
     set is checked like an argument, and counts from the next call on. A tensor for lambd or scale is kept as the
@@ -232,7 +235,7 @@ class BarlowTwinsLoss(nn.Module):
     Raises:
         TypeError: an option has the wrong type.
         ValueError: an option has a value that the loss is not defined for.
-        AttributeError: an attribute was to be set that is no option. A subclass may have attributes of its own.
+        AttributeError: an attribute is set whose name is no option. Subclasses may have attributes of their own.
     """
 
     def __init__(

@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class LossTerms(NamedTuple):
-    """loss = scale * (on_diagonal + lambd * off_diagonal); all three are scalars that can be differentiated."""
+    """loss = scale * (on_diagonal + lambd * off_diagonal). All are scalars, and each can be differentiated."""
 
     loss: Tensor
-    """()"""
+    """(), the weighted sum of both terms"""
     on_diagonal: Tensor
-    """() invariance term, sum_i (1 - C_ii)^2"""
+    """(), the invariance term: sum_i (1 - C_ii)^2"""
     off_diagonal: Tensor
-    """() redundancy-reduction term before lambd, sum_{i != j} C_ij^2"""
+    """(), the redundancy-reduction term without lambd: sum_{i != j} C_ij^2"""
