@@ -5,6 +5,7 @@ Environment:
     BT_KERNELS_CPP         1: fail if the C++ ops cannot be built; 0: do not build them; unset: where possible
     BT_KERNELS_CUDA        the same for the CUDA kernels; 1 builds them beside a torch of another CUDA or of none
     CXX                    the compiler (default: the first of c++, g++, clang++ on PATH)
+    CFLAGS                 more of its flags, such as -march=native (clang's default is one instruction set)
     CUDA_HOME              the CUDA toolkit (default: that of nvcc on PATH, or /usr/local/cuda)
     TORCH_CUDA_ARCH_LIST   the GPUs to build for (default: build_cuda.py's)
     MAX_JOBS               compiler processes at a time (default: from the cores and the free memory)
@@ -71,6 +72,8 @@ def find_compiler() -> str | None:
 
 def reason_not_to_compile(compiler: str | None) -> str | None:
     """Why nothing is compiled against this torch, in one sentence; None if it can be."""
+    if sys.platform == "win32":  # a g++ on PATH is often there, and torch would take MSVC with g++'s flags
+        return "the C++ ops and the CUDA kernels are not built on Windows"
     if TORCH < OLDEST_STABLE_ABI:
         return (
             "the C++ ops and the CUDA kernels are built with the stable ABI of torch {}.{} or newer, "
@@ -222,7 +225,7 @@ class BuildOps(BuildExtension):
 
 
 compiler = find_compiler()
-wanted = os.environ.get("CXX", "c++, g++ or clang++")
+wanted = os.environ.get("CXX") or "c++, g++ or clang++"
 no_compiler = f"no C++ compiler was found ({wanted}) when the package was installed"
 no_compiler += "; install one, then the package again"
 cpp_missing = reason_not_to_build(compiler)
@@ -246,8 +249,8 @@ for backend, missing in (("cpu", cpp_missing), ("cuda", cuda_missing)):
 
 extensions = ([] if cpp_missing else cpp_extensions()) + ([] if cuda is None else [cuda_extension(cuda)])
 if extensions:
-    os.environ.setdefault("CXX", compiler)  # what torch's build would otherwise take for granted is c++
-    os.environ.setdefault("MAX_JOBS", str(default_jobs()))
+    os.environ["CXX"] = compiler  # what torch's build would otherwise take for granted is c++
+    os.environ["MAX_JOBS"] = os.environ.get("MAX_JOBS") or str(default_jobs())
 
 setup(
     ext_modules=extensions,

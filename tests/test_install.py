@@ -170,6 +170,19 @@ def test_compiler_named_by_cxx_must_exist(tmp_path):
     assert "no C++ compiler was found (/nonexistent/compiler -O1)" in result.stderr
 
 
+def test_nothing_is_compiled_on_windows(tmp_path):
+    """Also where a compiler is on PATH: there, torch would give g++'s flags to MSVC."""
+    tree = copy_of_sources(tmp_path)
+    windows = "import runpy, setuptools, sys, torch.utils.cpp_extension; sys.platform = 'win32'; "
+    command = windows + "sys.argv = ['setup.py', '--version']; runpy.run_path('setup.py', run_name='__main__')"
+    result = run("-c", command, cwd=tree, BT_KERNELS_CUDA="")
+    assert result.returncode == 0, result.stderr
+    assert (
+        "the cpu backend is left out: the C++ ops and the CUDA kernels are not built on Windows" in result.stderr
+    )
+    assert "the cuda backend is left out: " in result.stderr
+
+
 def test_build_can_be_turned_off(tmp_path):
     tree = copy_of_sources(tmp_path)
     result = run("setup.py", "--version", cwd=tree, BT_KERNELS_CPP="0")

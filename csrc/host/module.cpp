@@ -11,8 +11,8 @@
 namespace {
 
 const char* compiler() {
-#if defined(__clang__)
-  return "clang " __clang_version__;
+#if defined(__clang__)  // __clang_version__ has the distribution's build behind it, if only a space
+  return "clang " BT_TEXT(__clang_major__) "." BT_TEXT(__clang_minor__) "." BT_TEXT(__clang_patchlevel__);
 #elif defined(__GNUC__)
   return "gcc " __VERSION__;
 #else
