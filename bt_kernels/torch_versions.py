@@ -40,6 +40,21 @@ else:
         return torch.compiler._is_compiling_flag or bool(translator and translator.export)
 
 
+# New in 2.7 or 2.8. Before, every float is taken for one that varies.
+if RELEASE >= (2, 8):
+
+    def has_static_value(value: float) -> bool:
+        """Whether a float is a constant to torch.compile while that traces."""
+        from torch.fx.experimental import symbolic_shapes  # imports sympy, which torch.compile has done
+
+        return symbolic_shapes.has_static_value(value)
+
+else:
+
+    def has_static_value(value: float) -> bool:
+        return False
+
+
 def not_compiled(reason: str) -> Callable[[Callable], Callable]:
     """torch.compiler.disable, which takes a reason since 2.7. Imports torch._dynamo."""
     reasons: dict[str, Any] = {"reason": reason} if RELEASE >= (2, 7) else {}

@@ -10,6 +10,7 @@ from torch import Tensor
 from bt_kernels.backends.precise_sums import has_float64
 from bt_kernels.embeddings import plain
 from bt_kernels.options import LossOptions
+from bt_kernels.torch_versions import has_static_value
 
 
 def check_devices(options: LossOptions, device: torch.device) -> None:
@@ -25,13 +26,7 @@ def is_constant(value: float | Tensor) -> bool:
     """Whether it is a number that an op may take: of floats, all but those that torch.compile has as symbols."""
     if isinstance(value, Tensor):
         return False
-    if not torch.compiler.is_compiling():
-        return True
-    from torch.fx.experimental.symbolic_shapes import (
-        has_static_value,
-    )  # imports sympy, which torch.compile has done
-
-    return has_static_value(value)
+    return not torch.compiler.is_compiling() or has_static_value(value)
 
 
 def weighted_loss(
