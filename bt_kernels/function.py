@@ -5,7 +5,6 @@ here in that form, too.
 """
 
 import contextlib
-import dataclasses
 
 import torch
 from torch import Tensor
@@ -125,7 +124,10 @@ def differentiable(
     """The stages' forward, with their backward behind it."""
     if is_constant(options.lambd) and is_constant(options.scale):
         return apply(z_a, z_b, options, formulation, stages, needs_backward)
-    unweighted = dataclasses.replace(options, lambd=0.0, scale=1.0)
+    # dataclasses.replace(options, lambd=0.0, scale=1.0), which Dynamo of torch 2.6 cannot trace.
+    unweighted = LossOptions(
+        0.0, 1.0, options.eps, options.unbiased, options.formulation, options.backend, options.eps_added_to
+    )
     _, on_diagonal, off_diagonal = apply(z_a, z_b, unweighted, formulation, stages, needs_backward)
     loss = weighted_loss(on_diagonal, off_diagonal, options.lambd, options.scale)
     return loss, on_diagonal, off_diagonal
