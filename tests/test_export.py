@@ -7,6 +7,7 @@ from target import device
 from torch import nn
 
 from bt_kernels import BarlowTwinsLoss
+from bt_kernels.torch_versions import RELEASE
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -62,7 +63,10 @@ def test_a_program_has_no_ops_but_the_library_s_own(model, strict):
 @pytest.mark.parametrize("strict", [False, True])
 def test_with_a_gradient_it_says_that_it_cannot(model, strict):
     x_a, x_b = views(9, 12)
-    with pytest.raises(RuntimeError, match=r"torch.export cannot keep the backward .* under torch.no_grad\(\)"):
+    sentence = r"torch.export cannot keep the backward .* under torch.no_grad\(\)"
+    if strict and RELEASE < (2, 7):
+        sentence = "Observed exception"  # Dynamo's own words there for whatever was raised
+    with pytest.raises(RuntimeError, match=sentence):
         torch.export.export(model, (x_a, x_b), strict=strict)
 
 
