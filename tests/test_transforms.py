@@ -9,6 +9,8 @@ from target import device
 from test_export import Model
 from torch.autograd import forward_ad
 
+from bt_kernels.torch_versions import RELEASE
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 SHAPES = [(9, 40), (40, 9)]
 
