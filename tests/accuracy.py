@@ -71,9 +71,9 @@ def evaluate(function, z_a: Tensor, z_b: Tensor, formula: Formula) -> Result:
     z_a, z_b = (z.detach().requires_grad_() for z in (z_a, z_b))
     terms = function(z_a, z_b, **formula.options())
     used = [(term, g) for term, g in zip(terms, formula.upstream, strict=True) if g]
-    gradients = torch.autograd.grad(
-        [term for term, _ in used], (z_a, z_b), [torch.full_like(term, g) for term, g in used]
-    )
+    # Not full_like in the term's dtype: torch 2.6 raises where a number becomes infinite.
+    upstream = [torch.full_like(term, g, dtype=torch.float64).to(term.dtype) for term, g in used]
+    gradients = torch.autograd.grad([term for term, _ in used], (z_a, z_b), upstream)
     return Result(tuple(term.detach() for term in terms), gradients)
 
 

@@ -51,7 +51,8 @@ ROWS = (Row("2.6.0", "3.10"), Row("2.11.0", "3.12"), Row(PINNED, "3.11"), Row("2
 class Suite:
     device: str
     files: str
-    chosen: str = ""  # pytest's -k
+    needs: str  # a backend; the emulated GPU's library needs what the C++ ops need
+    chosen: str  # pytest's -k
 
 
 SUITES = (
@@ -60,22 +61,25 @@ SUITES = (
         "test_loss_values.py test_loss_gradients.py test_autograd.py test_autocast.py test_compile.py "
         "test_export.py test_transforms.py test_subclasses.py test_ops.py test_stages.py test_module.py "
         "test_options.py test_bad_input.py test_registry.py test_info.py peers/test_presets.py distributed",
+        "eager",
         "not whole_training_step",  # Inductor compiles a network for minutes
     ),
     Suite(
         "interpreter",
         "test_loss_values.py test_compile.py test_triton_ops.py test_interpreter_bf16.py",
+        "triton",
         "not large",
     ),
-    Suite("emulated", "test_loss_values.py test_compile.py test_cuda_ops.py", "not large"),
+    Suite("emulated", "test_loss_values.py test_compile.py test_cuda_ops.py", "cpu", "not large"),
 )
 DESCRIBE = """
 import importlib.util, json, platform, torch
 from bt_kernels import available_backends
 from importlib.metadata import version
 found = {name: version(name) for name in ("torch", "numpy", "triton") if importlib.util.find_spec(name)}
-cpu = available_backends("cpu")["cpu"]
-print(json.dumps({"python": platform.python_version(), **found, "cpp": "built" if cpu.ok else cpu.reason}))
+backends = available_backends("cpu")
+why_not = {name: backends[name].reason for name in ("cpu", "triton") if not backends[name].ok}
+print(json.dumps({"python": platform.python_version(), **found, "why_not": why_not}))
 """
 
 
@@ -125,8 +129,8 @@ class Environment:
             last = "".join(self.log.read_text().splitlines(keepends=True)[-15:])
             raise RowFailed(f"{' '.join(map(str, command))} failed, in {self.log}:\n{last}")
 
-    def install(self) -> dict[str, str]:
-        """Installs everything, the package last, and returns the versions."""
+    def install(self) -> dict:
+        """Installs everything, the package last, and returns the versions, and why a backend is not there."""
         shutil.rmtree(self.tree, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         copy_of_sources(self.folder, (*SOURCES, *TESTED_WITH))
@@ -138,8 +142,14 @@ class Environment:
         # The GPUs' kernels would take minutes, and no test here runs them.
         self.must_run(*pip, "--no-build-isolation", ".", BT_KERNELS_CUDA=os.environ.get("BT_KERNELS_CUDA", "0"))
         shutil.rmtree(self.tree / "bt_kernels")  # the tests import what was installed
+        interpreted = os.environ | {"TRITON_INTERPRET": "1"}  # Triton's kernels take CPU tensors then
         described = subprocess.run(
-            [self.python, "-c", DESCRIBE], cwd=self.tree, capture_output=True, text=True, check=False
+            [self.python, "-c", DESCRIBE],
+            cwd=self.tree,
+            env=interpreted,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if described.returncode != 0:
             raise RowFailed(f"the package cannot be imported:\n{described.stderr}")
@@ -147,11 +157,6 @@ class Environment:
         if versions["torch"].partition("+")[0] != self.row.torch:
             raise RowFailed(f"pip replaced torch {self.row.torch} by {versions['torch']}")
         return versions
-
-    def why_not(self, suite: Suite, versions: dict[str, str]) -> str | None:
-        if suite.device == "interpreter" and "triton" not in versions:
-            return "Triton is not installed"
-        return versions["cpp"] if suite.device == "emulated" and versions["cpp"] != "built" else None
 
     def test(self, suite: Suite) -> dict:
         report = self.folder / f"{suite.device}.xml"
@@ -200,10 +205,9 @@ def run_row(row: Row, keep: bool) -> dict:
     commit = first_line("git", "describe", "--always", "--dirty", "--abbrev=40")
     try:
         versions = environment.install()
-        suites, left_out = {}, {}
+        why_not, suites = versions.pop("why_not"), {}
         for suite in SUITES:
-            if reason := environment.why_not(suite, versions):
-                left_out[suite.device] = reason
+            if suite.needs in why_not:
                 continue
             found = suites[suite.device] = environment.test(suite)
             print(f"{row.name}: {suite.device}: {found['passed']} passed, {found['failed']} failed", flush=True)
@@ -220,7 +224,7 @@ def run_row(row: Row, keep: bool) -> dict:
         "compiler": first_line(os.environ.get("CXX", "c++"), "--version"),
         **result,
         "suites": suites,
-        "left_out": left_out,
+        "why_not": why_not,
     }
 
 

@@ -13,6 +13,6 @@ def test_the_line_counts_failures_and_the_table_says_why_there_are_no_ops():
     results = version_table.read()
     assert "none failed" in version_table.sentence({"row": {**next(iter(results.values())), "failed": 0}})
     row = copy.deepcopy(next(iter(results.values())))
-    row["failed"], row["versions"]["cpp"] = 3, "the compiler was ill"
+    row["failed"], row["why_not"] = 3, {"cpu": "the compiler was ill"}
     assert ", 3 failed" in version_table.sentence({"row": row})
     assert version_table.table({"row": row}).endswith("\nC++ ops, no: the compiler was ill.\n")

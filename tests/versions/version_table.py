@@ -19,7 +19,8 @@ HEAD = """# Versions of torch and Python
 [results.json](../tests/versions/results.json), which has the machine, the commit and the names of what failed.
 
 """
-COLUMNS = ("torch", "Triton", "Python", "numpy", "C++ ops", "passed", "failed", "skipped", "date")
+NAMES = {"cpu": "C++ ops", "triton": "Triton backend"}
+COLUMNS = ("torch", "Triton", "Python", "numpy", *NAMES.values(), "passed", "failed", "skipped", "date")
 
 
 def read() -> dict[str, dict]:
@@ -35,21 +36,20 @@ def table(results: dict[str, dict]) -> str:
     notes = {}
     for result in sorted(results.values(), key=order):
         versions = result["versions"]
-        if versions["cpp"] != "built":
-            notes[versions["cpp"]] = None
+        notes |= {(NAMES[backend], reason): None for backend, reason in result["why_not"].items()}
         rows.append(
             [
                 versions["torch"],
                 versions.get("triton", "–"),
                 versions["python"],
                 versions["numpy"],
-                "yes" if versions["cpp"] == "built" else "no",
+                *("no" if backend in result["why_not"] else "yes" for backend in NAMES),
                 *(str(result[what]) for what in ("passed", "failed", "skipped")),
                 result["date"][:10],
             ]
         )
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return HEAD + "\n".join(lines) + "\n" + "".join(f"\nC++ ops, no: {note}.\n" for note in notes)
+    return HEAD + "\n".join(lines) + "\n" + "".join(f"\n{name}, no: {reason}.\n" for name, reason in notes)
 
 
 def sentence(results: dict[str, dict]) -> str:
