@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import replace
+from inspect import signature
 from typing import Any, NoReturn
 
 import torch
@@ -11,10 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from bt_kernels.backends.registry import BACKENDS, choose_backend
-from bt_kernels.distributed.options import NOT_GIVEN, DistributedOptions, NotGiven
+from bt_kernels.distributed.options import NOT_GIVEN, DistributedOptions, NotGiven, check_together
 from bt_kernels.embeddings import check_embeddings, plain
 from bt_kernels.formulation import choose_formulation
 from bt_kernels.function import differentiable
+from bt_kernels.option_attributes import OTHERS_NAMES, Option, no_option, refuse_hidden, written_names
 from bt_kernels.options import LossOptions
 from bt_kernels.signature import signature_of
 from bt_kernels.standard_deviation_eps import scaled_for_std_eps
@@ -22,12 +22,6 @@ from bt_kernels.terms import LossTerms
 from bt_kernels.torch_versions import is_exporting
 from bt_kernels.transforms import check_transforms
 from bt_kernels.weighting import check_devices
-
-
-def check_together(options: LossOptions, distributed: DistributedOptions) -> None:
-    """Raises ValueError for options that are each good but not both at once."""
-    if options.eps_added_to == "std" and distributed.statistics == "global" and not distributed.alone:
-        raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')
 
 
 def check(z_a: Tensor, z_b: Tensor, options: LossOptions, least_samples: int = 2) -> None:
@@ -106,8 +100,11 @@ def barlow_twins_terms(
     return compute_terms(z_a, z_b, options, distributed)
 
 
+OPTIONS = tuple(signature(barlow_twins_terms).parameters)[2:]
+
+
 @signature_of(barlow_twins_terms)
-def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
+def barlow_twins_loss(z_a: Tensor, z_b: Tensor, **options: Any) -> Tensor:
     """Barlow Twins loss of two views' embeddings (Zbontar et al., ICML 2021, eq. 1 and 2).
 
     y are the embeddings, each feature standardized over the batch. C = y_a^T y_b / N is their cross-correlation.
@@ -140,11 +137,11 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
             statistics="local".
 
     A tensor for lambd or scale is of a real dtype, on the CPU or on the embeddings' device. Its value is never
-    read, so nothing waits for the GPU; for the same reason it is not checked, and ranks may have different ones.
-    It may require a gradient. torch.compile compiles once for all values of a tensor. For a number it compiles
-    twice: for the first value, and once more when another comes. Each value of eps is compiled by itself, except
-    with the eager backend, and torch.compile gives up at the ninth. A CUDA graph takes the value that a tensor on
-    the GPU has at each replay.
+    read, so nothing waits for the GPU; for the same reason it is not checked. Ranks may have different values, and
+    then have different losses. A tensor may require a gradient, which is that of its own rank's loss.
+    torch.compile compiles once for all values of a tensor. For a number it compiles twice: for the first value,
+    and once more when another comes. Each value of eps is compiled by itself, except with the eager backend, and
+    torch.compile gives up at the ninth. A CUDA graph takes the value that a tensor on the GPU has at each replay.
 
     Over W processes, rank r calls the loss with rows of its own, (n_r, D) with n_r >= 0, and N = sum n_r. The loss
     is that of the joined batch, and the same on every rank. All ranks have to take part in the forward, under
@@ -177,52 +174,10 @@ def barlow_twins_loss(*views: Tensor, **options: Any) -> Tensor:
         ranks, and no embeddings are sent. If a rank fails later, the others wait for it until their group's
         time-out.
     """
-    return barlow_twins_terms(*views, **options).loss
-
-
-# So begins what libraries set on every module of a model: torch.ao.quantization's qconfig, DeepSpeed's ds_id.
-OTHERS_NAMES = ("_", "qconfig", "ds_")
-
-
-class Option:
-    """An option of a BarlowTwinsLoss as its attribute. A value that is set, by a schedule for example, is checked.
-
-    A preset has an option by its project's name, too: lambda_param = Option("lambd").
-    """
-
-    def __init__(self, option: str = "") -> None:
-        self.option = option
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-        self.option = self.option or name
-        self.group = "_options" if hasattr(LossOptions, self.option) else "_distributed"
-
-    def __get__(self, module: BarlowTwinsLoss | None, owner: type) -> Any:
-        return self if module is None else getattr(getattr(module, self.group), self.option)
-
-    def __set__(self, module: BarlowTwinsLoss, value: Any) -> None:
-        try:
-            changed = replace(getattr(module, self.group), **{self.option: value})
-        except (TypeError, ValueError) as error:  # by the name that was written
-            raise type(error)(str(error).replace(self.option, self.name, 1)) from None
-        groups = {"_options": module._options, "_distributed": module._distributed, self.group: changed}
-        check_together(*groups.values())
-        setattr(module, self.group, changed)
-
-
-def written_names(owner: type) -> dict[str, str]:
-    """The attribute of each option of a BarlowTwinsLoss: in a preset, its project's."""
-    options = (o for c in reversed(owner.__mro__) for o in vars(c).values() if isinstance(o, Option))
-    return {o.option: o.name for o in options}
-
-
-def no_option(owner: type, name: str) -> str:
-    """The sentence for an attribute that is set and is no option."""
-    options = list(written_names(owner).values())
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.58)  # of lambda_param and lambd: 0.588
-    meant = f": did you mean {near[0]!r}?" if near else "."
-    return f"{owner.__name__} has no option {name!r}{meant} Its options are {', '.join(options)}"
+    for name in options:
+        if name not in OPTIONS:  # or Python would speak of barlow_twins_terms
+            raise TypeError(f"barlow_twins_loss() got an unexpected keyword argument {name!r}")
+    return barlow_twins_terms(z_a, z_b, **options).loss
 
 
 class BarlowTwinsLoss(nn.Module):
@@ -230,10 +185,11 @@ class BarlowTwinsLoss(nn.Module):
 
     The options are attributes, too. They can be read, and set between two calls: criterion.lambd = 0.01. What is
     set is checked like an argument, and counts from the next call on. A tensor for lambd or scale is kept as the
-    object that it is, and is neither a parameter nor a buffer: to() and state_dict() leave it out.
+    object that it is, and is neither a parameter nor a buffer: to() and state_dict() leave it out. Where it is a
+    buffer of another module, to() of that module makes a new one, which has to be set here again.
 
     Raises:
-        TypeError: an option has the wrong type.
+        TypeError: an option has the wrong type. Or the class of a subclass has an attribute by an option's name.
         ValueError: an option has a value that the loss is not defined for.
         AttributeError: an attribute is set whose name is no option. Subclasses may have attributes of their own.
     """
@@ -261,11 +217,16 @@ class BarlowTwinsLoss(nn.Module):
     formulation, backend = Option(), Option()
     process_group, gradient, statistics = Option(), Option(), Option()
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        refuse_hidden(cls)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), Option):
             object.__setattr__(self, name, value)  # nn.Module's would register a Parameter
             return
-        known = name.startswith(OTHERS_NAMES) or hasattr(self, name)
+        # No option takes a callable: it is a method of some library's, as ptflops sets them on all modules.
+        known = callable(value) or name.startswith(OTHERS_NAMES) or hasattr(self, name)
         if not known and type(self).__module__.startswith(f"{__package__}."):
             raise AttributeError(no_option(type(self), name))
         super().__setattr__(name, value)

@@ -15,7 +15,10 @@ FORMULATIONS = ("auto", "correlation", "gram")
 BACKENDS = ("auto", "cuda", "triton", "cpu", "eager")
 EPS_ADDED_TO = ("variance", "std")
 LARGEST = sys.float_info.max  # here, because Dynamo of torch 2.6 cannot look into float_info
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+INTEGERS = (
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+)
 
 
 def checked_number(name: str, value: Any) -> float:

@@ -104,12 +104,21 @@ def test_what_libraries_set_on_a_module_can_be_set():
     forward = module.forward
     module.forward = lambda *z: calls.append("patched") or forward(*z)  # as accelerate does
     module._hf_hook = module.ds_id = None
+    module.accumulate_flops, module.original_extra_repr = forward, module.extra_repr  # as ptflops does
     torch.ao.quantization.propagate_qconfig_(nn.Sequential(module))
     assert torch.equal(module(z_a, z_b), expected) and calls == ["patched", "hook"]
     assert {"_hf_hook", "ds_id", "qconfig", "forward"} <= vars(module).keys() and module.steps == 1
     compiled = torch.compile(module, backend="eager")
     compiled.lambd = 0.3
     assert module.lambd == 0.3 and torch.equal(compiled(z_a, z_b), module(z_a, z_b))
+
+
+def test_an_option_cannot_be_deleted():
+    module = BarlowTwinsLoss()
+    with pytest.raises(
+        AttributeError, match="^lambd is an option of BarlowTwinsLoss: it can be set, not deleted$"
+    ):
+        del module.lambd
 
 
 class Scheduled(lightly.BarlowTwinsLoss):
@@ -125,6 +134,23 @@ def test_a_subclass_has_attributes_of_its_own():
     other = pickle.loads(pickle.dumps(module))
     assert (other.steps, other.weight_decay, other.lambda_param, other.lambd) == (5, 0.1, 0.2, 0.2)
     assert len(list(other.parameters())) == 2
+
+
+HIDEABLE = [
+    (BarlowTwinsLoss, "lambd"),
+    *((lightly.BarlowTwinsLoss, name) for name in ("lambd", "lambda_param", "gather_distributed")),
+]
+
+
+@pytest.mark.parametrize("kind", [lambda x: x, lambda x: property(lambda self: x), lambda x: lambda self: x])
+@pytest.mark.parametrize("base, name", HIDEABLE)
+def test_a_subclass_cannot_hide_an_option(kind, base, name):
+    """It would be read, and the loss would not be of it."""
+    for bases in ((base,), (type("Mixin", (), {name: kind(0.3)}), base)):
+        with pytest.raises(
+            TypeError, match=f"^Mine.{name} hides an option of the Barlow Twins loss: pass it to super"
+        ):
+            type("Mine", bases, {name: kind(0.3)} if len(bases) == 1 else {})
 
 
 def test_every_option_reaches_the_loss():
@@ -187,3 +213,17 @@ def test_auto_is_this_process_where_there_is_no_group():
 def test_options_are_passed_by_name(call):
     with pytest.raises(TypeError, match="positional argument"):
         call(*views(9, 40))
+
+
+@pytest.mark.parametrize("function", [barlow_twins_loss, barlow_twins_terms])
+def test_a_wrong_call_is_said_by_the_name_of_what_was_called(function):
+    z_a, z_b = views(9, 40)
+    for views_given, options, message in (
+        ((z_a, z_b), {"lamda": 0.1}, "got an unexpected keyword argument 'lamda'"),
+        ((z_a,), {}, "missing 1 required positional argument: 'z_b'"),
+        ((z_a, z_b, 0.1), {}, "takes 2 positional arguments but 3 were given"),
+        ((z_a, z_b), {"z_a": z_a}, "got multiple values for argument 'z_a'"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            function(*views_given, **options)
+        assert str(caught.value) == f"{function.__name__}() {message}"

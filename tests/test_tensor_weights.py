@@ -75,8 +75,9 @@ def test_under_autocast(terms):
 
 def test_integers(terms):
     z_a, z_b = views(9, 40)
-    found = terms(z_a, z_b, lambd=tensor(2, torch.int64), scale=tensor(3, torch.uint8))
-    assert torch.equal(found.loss, terms(z_a, z_b, lambd=tensor(2.0), scale=tensor(3.0)).loss)
+    expected = terms(z_a, z_b, lambd=tensor(2.0), scale=tensor(3.0)).loss
+    for lambd, scale in ((torch.int64, torch.uint8), (torch.uint16, torch.uint64)):
+        assert torch.equal(terms(z_a, z_b, lambd=tensor(2, lambd), scale=tensor(3, scale)).loss, expected)
 
 
 @pytest.mark.not_narrow("float64")

@@ -9,6 +9,7 @@ from typing import Final
 import torch.distributed as dist
 
 from bt_kernels.distributed.default_group import default_group_exists, warn_of_own_rows
+from bt_kernels.options import LossOptions
 
 GROUPS = ("world", "auto")
 GRADIENTS = ("whole", "divided")
@@ -82,3 +83,9 @@ class DistributedOptions:
 
     def __deepcopy__(self, memo: dict) -> DistributedOptions:
         return self  # a process group is this process's membership: there is no copy of it
+
+
+def check_together(options: LossOptions, distributed: DistributedOptions) -> None:
+    """Raises ValueError for options that are each good but not both at once."""
+    if options.eps_added_to == "std" and distributed.statistics == "global" and not distributed.alone:
+        raise ValueError('eps_added_to="std" over a process_group needs statistics="local"')

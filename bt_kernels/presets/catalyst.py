@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from bt_kernels import loss
+from bt_kernels.option_attributes import Option
 
 
 class BarlowTwinsLoss(loss.BarlowTwinsLoss):
@@ -22,7 +23,7 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
         super().__init__(eps=eps, unbiased=True, formulation=formulation, backend=backend, process_group=None)
         self.offdiag_lambda = offdiag_lambda
 
-    offdiag_lambda = loss.Option("lambd")
+    offdiag_lambda = Option("lambd")
 
     def forward(self, embeddings_left: Tensor, embeddings_right: Tensor) -> Tensor:  # (N, D), (N, D)
         """The loss, a scalar. Raises what barlow_twins_loss raises."""

@@ -8,9 +8,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bt_kernels import loss
+from bt_kernels.option_attributes import Option
 
 
-class GatherDistributed(loss.Option):
+class GatherDistributed(Option):
     """The process_group as lightly has it: the default group where there is one, or none."""
 
     def __get__(self, module: loss.BarlowTwinsLoss | None, owner: type) -> Any:
@@ -43,7 +44,7 @@ class BarlowTwinsLoss(loss.BarlowTwinsLoss):
         self.lambda_param = lambda_param
         self.gather_distributed = gather_distributed
 
-    lambda_param = loss.Option("lambd")
+    lambda_param = Option("lambd")
     gather_distributed = GatherDistributed("process_group")
 
     def forward(self, z_a: Tensor, z_b: Tensor) -> Tensor:  # (N, D), (N, D)
