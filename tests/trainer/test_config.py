@@ -274,5 +274,5 @@ def test_options_are_read_before_what_takes_seconds_to_import(monkeypatch, capsy
 
 def test_missing_package_is_one_sentence_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    expected = "error: the trainer needs the package sklearn; run: pip install 'bt_kernels[trainer]'"
+    expected = "error: the trainer needs sklearn; run: pip install 'bt_kernels[trainer]'"
     assert run_as_a_program() == expected
