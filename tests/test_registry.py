@@ -65,10 +65,11 @@ def test_without_a_device_it_is_the_accelerator_or_the_cpu(monkeypatch):
     assert available_backends() == available_backends("cpu") == available_backends(CPU)
 
 
-def test_a_device_that_is_not_here():
-    device = f"cuda:{torch.cuda.device_count() + 1}"
+@pytest.mark.parametrize("device", [f"cuda:{torch.cuda.device_count() + 1}", "vulkan"])
+def test_a_device_that_is_not_here(device):
     for ok, reason, fault in available_backends(device).values():
         assert not ok and not fault and reason.startswith(f"torch finds no device {device} here: ")
+        assert ". " not in reason
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def why_not_here(device: torch.device) -> str | None:
     try:
         torch.empty(0, device=device)
     except Exception as error:  # each kind of device has errors of its own
-        return f"torch finds no device {device} here: {first_line(error)}"
+        sentence = first_line(error).split(". ")[0]  # some go on about operators, in 20 lines' length
+        return f"torch finds no device {device} here: {sentence}"
     return None
 
 
