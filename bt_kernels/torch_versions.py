@@ -55,10 +55,24 @@ else:
         return False
 
 
+# Up to 2.8 or 2.9 tolist raises within torch.func, which wraps every tensor.
+if RELEASE >= (2, 10):
+
+    def numbers(x: torch.Tensor) -> list[int]:
+        """x.tolist() of an integer tensor, (n,)."""
+        return x.tolist()
+
+else:
+
+    def numbers(x: torch.Tensor) -> list[int]:
+        return [int(word) for word in x.cpu()]
+
+
 def not_compiled(reason: str) -> Callable[[Callable], Callable]:
     """torch.compiler.disable, which takes a reason since 2.7. Imports torch._dynamo."""
     reasons: dict[str, Any] = {"reason": reason} if RELEASE >= (2, 7) else {}
-    return torch.compiler.disable(**reasons)
+    with torch.device("cpu"):  # 2.6 cannot import torch._dynamo while the default device is meta
+        return torch.compiler.disable(**reasons)
 
 
 # fp32_precision is new in 2.9, and allow_tf32 is the same setting by its older name. From then on it raises where
@@ -82,3 +96,8 @@ else:
     @constant_to_dynamo
     def matmul_float32_precision() -> str:
         return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def fsdp_runs_on(device_type: str) -> bool:
+    """Whether FSDP2 does: 2.6 lacks what it calls on the CPU, 2.8 has it."""
+    return device_type != "cpu" or hasattr(torch.cpu.Stream, "record_event")

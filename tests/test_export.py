@@ -64,8 +64,8 @@ def test_a_program_has_no_ops_but_the_library_s_own(model, strict):
 def test_with_a_gradient_it_says_that_it_cannot(model, strict):
     x_a, x_b = views(9, 12)
     sentence = r"torch.export cannot keep the backward .* under torch.no_grad\(\)"
-    if strict and RELEASE < (2, 7):
-        sentence = "Observed exception"  # Dynamo's own words there for whatever was raised
+    if strict and RELEASE < (2, 10):
+        sentence += "|Observed exception"  # Dynamo's own words, seen with 2.6 and 2.8, for whatever was raised
     with pytest.raises(RuntimeError, match=sentence):
         torch.export.export(model, (x_a, x_b), strict=strict)
 

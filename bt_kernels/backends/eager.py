@@ -215,9 +215,13 @@ def gram_backward(
     )
 
 
-def off_diagonal_rows(y_a: Tensor, y_b: Tensor, first: int, rows: int) -> Tensor:  # (N, D), (N, D) -> (rows, D)
+def off_diagonal_rows(
+    y_a: Tensor, y_b: Tensor, n: int, first: int, rows: int
+) -> Tensor:  # 2 of (N, D) -> (rows, D)
     """Rows of C from the given one on, without its diagonal."""
-    c = y_a[:, first : first + rows].T @ y_b / y_a.shape[0]
+    c = (
+        y_a[:, first : first + rows].T @ y_b / n
+    )  # to y_a.shape, read in a loop, Dynamo of torch 2.11 has no answer
     # Left out here, before anything is summed: the rounding of C_ii is in no off-diagonal sum or gradient.
     c.diagonal(first).zero_()
     return c
@@ -232,7 +236,7 @@ def correlation_forward(
     rows = block_rows(n, d)
     off_diagonal = zero(z_a.device)
     for start in range(0, d, rows):
-        c = off_diagonal_rows(y_a, y_b, start, rows)
+        c = off_diagonal_rows(y_a, y_b, n, start, rows)
         off_diagonal += sum_of_squares(c)
     terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal, options)
     if not needs_backward:
@@ -283,7 +287,7 @@ def correlation_backward(
     dy_b, column_squares = y_a * (d / n), torch.zeros_like(c_diagonal)
     for start in range(0, features, rows):
         block = slice(start, start + rows)
-        c = kept_c if kept else off_diagonal_rows(y_a, y_b, start, rows)
+        c = kept_c if kept else off_diagonal_rows(y_a, y_b, n, start, rows)
         if needs[0]:
             blocks_a.append(coefficient * (y_b @ c.T))
             row_squares.append((c * c).sum(1))

@@ -9,6 +9,8 @@ import functools
 import torch
 from torch import Tensor
 
+from bt_kernels.torch_versions import constant_to_dynamo
+
 KNOWN = {"cpu": True, "cuda": True, "meta": True, "mps": False}
 
 
@@ -17,6 +19,7 @@ def has_float64(device: torch.device) -> bool:
     return KNOWN[device.type] if device.type in KNOWN else try_float64(device)
 
 
+@constant_to_dynamo
 @functools.cache
 def try_float64(device: torch.device) -> bool:
     try:
@@ -24,10 +27,6 @@ def try_float64(device: torch.device) -> bool:
     except (TypeError, RuntimeError):
         return False
     return True
-
-
-# torch.compiler.assume_constant_result(try_float64), which would import the whole of torch._dynamo for this line.
-try_float64._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def zero(device: torch.device) -> Tensor:  # ()

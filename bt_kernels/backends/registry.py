@@ -11,6 +11,7 @@ from bt_kernels.backends import cpu, cuda, eager, triton
 from bt_kernels.backends.stages import Availability, Backend
 from bt_kernels.backends.torch_ops import first_line
 from bt_kernels.embeddings import DTYPES
+from bt_kernels.torch_versions import constant_to_dynamo
 
 BACKENDS: dict[str, Backend] = {"cuda": cuda, "triton": triton, "cpu": cpu, "eager": eager}
 # What "auto" tries for a type of device, fastest first. "eager" runs wherever PyTorch does. The order is measured,
@@ -90,6 +91,9 @@ def choose_backend(requested: str, device: torch.device, dtype: torch.dtype = to
     return name
 
 
+# The answer does not change in a process. While torch.compile traces, it is found by running this, imports and
+# warnings included, instead of tracing it.
+@constant_to_dynamo
 def find_backend(requested: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str | None]:
     """The backend, and why it cannot run; None if it can."""
     for name in tried_by_auto(device) if requested == "auto" else (requested,):
@@ -99,12 +103,6 @@ def find_backend(requested: str, device: torch.device, dtype: torch.dtype) -> tu
         if found.fault and requested == "auto":
             warn_once(name, found.reason)
     return name, found.reason
-
-
-# torch.compiler.assume_constant_result(find_backend), which would import the whole of torch._dynamo for this line.
-# The answer does not change in a process. While torch.compile traces, it is found by running this, imports and
-# warnings included, instead of tracing it.
-find_backend._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def warn_once(name: str, reason: str) -> None:

@@ -17,6 +17,7 @@ from bt_kernels.distributed.group import Ranks, control_group
 from bt_kernels.distributed.options import GRADIENTS, STATISTICS, DistributedOptions
 from bt_kernels.embeddings import DTYPES
 from bt_kernels.options import BACKENDS, EPS_ADDED_TO, FORMULATIONS, LossOptions
+from bt_kernels.torch_versions import numbers
 
 ERRORS = (TypeError, ValueError, RuntimeError)
 ROWS, ERROR = 0, 1  # columns of the table
@@ -110,7 +111,7 @@ def exchange(row: list[int], ranks: Ranks) -> list[list[int]]:
             "have to call it equally often, with (0, D) embeddings where the rows have run out: join() of "
             f"DistributedDataParallel does not stand in for it ({error})"
         ) from error
-    return [received.tolist() for received in table]
+    return [numbers(received) for received in table]
 
 
 def raise_first_error(table: list[list[int]]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from bt_kernels.torch_versions import constant_to_dynamo
+
 # Folders whose code stands between a user's line and the loss: this package's, torch's.
 BETWEEN = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], Path(torch.__file__).parent))
 
@@ -20,6 +22,7 @@ def default_group_exists() -> bool:
     return dist.is_available() and dist.group.WORLD is not None and dist.is_initialized()
 
 
+@constant_to_dynamo  # torch.compile calls it as it traces, for no graph
 def warn_of_own_rows() -> None:
     """Warns, once a process, that a loss without a process_group is that of each rank's own rows."""
     global _warned
@@ -33,10 +36,6 @@ def warn_of_own_rows() -> None:
         UserWarning,
         stacklevel=_level_of_caller(),
     )
-
-
-# torch.compiler.assume_constant_result(warn_of_own_rows): torch.compile calls it as it traces, for no graph.
-warn_of_own_rows._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _level_of_caller() -> int:

@@ -9,6 +9,7 @@ from inputs import views
 from torch import nn
 
 from bt_kernels import BarlowTwinsLoss
+from bt_kernels.torch_versions import fsdp_runs_on
 
 FEATURES, WIDTH, D = 6, 12, 24
 ROWS = [(10, 10), (7, 0, 13), (3, 5, 9, 4)]
@@ -44,7 +45,12 @@ def on_rank(group, wrapper: str, how: dict, x_a, x_b):
     return loss, [p.grad.full_tensor() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("wrapper", ["ddp", "fsdp2"])
+FSDP2 = pytest.param(
+    "fsdp2", marks=pytest.mark.skipif(not fsdp_runs_on("cpu"), reason="this torch has no FSDP2 on the CPU")
+)
+
+
+@pytest.mark.parametrize("wrapper", ["ddp", FSDP2])
 @pytest.mark.parametrize("rows", ROWS, ids=str)
 @pytest.mark.parametrize("how", [{}, {"gradient": "divided"}], ids=str)
 def test_parameters_get_the_gradient_of_one_process(run, formulation, wrapper, rows, how):

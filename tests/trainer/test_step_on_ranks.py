@@ -1,10 +1,14 @@
 """A step on two ranks against the same step in one process, in float64."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from step_on_ranks import RANKS, ROWS, STEPS, Twins, chunked_step, lars, measure, views
 
 from bt_kernels import BarlowTwinsLoss
+from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.parallel import replicas
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +61,9 @@ def test_lars_takes_the_norms_of_whole_parameters(found):
     check_same(found["lars"]["weights"], network.parameters())
     check_same(found["lars"]["momenta"], [optimizer.state[p]["mu"] for p in network.parameters()])
     assert found["lars"]["reduced"] == [(2, 3)] * STEPS  # one collective, of two norms of each of three matrices
+
+
+def test_a_torch_without_fsdp2_on_the_cpu_is_named(monkeypatch):
+    monkeypatch.setattr(replicas, "fsdp_runs_on", lambda device_type: False)
+    with pytest.raises(TrainerError, match=r"has no FSDP2 on the CPU: use --parallel ddp, or torch 2\.8 or newer"):
+        replicas.spread(torch.nn.Linear(2, 2), SimpleNamespace(size=2), "fsdp")

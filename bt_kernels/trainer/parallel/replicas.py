@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bt_kernels.torch_versions import fsdp_runs_on
+from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 
 if TYPE_CHECKING:  # importing them takes a second, which only those who spread their parameters wait for
@@ -36,6 +38,9 @@ def spread(network: nn.Module, processes: Processes, parallel: str) -> None:
         network: On this process's device.
         processes: The ranks.
         parallel: "ddp" leaves the parameters whole, "fsdp" spreads them over the ranks.
+
+    Raises:
+        TrainerError: FSDP2 of this torch does not run on the network's device.
     """
     if processes.size == 1:
         return
@@ -43,6 +48,10 @@ def spread(network: nn.Module, processes: Processes, parallel: str) -> None:
     if device == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if parallel == "fsdp":
+        if not fsdp_runs_on(device):
+            raise TrainerError(
+                f"torch {torch.__version__} has no FSDP2 on the CPU: use --parallel ddp, or torch 2.8 or newer"
+            )
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
