@@ -129,13 +129,13 @@ def files(pattern: str) -> list[str]:
 
 
 def stable_library(name: str, folder: str, *sources: str, flags: list[str], **options) -> Extension:
-    """bt_kernels.name from the folder's .cpp files and the others, built again when a header there changes."""
+    """bt_kernels.name from the folder's .cpp files and the others, built again when a header of theirs changes."""
     return CppExtension(
         f"bt_kernels.{name}",
         [*files(f"{folder}/*.cpp"), *sources],
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args=[*FLAGS, *WARNINGS, *STABLE_ABI, *flags],
-        depends=files(f"{folder}/**/*.*h"),
+        depends=files(f"{folder}/**/*.*h") + files("csrc/*.h"),
         py_limited_api=True,
         **options,
     )
@@ -167,39 +167,51 @@ def cuda_extension(objects: Objects) -> Extension:
     )
 
 
-def write_report() -> None:
-    """What bt_kernels.info will say of this build; and no earlier build's library beside a report without one."""
+def write_report(build_lib: str) -> None:
+    """What bt_kernels.info will say of this build; and no earlier build's library beside a report without one, nor
+    in build_lib, of which a wheel takes all that is there."""
     report = {"torch": torch.__version__, "python": platform.python_version()}
-    report |= {"cpp_missing": cpp_missing} if cpp_missing else {"compiler": compiler}
+    report |= (
+        {"cpp_missing": cpp_missing}
+        if cpp_missing
+        else {"compiler": compiler, "cflags": os.environ.get("CFLAGS", "")}
+    )
     if cuda is None:
         report["cuda_missing"] = cuda_missing
     else:
         report["nvcc"] = cuda.toolkit.version
         report["cuda"] = ".".join(cuda.toolkit.version.split(".")[:2])
         report["cuda_architectures"] = [str(architecture) for architecture in cuda.architectures]
-    REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    text = json.dumps(report, indent=2) + "\n"
+    if not REPORT.exists() or REPORT.read_text() != text:  # what depends on it is built again when it changes
+        REPORT.write_text(text)
     for library, missing in (("_C", cpp_missing), ("_host", cpp_missing), ("_CUDA", cuda_missing)):
-        for stale in REPORT.parent.glob(f"{library}.*so") if missing else ():
+        if missing:
+            remove_library(library, REPORT.parent, Path(build_lib) / REPORT.parent.name)
+
+
+def remove_library(name: str, *folders: Path) -> None:
+    for folder in folders:
+        for stale in folder.glob(f"{name}.*so"):
             stale.unlink()
 
 
 def discard_build() -> None:
     """After a failure: libraries of an earlier build would pass for those that the report promises."""
     for library in ("_C", "_host", "_CUDA"):
-        for stale in REPORT.parent.glob(f"{library}.*so"):
-            stale.unlink()
+        remove_library(library, REPORT.parent)
     REPORT.unlink(missing_ok=True)
 
 
 class BuildPython(build_py):
     def run(self) -> None:
-        write_report()
+        write_report(self.build_lib)
         super().run()
 
 
 class BuildOps(BuildExtension):
     def run(self) -> None:
-        write_report()
+        write_report(self.build_lib)
         try:
             super().run()
         except CannotBuild as error:
@@ -218,9 +230,9 @@ class BuildOps(BuildExtension):
 
     def build_extensions(self) -> None:
         if cuda is not None:
-            cuda.compile(int(os.environ["MAX_JOBS"]))
-            for extension in self.extensions:  # not before: what an extension depends on is packed into an sdist
-                extension.depends += extension.extra_objects
+            cuda.compile(int(jobs))
+        for extension in self.extensions:  # not before: what an extension depends on is packed into an sdist
+            extension.depends += [*extension.extra_objects, str(REPORT), str(ROOT / "setup.py")]
         super().build_extensions()
 
 
@@ -243,6 +255,9 @@ for switch, what, missing in (
         )
     if missing and os.environ.get(switch) == "1":
         sys.exit(f"{switch}=1 asks for {what}, but {missing}.")
+jobs = os.environ.get("MAX_JOBS") or str(default_jobs())
+if not (jobs.isdecimal() and int(jobs) >= 1):
+    sys.exit(f"MAX_JOBS={jobs}: the number of compiler processes at a time, 1 or more.")
 for backend, missing in (("cpu", cpp_missing), ("cuda", cuda_missing)):
     if missing:
         print(f"bt_kernels: the {backend} backend is left out: {missing}.", file=sys.stderr)
@@ -250,7 +265,7 @@ for backend, missing in (("cpu", cpp_missing), ("cuda", cuda_missing)):
 extensions = ([] if cpp_missing else cpp_extensions()) + ([] if cuda is None else [cuda_extension(cuda)])
 if extensions:
     os.environ["CXX"] = compiler  # what torch's build would otherwise take for granted is c++
-    os.environ["MAX_JOBS"] = os.environ.get("MAX_JOBS") or str(default_jobs())
+    os.environ["MAX_JOBS"] = jobs
 
 setup(
     ext_modules=extensions,

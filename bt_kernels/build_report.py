@@ -14,6 +14,7 @@ class BuildReport(TypedDict, total=False):
 
     torch: str
     compiler: str
+    cflags: str
     cpp_missing: str
     nvcc: str
     cuda: str
@@ -46,8 +47,9 @@ def why_no_cuda() -> str:
 
 
 def host_module() -> ModuleType | None:
-    """bt_kernels._host, the torch-free side of the C++ code; None where it was not built."""
+    """bt_kernels._host, the torch-free side of the C++ code; None where it was not built for this Python, or is
+    damaged."""
     try:
         return importlib.import_module("bt_kernels._host")
-    except ModuleNotFoundError:
+    except ImportError:
         return None

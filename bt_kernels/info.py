@@ -1,7 +1,9 @@
-"""What works here and why not: python -m bt_kernels.info."""
+"""What works here and why not: python -m bt_kernels.info, or bt-info."""
 
+import argparse
 import platform
 import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -16,11 +18,11 @@ def build_lines() -> list[str]:
     """What setup.py built, with which compilers, against which torch."""
     report, host = read_build_report(), host_module()
     lines = ["C++ ops: not built"]
+    if "compiler" in report:
+        compiler = host.compiler() if host else report["compiler"]
+        lines = [f"C++ ops: built by {compiler} against torch {report['torch']}"]
     if host is not None:
-        lines = [
-            f"C++ ops: built by {host.compiler()} against torch {report.get('torch', 'unknown')}",
-            f"CPU instruction sets: {host.instruction_sets()}",
-        ]
+        lines.append(f"CPU instruction sets: {host.instruction_sets()}")
     if "cuda_architectures" not in report:
         return [*lines, "CUDA kernels: not built"]
     return [*lines, f"CUDA kernels: built by nvcc {report['nvcc']} for {' '.join(report['cuda_architectures'])}"]
@@ -41,7 +43,8 @@ def word(found: Availability) -> str:
     return "ok" if found.ok else "fault" if found.fault else "no"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    argparse.ArgumentParser(description="What of bt_kernels works here, and why not.").parse_args(arguments)
     devices = dict.fromkeys((torch.device("cpu"), as_device(None)))
     print(f"bt_kernels {__version__} · torch {torch.__version__} · Python {platform.python_version()}")
     print(f"{platform.platform()} · {torch.get_num_threads()} threads")

@@ -3,6 +3,7 @@
 import json
 import warnings
 
+import pytest
 import torch
 
 from bt_kernels import Availability, __version__, available_backends, build_report, info
@@ -11,7 +12,7 @@ from bt_kernels.backends.registry import choose_backend
 
 
 def test_prints_versions_and_every_backend(capsys):
-    assert info.main() == 0
+    assert info.main([]) == 0
     text = capsys.readouterr().out
     assert __version__ in text and torch.__version__ in text
     cpu = torch.device("cpu")
@@ -29,7 +30,7 @@ def test_says_which_backend_auto_takes_and_what_is_a_fault(monkeypatch, capsys):
     monkeypatch.setattr(triton, "load", lambda: fallen)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        info.main()
+        info.main([])
     lines = capsys.readouterr().out.splitlines()
     assert f"fault: {fallen.reason}" in lines
     at = lines.index("backends for embeddings on cpu; auto takes eager:")
@@ -42,15 +43,28 @@ def test_says_why_the_cpp_ops_were_left_out(monkeypatch, tmp_path, capsys):
     build_report.REPORT.write_text(json.dumps({"cpp_missing": "the compiler was on holiday"}))
     monkeypatch.setattr(cpu, "FOLDER", tmp_path)
     monkeypatch.setattr(cpu, "LIBRARY", cpu.load_library())
-    info.main()
+    info.main([])
     lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
     assert ["cpu", "no", "the compiler was on holiday"] in lines
 
 
 def test_says_what_was_not_built(monkeypatch, capsys):
     monkeypatch.setattr(info, "host_module", lambda: None)
-    info.main()
+    monkeypatch.setattr(info, "read_build_report", dict)
+    info.main([])
     assert "C++ ops: not built" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError, ImportError])
+def test_says_what_built_the_ops_beside_a_host_module_of_another_python(monkeypatch, error):
+    """Or beside one that is damaged: the ops are in a library of their own, which any Python loads."""
+
+    def missing(name):
+        raise error(name)
+
+    monkeypatch.setattr(build_report.importlib, "import_module", missing)
+    monkeypatch.setattr(info, "read_build_report", lambda: {"torch": "2.15.0", "compiler": "/usr/bin/c++"})
+    assert info.build_lines() == ["C++ ops: built by /usr/bin/c++ against torch 2.15.0", "CUDA kernels: not built"]
 
 
 def test_says_which_gpus_the_cuda_kernels_were_built_for(monkeypatch, tmp_path):
@@ -71,11 +85,3 @@ def test_reason_comes_from_the_build_report(monkeypatch, tmp_path):
     assert build_report.why_not_built() == "the compiler was on holiday"
     assert build_report.why_no_cuda() == "nvcc was ill"
     assert build_report.read_build_report()["torch"] == "2.11.0"
-
-
-def test_host_module_is_none_where_it_was_not_built(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(build_report.importlib, "import_module", missing)
-    assert build_report.host_module() is None

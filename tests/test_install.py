@@ -200,6 +200,61 @@ def test_build_can_be_turned_off(tmp_path):
     assert "the cpu backend is left out: BT_KERNELS_CPP=0" in result.stderr
 
 
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_jobs_are_a_number(tmp_path, jobs):
+    result = run("setup.py", "--version", cwd=copy_of_sources(tmp_path), MAX_JOBS=jobs)
+    assert result.returncode != 0
+    (sentence,) = sentences(result)
+    assert sentence.startswith(f"MAX_JOBS={jobs}: ")
+
+
+def test_a_wheel_has_no_library_of_an_earlier_build(tmp_path):
+    """A wheel takes all that is in the folder build, where what was built before still lies."""
+    tree = copy_of_sources(tmp_path)
+    for folder in ("earlier", "build"):
+        (tree / folder / "bt_kernels").mkdir(parents=True)
+        (tree / folder / "bt_kernels" / "_C.abi3.so").touch()
+        (tree / folder / "bt_kernels" / "_CUDA.abi3.so").touch()
+    built = run("setup.py", "-q", "build", "--build-lib", "build", cwd=tree, BT_KERNELS_CPP="0")
+    assert built.returncode == 0, built.stderr
+    assert (tree / "build" / "bt_kernels" / "info.py").exists()
+    assert not list((tree / "build").rglob("*.so")) and len(list((tree / "earlier").rglob("*.so"))) == 2
+
+
+SAY_WHAT_IS_BUILT = """
+import torch.utils.cpp_extension
+from pathlib import Path
+from setuptools.modified import newer_group
+
+def build(self):
+    for extension in self.extensions:
+        path = Path(self.get_ext_fullpath(extension.name))
+        if newer_group(extension.sources + extension.depends, path):
+            print(extension.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+torch.utils.cpp_extension.BuildExtension.build_extensions = build
+"""
+
+
+def test_built_again_for_another_header_or_other_flags(tmp_path):
+    """And not where nothing has changed since."""
+    tree = copy_of_sources(tmp_path)
+
+    def built(**changes: str) -> list[str]:
+        done = run_setup_pretending(f"exec({SAY_WHAT_IS_BUILT!r})", "-q", "build_ext", cwd=tree, **changes)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    both = ["bt_kernels._C", "bt_kernels._host"]
+    assert built(CFLAGS="") == both
+    assert built(CFLAGS="") == []
+    (tree / "csrc" / "shim.h").touch()
+    assert built(CFLAGS="") == both
+    assert built(CFLAGS="-march=native") == both
+
+
 def test_build_that_is_asked_for_fails_in_one_sentence(tmp_path):
     tree = copy_of_sources(tmp_path)
     result = run("setup.py", "--version", cwd=tree, BT_KERNELS_CPP="1", PATH=without_compilers(tmp_path))

@@ -110,6 +110,10 @@ def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess:
 def test_info_is_a_console_script():
     done = run_script("bt-info")
     assert done.returncode == 0 and done.stdout.startswith("bt_kernels "), done.stderr
+    described = run_script("bt-info", "--help")
+    assert described.returncode == 0 and described.stdout.startswith("usage: ")
+    mistyped = run_script("bt-info", "mistyped")
+    assert mistyped.returncode == 2 and "mistyped" in mistyped.stderr and not mistyped.stdout
 
 
 @pytest.mark.parametrize("name", ["bt-pretrain", "bt-evaluate"])

@@ -235,6 +235,12 @@ def chosen_rows(torch: str | None, python: str | None) -> list[Row]:
     return rows or [Row(torch or PINNED, python or here)]
 
 
+def whole_version(text: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+\.\d+", text):
+        raise argparse.ArgumentTypeError(f"expected a whole version, such as {PINNED}, got {text!r}")
+    return text
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python tests/versions/matrix.py",
@@ -242,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit status: 0 all passed; 1 a test failed, or a row could not be run.",
     )
-    parser.add_argument("--torch", metavar="VERSION", help="the row of this torch alone, or a new row")
+    torch_help = "the row of this torch alone, or a new row"
+    parser.add_argument("--torch", metavar="VERSION", type=whole_version, help=torch_help)
     parser.add_argument("--python", metavar="3.X", help="the rows of this Python alone, or a new row")
     parser.add_argument("--keep", action="store_true", help="leave the environments for the next run")
     given = parser.parse_args(arguments)

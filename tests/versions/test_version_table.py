@@ -2,6 +2,8 @@
 
 import copy
 
+import matrix
+import pytest
 import version_table
 
 
@@ -16,3 +18,12 @@ def test_the_line_counts_failures_and_the_table_says_why_there_are_no_ops():
     row["failed"], row["why_not"] = 3, {"cpu": "the compiler was ill"}
     assert ", 3 failed" in version_table.sentence({"row": row})
     assert version_table.table({"row": row}).endswith("\nC++ ops, no: the compiler was ill.\n")
+
+
+@pytest.mark.parametrize("version", ["2.11", "2.11.0+cu128", "newest", ""])
+def test_a_torch_is_a_whole_version(monkeypatch, version, capsys):
+    """It is what the environment must have in the end, and a row's name."""
+    monkeypatch.setattr(matrix, "run_row", lambda *_: pytest.fail("the row was run"))
+    with pytest.raises(SystemExit):
+        matrix.main(["--torch", version])
+    assert f"expected a whole version, such as {matrix.PINNED}, got '{version}'" in capsys.readouterr().err
