@@ -28,7 +28,10 @@ def read_build_report() -> BuildReport:
 
 
 NOT_BUILT = "the package was not built; install it with pip (README)"
-GONE = "the library that was built is no longer there; install the package again"
+GONE = (
+    f"the library that was built is not in {REPORT.parent}, from where Python imports the package: start Python "
+    "in another folder if those are the sources, or install the package again"
+)
 
 
 def was_built() -> bool:

@@ -111,8 +111,8 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, **options: Any) -> Tensor:
 
         loss = scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2)
 
-    The defaults are those of the authors' code. When N < D, no D x D matrix is formed. Over ranks the embeddings
-    have to be sent as well, so there this begins at a larger D: between N, for many ranks, and 1.6 N, for two.
+    The defaults are those of the authors' code. When N < D, no D x D matrix is formed. Over ranks,
+    where the embeddings have to be sent as well, this holds from a larger D on: 1.6 N for two ranks, N for many.
 
     Args:
         z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Autocast does not
@@ -120,19 +120,20 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, **options: Any) -> Tensor:
             define __torch_dispatch__, are refused.
         lambd: weight of the redundancy-reduction term, a number or a 0-d tensor; see below.
         scale: multiplies the loss; a number or a 0-d tensor.
-        eps: added to the variance inside the square root, or to the root itself; see eps_added_to.
+        eps: added to the variance inside the square root, or to the root itself; see eps_added_to. With 0, a
+            feature that does not vary makes the loss NaN.
         unbiased: divide the variance by N - 1 instead of N. C is divided by N in both cases.
         formulation: "correlation" (D x D), "gram" (N x N) or "auto", the cheaper one.
         backend: "cuda" (CUDA C++), "triton" (GPU), "cpu" (C++), "eager" (plain PyTorch) or "auto", the fastest
             that works here.
         process_group: the processes that the batch is spread over. A torch.distributed.ProcessGroup; "world", the
             default group at the time of the call; "auto", the default group where there is one, else this process
-            alone; or None, this process alone, whatever else is running. Not given means None; where there is a
-            default group of several ranks, one warning a process says so. All ranks of the group have to call the
+            alone; or None, this process alone, whatever else is running. If it is left out, it is None, with one
+            warning in a process where the default group has several ranks. All ranks of the group have to call the
             loss equally often. A rank whose rows have run out calls it with (0, D) embeddings, because join() of
             DistributedDataParallel does not stand in for the loss's own collectives.
-        gradient, statistics: how the ranks of a process_group share them; see below. Without one they change
-            nothing.
+        gradient, statistics: whose gradient and whose statistics it is over a process_group; see below. Without
+            one they change nothing.
         eps_added_to: "variance" or "std", the standard deviation. Over a process_group, "std" needs
             statistics="local".
 
@@ -140,15 +141,16 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, **options: Any) -> Tensor:
     read, so nothing waits for the GPU; for the same reason it is not checked. Ranks may have different values, and
     then have different losses. A tensor may require a gradient, which is that of its own rank's loss.
     torch.compile compiles once for all values of a tensor. For a number it compiles twice: for the first value,
-    and once more when another comes. Each value of eps is compiled by itself, except with the eager backend, and
-    torch.compile gives up at the ninth. A CUDA graph takes the value that a tensor on the GPU has at each replay.
+    and once more when another comes. Each value of eps is compiled by itself, except with the eager backend:
+    keep it fixed, for torch.compile gives up at the ninth. A CUDA graph takes the value that a tensor on the GPU
+    has at each replay.
 
     Over W processes, rank r calls the loss with rows of its own, (n_r, D) with n_r >= 0, and N = sum n_r. The loss
     is that of the joined batch, and the same on every rank. All ranks have to take part in the forward, under
     no_grad too, and in the backward. Let z_r be the rows of rank r, and g_r the gradient that arrives at its loss.
     The gradient of its rows is
 
-        gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        what W equal losses, added up, have
+        gradient="whole"      dz_r = (sum_s g_s) dloss/dz_r        the gradient of the sum of the W losses
         gradient="divided"    dz_r = (sum_s g_s / W) dloss/dz_r
 
     DistributedDataParallel and FSDP average the gradients of the ranks. After that, parameters have with "whole"

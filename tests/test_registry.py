@@ -139,7 +139,7 @@ LEFT_OUT = {"cpp_missing": "no C++ compiler was found"}
 LIBRARIES = [
     ("damaged", BUILT, "file too short"),
     ("of something else", BUILT, "operator bt_kernels::gram_forward does not exist"),
-    ("gone", BUILT, "the library that was built is no longer there; install the package again"),
+    ("gone", BUILT, "start Python in another folder if those are the sources, or install the package again"),
     ("left out", LEFT_OUT, None),
     ("never built", {}, None),
 ]

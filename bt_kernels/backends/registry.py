@@ -31,8 +31,8 @@ def available_backends(
 ) -> dict[str, Availability]:
     """Every backend by name, and whether it can take embeddings of that dtype on that device: why, or why not.
 
-    The order is that in which backend="auto" tries them, those that it does not try last. It takes the first whose
-    ok is True:
+    The order is that in which backend="auto" tries them; those that it never tries are last. It takes the first
+    whose ok is True:
 
         next(name for name, found in available_backends().items() if found.ok)
 

@@ -23,8 +23,8 @@ from bt_kernels.options import LossOptions
 class Availability(NamedTuple):
     """Whether a backend works here, and the reason in one sentence.
 
-    fault: it was built or installed for this machine and does not work, which "auto" warns of. It is no fault that
-    a backend is not there, or is not for that device or dtype.
+    fault: it was built or installed for this machine and does not work, which "auto" warns of. False where a
+    backend is not installed, or is not made for that device or dtype.
     """
 
     ok: bool

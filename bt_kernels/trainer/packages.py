@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.metadata import version
 
 # The extra "trainer" of pyproject.toml, by the names that are imported.
 PACKAGES = (
@@ -29,4 +30,6 @@ def missing_packages() -> list[str]:
 def require_packages() -> None:
     """End the program with a sentence if a package is missing; some are imported only where they are used."""
     if missing := missing_packages():
-        sys.exit(f"error: the trainer needs {', '.join(missing)}; run: pip install 'bt_kernels[trainer]'")
+        # Without the last word, pip would take the newest torchvision and the torch that goes with it.
+        command = f"pip install 'bt_kernels[trainer]' torch=={version('torch')}"
+        sys.exit(f"error: the trainer needs {', '.join(missing)}; run: {command}")

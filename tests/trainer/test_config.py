@@ -2,6 +2,7 @@ import dataclasses
 import json
 import runpy
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -274,5 +275,5 @@ def test_options_are_read_before_what_takes_seconds_to_import(monkeypatch, capsy
 
 def test_missing_package_is_one_sentence_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    expected = "error: the trainer needs sklearn; run: pip install 'bt_kernels[trainer]'"
-    assert run_as_a_program() == expected
+    keeping_torch = f"pip install 'bt_kernels[trainer]' torch=={version('torch')}"
+    assert run_as_a_program() == f"error: the trainer needs sklearn; run: {keeping_torch}"
