@@ -224,8 +224,10 @@ class BarlowTwinsLoss(nn.Module):
         refuse_hidden(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(getattr(type(self), name, None), Option):
-            object.__setattr__(self, name, value)  # nn.Module's would register a Parameter
+        option = getattr(type(self), name, None)
+        if isinstance(option, Option):
+            # Not nn.Module's, which would register a Parameter, nor object's, which Dynamo of torch 2.6 puts off.
+            option.__set__(self, value)
             return
         # No option takes a callable: it is a method of some library's, as ptflops sets them on all modules.
         known = callable(value) or name.startswith(OTHERS_NAMES) or hasattr(self, name)

@@ -29,6 +29,8 @@ class Option:
         return self if module is None else getattr(getattr(module, self.group), self.option)
 
     def __set__(self, module: Any, value: Any) -> None:
+        if not hasattr(module, self.group):
+            raise AttributeError(f"{self.name} is an option: call super().__init__() before it is set")
         try:
             changed = replace(getattr(module, self.group), **{self.option: value})
         except (TypeError, ValueError) as error:  # by the name that was written

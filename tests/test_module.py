@@ -136,6 +136,19 @@ def test_a_subclass_has_attributes_of_its_own():
     assert len(list(other.parameters())) == 2
 
 
+@pytest.mark.parametrize("name", ["lambd", "gradient"])
+def test_an_option_is_set_after_the_module_is_made(name):
+    class Early(BarlowTwinsLoss):
+        def __init__(self) -> None:
+            setattr(self, name, 0.3)
+            super().__init__()
+
+    with pytest.raises(
+        AttributeError, match=rf"^{name} is an option: call super\(\).__init__\(\) before it is set$"
+    ):
+        Early()
+
+
 HIDEABLE = [
     (BarlowTwinsLoss, "lambd"),
     *((lightly.BarlowTwinsLoss, name) for name in ("lambd", "lambda_param", "gather_distributed")),
