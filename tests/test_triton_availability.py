@@ -99,7 +99,11 @@ def load():
     triton.load.cache_clear()
 
 
-VERSIONS = [("3.5.1", "too old: 3.6 or newer"), ("3.6.0", "Triton 3.6.0"), ("4.0.0+git", "4.0")]
+VERSIONS = [
+    ("3.5.1", "too old: 3.6 or newer is needed, which comes with torch 2.10; update torch"),
+    ("3.6.0", "Triton 3.6.0"),
+    ("4.0.0+git", "4.0"),
+]
 
 
 @pytest.mark.parametrize("version, expected", VERSIONS)

@@ -43,7 +43,8 @@ def load() -> Availability:
         import triton
 
         if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
-            reason = f"Triton {triton.__version__} is too old: 3.6 or newer is needed, as newer torch brings it"
+            found = f"Triton {triton.__version__} is too old"
+            reason = f"{found}: 3.6 or newer is needed, which comes with torch 2.10; update torch"
             return Availability(False, reason, fault=True)
         from bt_kernels.backends.triton import implementation  # noqa: F401
     except Exception as error:  # whatever a damaged installation raises
