@@ -32,7 +32,7 @@ from bt_kernels.backends.triton import ops  # noqa: F401  defines the ops
 from bt_kernels.options import LossOptions
 
 OLDEST = (3, 6)
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # fixed when the kernels are imported
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # fixed when the package is imported
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
