@@ -202,17 +202,17 @@ WRONG_REALS = (
     True,
     [0.1],
     1j,
-    torch.tensor(0.1),
     float("nan"),
     float("inf"),
     -float("inf"),
     10**5000,
 )
+WRONG_TENSORS = (torch.tensor([0.1]), torch.tensor(1j), torch.tensor(True), torch.tensor(0.1, device="meta"))
 WRONG_CHOICES = (None, "", "Auto", 0, ("auto",))
 WRONG_OPTIONS = {
-    "lambd": (*WRONG_REALS, -1.0, -1e-30),
-    "scale": WRONG_REALS,
-    "eps": (*WRONG_REALS, -1e-5),
+    "lambd": (*WRONG_REALS, *WRONG_TENSORS, -1.0, -1e-30),
+    "scale": (*WRONG_REALS, *WRONG_TENSORS),
+    "eps": (*WRONG_REALS, -1e-5, torch.tensor(1e-5)),
     "unbiased": (None, 0, 1, "no", numpy.True_),
     "formulation": WRONG_CHOICES,
     "backend": (*WRONG_CHOICES, "mps"),
