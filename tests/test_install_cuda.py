@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from sources import ROOT, copy_of_sources
-from test_install import info_line, install, run, use
+from test_install import info_line, install, run, sentences, use
 
 sys.path.insert(0, str(ROOT))
 import build_cuda
@@ -51,7 +51,11 @@ def plan(folder: Path, torch_cuda: str | None = "13.0", **changes: str) -> tuple
     command = beside + "sys.argv = ['setup.py', '-q', 'build_py']; runpy.run_path('setup.py', run_name='__main__')"
     result = run("-c", command, cwd=tree, **{"BT_KERNELS_CUDA": "", **changes})
     report = tree / "bt_kernels" / "_build_report.json"
-    return result.returncode, result.stderr, json.loads(report.read_text()) if report.exists() else {}
+    return (
+        result.returncode,
+        "\n".join(sentences(result)),
+        json.loads(report.read_text()) if report.exists() else {},
+    )
 
 
 def left_out(planned: tuple[int, str, dict]) -> str:

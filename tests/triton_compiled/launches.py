@@ -14,7 +14,7 @@ from torch import Tensor
 from triton.runtime.jit import JITFunction
 
 from bt_kernels.backends.stages import OutputGradients
-from bt_kernels.backends.triton import correlation, gram, heuristics
+from bt_kernels.backends.triton import correlation, gram, heuristics, launch
 from bt_kernels.backends.triton.heuristics import Gpu
 from bt_kernels.backends.triton.launch import operands
 from bt_kernels.backends.triton.standardize import standardize
@@ -91,17 +91,17 @@ def recording(gpu: Gpu, arch: int, kind: str, found: dict[tuple, Launch]):
         key = variant.name, arch, types, fixed, variant.options, sizes
         found.setdefault(key, Launch(variant, kind, gpu))
 
-    launch, properties = JITFunction.run, gram.properties
+    run_kernel, ask = JITFunction.run, launch.ask
     precision = torch.backends.cuda.matmul.fp32_precision
     try:
         JITFunction.run = run
         torch.backends.cuda.matmul.fp32_precision = "tf32" if kind == "tf32" else "ieee"
-        gram.properties = correlation.properties = lambda device: gpu
+        launch.ask = lambda device: gpu
         yield
     finally:
-        JITFunction.run = launch
+        JITFunction.run = run_kernel
         torch.backends.cuda.matmul.fp32_precision = precision
-        gram.properties = correlation.properties = properties
+        launch.ask = ask
 
 
 def launch_standardize(n: int, d: int, dtype: torch.dtype) -> None:
