@@ -52,9 +52,8 @@ except ImportError:
     )
 
 TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
-if (
-    TORCH < OLDEST_TORCH
-):  # before pip gets to read what the package depends on, and replaces the torch that is there
+# Before pip gets to read what the package depends on, and replaces the torch that is there.
+if TORCH < OLDEST_TORCH:
     sys.exit(
         "bt_kernels needs torch {}.{} or newer".format(*OLDEST_TORCH) + f", and this environment has torch "
         f"{torch.__version__}, which was left as it is: install bt_kernels in an environment with a newer torch."

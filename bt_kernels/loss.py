@@ -111,8 +111,8 @@ def barlow_twins_loss(z_a: Tensor, z_b: Tensor, **options: Any) -> Tensor:
 
         loss = scale * (sum_i (1 - C_ii)^2 + lambd * sum_{i != j} C_ij^2)
 
-    The defaults are those of the authors' code. When N < D, no D x D matrix is formed. Over ranks,
-    where the embeddings have to be sent as well, this holds from a larger D on: 1.6 N for two ranks, N for many.
+    The defaults are those of the authors' code. When N < D, no D x D matrix is formed. Over ranks, where the
+    embeddings have to be sent as well, this holds from a larger D on: 1.6 N for two ranks, N for many.
 
     Args:
         z_a, z_b: embeddings, (N, D), N >= 2, any strides; float64, float32, bfloat16 or float16. Autocast does not

@@ -40,7 +40,7 @@ else:
         return torch.compiler._is_compiling_flag or bool(translator and translator.export)
 
 
-# New in 2.7 or 2.8. Before, every float is taken for one that varies.
+# 2.6 lacks it, 2.8 has it. Without it, every float is taken for one that varies.
 if RELEASE >= (2, 8):
 
     def has_static_value(value: float) -> bool:
@@ -55,7 +55,7 @@ else:
         return False
 
 
-# Up to 2.8 or 2.9 tolist raises within torch.func, which wraps every tensor.
+# tolist raises within torch.func, which wraps every tensor, in 2.6 and 2.8; not in 2.10.
 if RELEASE >= (2, 10):
 
     def numbers(x: torch.Tensor) -> list[int]:

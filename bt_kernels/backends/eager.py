@@ -216,12 +216,14 @@ def gram_backward(
 
 
 def off_diagonal_rows(
-    y_a: Tensor, y_b: Tensor, n: int, first: int, rows: int
-) -> Tensor:  # 2 of (N, D) -> (rows, D)
+    y_a: Tensor,  # (N, D)
+    y_b: Tensor,  # (N, D)
+    n: int,  # not read off y_a.shape: within a loop, Dynamo of torch 2.11 has no answer to that
+    first: int,
+    rows: int,
+) -> Tensor:  # (rows, D)
     """Rows of C from the given one on, without its diagonal."""
-    c = (
-        y_a[:, first : first + rows].T @ y_b / n
-    )  # to y_a.shape, read in a loop, Dynamo of torch 2.11 has no answer
+    c = y_a[:, first : first + rows].T @ y_b / n
     # Left out here, before anything is summed: the rounding of C_ii is in no off-diagonal sum or gradient.
     c.diagonal(first).zero_()
     return c
