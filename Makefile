@@ -77,7 +77,7 @@ $(PEERS)/.requirements: requirements.txt requirements-peers.txt | $(PY)
 	touch $@
 
 test-peers: $(INSTALLED) $(PEERS)/.requirements
-	$(PEERS)/bin/python -m pytest tests/peers tests/test_examples.py $(ARGS)
+	$(PEERS)/bin/python -m pytest tests/presets tests/package/test_examples.py $(ARGS)
 
 # The short suite beside the oldest to the newest torch, each with another Python, python3.10 to python3.13 on PATH.
 # make test-matrix ARGS="--torch 2.11.0"

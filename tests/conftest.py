@@ -16,17 +16,17 @@ inductor_cache = tempfile.TemporaryDirectory(prefix="inductor_cache_")
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = inductor_cache.name
 
 if os.environ.get("TRITON_INTERPRET") == "1":
-    import interpreter_bf16  # noqa: F401  before bt_kernels decorates its kernels
+    from tests.support import interpreter_bf16  # noqa: F401  before bt_kernels decorates its kernels
 
 import hypothesis
 import pytest
-import target
 import torch
 
 from bt_kernels import available_backends, barlow_twins_terms
 from bt_kernels.backends import triton
 from bt_kernels.torch_versions import RELEASE
 from bt_kernels.trainer.packages import missing_packages
+from tests.support import target
 
 # Deterministic examples: a red run is red again. No deadline: machines differ, and no test asserts time.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40, database=None)
@@ -34,7 +34,7 @@ hypothesis.settings.register_profile("interpreted", hypothesis.settings.get_prof
 # pytest tests/fuzz --hypothesis-profile fuzz: many new examples each time; the seed to repeat them is printed.
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000, database=None, print_blob=True)
 
-# What is collected where. Folders, and files of this folder: those of the C++ ops, of the build and of plain
+# What is collected where. Folders and files: those of the C++ ops, of the build and of plain
 # Python run with the CPU's tests alone. What is left out for one backend or device inside a file has a mark
 # (pyproject.toml), and a float64 parameter is left out for the backends that refuse it.
 CPU_ONLY = {
@@ -103,9 +103,8 @@ def pytest_configure(config):
 
 def emulate_cuda(config) -> None:
     """Builds the kernels for the CPU, where they are not there from an earlier run, and loads them."""
-    from cuda_emulated.build import BuildError, build
-
     from bt_kernels.backends import cuda
+    from tests.cuda_emulated.build import BuildError, build
 
     try:
         target.set_emulated_library(build(config.cache.mkdir("cuda_emulated")))
@@ -115,8 +114,7 @@ def emulate_cuda(config) -> None:
 
 
 def pytest_ignore_collect(collection_path, config):
-    here = collection_path.parent == Path(__file__).parent
-    return True if here and collection_path.name in LEFT_OUT[target.name()] else None
+    return True if collection_path.name in LEFT_OUT[target.name()] else None
 
 
 class WithoutTrainer(pytest.Module):
@@ -125,7 +123,7 @@ class WithoutTrainer(pytest.Module):
 
 
 def pytest_pycollect_makemodule(module_path, parent):
-    trained = module_path.name in TRAINED or module_path.parent.name in TRAINED
+    trained = not TRAINED.isdisjoint(module_path.relative_to(Path(__file__).parent).parts)
     return WithoutTrainer.from_parent(parent, path=module_path) if trained and missing_packages() else None
 
 
@@ -187,7 +185,7 @@ def widest(backend) -> torch.dtype:
 @pytest.fixture
 def narrow_products(backend, formulation):
     """What this backend rounds before its products: those for GPUs the operands, the others nothing."""
-    from accuracy import NarrowProducts  # not above: inputs.py asks for the device, and so what imports it
+    from tests.support.accuracy import NarrowProducts  # not above: inputs.py asks for the device
 
     return NarrowProducts(formulation) if backend in target.NARROW else None
 
@@ -195,7 +193,7 @@ def narrow_products(backend, formulation):
 @pytest.fixture
 def yardstick(narrow_products):
     """(n, d, dtype, formula, seed) -> accuracy.Yardstick of inputs.views(n, d, dtype, seed) for this backend."""
-    from accuracy import yardstick
+    from tests.support.accuracy import yardstick
 
     return partial(yardstick, narrow_products)
 
@@ -203,7 +201,7 @@ def yardstick(narrow_products):
 @pytest.fixture
 def yardstick_of(narrow_products):
     """(z_a, z_b, formula) -> accuracy.Yardstick of these embeddings for this backend."""
-    from accuracy import Yardstick
+    from tests.support.accuracy import Yardstick
 
     return partial(Yardstick, narrow_products)
 

@@ -1,12 +1,12 @@
 """The counted times: no kernel below its floor, and those in docs/design.md are the model's."""
 
 import pytest
-from test_profile_gpu import needs_host
 
 from benchmarks import expected, profile_gpu
 from benchmarks.cell import Cell
 from benchmarks.kernel_work import expected_work
 from benchmarks.roofline import Ceilings
+from tests.benchmarks.test_profile_gpu import needs_host
 
 RATES = Ceilings(
     1e6 * expected.MATRIX * expected.CYCLES * expected.MULTIPROCESSORS, 1e6 * expected.MEMORY

@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from gpu_fakes import CEILINGS, names_of
 
 from benchmarks import gpu, run_cell
 from benchmarks.candidates import CUDA, FLOOR, GRAPH, OURS, TRITON, applies, build_step
@@ -16,6 +15,7 @@ from benchmarks.targets import GPU_GOALS
 from bt_kernels.backends import eager
 from bt_kernels.backends.registry import BACKENDS
 from bt_kernels.backends.stages import Availability
+from tests.support.benchmarks.gpu_fakes import CEILINGS, names_of
 
 OK, NOT_BUILT = Availability(True, "built"), Availability(False, "nvcc was not found")
 

@@ -4,7 +4,12 @@ import csv
 from pathlib import Path
 
 import pytest
-from gpu_fakes import (
+
+from benchmarks import choice, result_file, roofline, run_cell, table
+from benchmarks.candidates import AS_ASKED, CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON
+from benchmarks.cell import Cell
+from benchmarks.targets import GPU_TARGETS, TARGETS, targets_for, verdicts
+from tests.support.benchmarks.gpu_fakes import (
     BASELINES,
     CEILINGS,
     GPU_NAMES,
@@ -16,11 +21,6 @@ from gpu_fakes import (
     quantiles,
     times,
 )
-
-from benchmarks import choice, result_file, roofline, run_cell, table
-from benchmarks.candidates import AS_ASKED, CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON
-from benchmarks.cell import Cell
-from benchmarks.targets import GPU_TARGETS, TARGETS, targets_for, verdicts
 
 ROOT = Path(__file__).parents[2]
 

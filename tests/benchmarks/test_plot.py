@@ -6,11 +6,10 @@ import json
 import pytest
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
-from loss_results import loss_result  # noqa: E402
-
 from benchmarks import plot  # noqa: E402
 from benchmarks.plots import curves, floor, selection, speedup  # noqa: E402
 from benchmarks.plots.style import spread  # noqa: E402
+from tests.support.benchmarks.loss_results import loss_result  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

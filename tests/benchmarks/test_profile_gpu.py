@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from gpu_fakes import CEILINGS
 
 from benchmarks import kernel_work, profile_gpu
 from benchmarks.cell import Cell
 from benchmarks.kernel_work import NARROW, PORTABLE, WIDE, cuda_partial_bytes, cuda_tile, expected_work
 from bt_kernels.build_report import host_module
+from tests.support.benchmarks.gpu_fakes import CEILINGS
 
 ROOT = Path(__file__).parents[2]
 HOPPER, AMPERE = (9, 0), (8, 0)

@@ -6,9 +6,8 @@ import shutil
 import pytest
 
 pytest.importorskip("matplotlib")
-from loss_results import loss_result
-
 from benchmarks import readme
+from tests.support.benchmarks.loss_results import loss_result
 
 
 @pytest.fixture

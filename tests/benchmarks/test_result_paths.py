@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from loss_results import loss_result
 
 from benchmarks import accuracy, compare, loss, plot, step
 from benchmarks.candidates import CANDIDATES
 from benchmarks.paper import __main__ as paper
+from tests.support.benchmarks.loss_results import loss_result
 
 
 @pytest.fixture(params=["absolute", "relative", "home"])

@@ -7,10 +7,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from cuda_kernels import KERNELS_FOLDER, SOURCES
-from cuda_launches import Recorder
-from machine_code import MachineCode, find_cuobjdump
-from nvcc import GPUS, Compiled, compile_source, link, objects_in
+
+from tests.cuda_compiled.cuda_kernels import KERNELS_FOLDER, SOURCES
+from tests.cuda_compiled.cuda_launches import Recorder
+from tests.cuda_compiled.nvcc import GPUS, Compiled, compile_source, link, objects_in
+from tests.support.machine_code import MachineCode, find_cuobjdump
 
 MAX_WORKERS = 16
 RECORDER = Path(__file__).parent / "record_launches.cu"

@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cuda_kernels import ROOT
-from machine_code import MachineCode, functions, resources
+from tests.cuda_compiled.cuda_kernels import ROOT
+from tests.support.machine_code import MachineCode, functions, resources
 
 sys.path.insert(0, str(ROOT))
 from build_cuda import HOPPER, Architecture, Objects, Toolkit

@@ -6,8 +6,9 @@ The compiler is deterministic, so a red test is a kernel, a tile or a new nvcc t
 from collections import Counter
 
 import pytest
-from cuda_kernels import KERNELS, SOURCES, TOTAL, Kernel, architectures, of_source
-from machine_code import GLOBAL_LOADS, SPILLS, MachineCode, warnings
+
+from tests.cuda_compiled.cuda_kernels import KERNELS, SOURCES, TOTAL, Kernel, architectures, of_source
+from tests.support.machine_code import GLOBAL_LOADS, SPILLS, MachineCode, warnings
 
 MEMORY = ("LD", "LDG", "LDGSTS", "ST", "STG", "ATOM", "ATOMG", "RED", "REDG", "UTMALDG")
 FENCES = ("MEMBAR", "ERRBAR", "CCTL")  # what a fence of more than the block, or an acquire beyond it, costs

@@ -3,9 +3,10 @@
 from itertools import product
 
 import pytest
-from cuda_kernels import KERNELS, Kernel
-from cuda_launches import GPUS, OPERANDS, Call, Gpu, Launch
-from machine_code import MachineCode
+
+from tests.cuda_compiled.cuda_kernels import KERNELS, Kernel
+from tests.cuda_compiled.cuda_launches import GPUS, OPERANDS, Call, Gpu, Launch
+from tests.support.machine_code import MachineCode
 
 # About the sizes at which another kernel, tile or cluster is chosen, and beyond them all.
 GRAM_SAMPLES = (2, 64, 100, 128, 129, 250, 256, 257, 512, 513, 1000, 1024, 1025, 2048, 2049, 4096, 4097, 8192)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from cuda_emulated.build import EMULATED, build
-from cuda_emulated.emulated_gpu import MODES, EmulatedGpu
+
+from tests.cuda_emulated.build import EMULATED, build
+from tests.cuda_emulated.emulated_gpu import MODES, EmulatedGpu
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
+
+from tests.cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
 
 INVALID_VALUE, INVALID_CONFIGURATION = 1, 9
 

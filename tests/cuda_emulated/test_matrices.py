@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
+
+from tests.cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
+
+from tests.cuda_emulated.emulated_gpu import CROSSED, EARLY, LATE, RANDOM
 
 
 def box_of(matrix: torch.Tensor, view: int, row: int, column: int, rows: int, shift: int = 0) -> torch.Tensor:

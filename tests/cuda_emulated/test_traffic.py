@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cuda_emulated.build import build, compiler
-from cuda_emulated.traffic import GPUS, Access, Cell, KernelTraffic, count
 
 from benchmarks import kernel_work
 from benchmarks.cell import Cell as BenchmarkCell
+from tests.cuda_emulated.build import build, compiler
+from tests.cuda_emulated.traffic import GPUS, Access, Cell, KernelTraffic, count
 
 CELLS = [
     Cell("gram", "bfloat16", 64, 512),  # standardize_gram

@@ -65,8 +65,8 @@ class KernelTraffic:
 
 def count(library: Path, cells: list[Cell]) -> dict[Cell, list[KernelTraffic]]:
     """The launches of a forward and backward of each cell, in their order."""
-    command = [sys.executable, "-m", "cuda_emulated.traffic", str(library), *map(str, cells)]
-    printed = subprocess.run(command, cwd=ROOT / "tests", check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "tests.cuda_emulated.traffic", str(library), *map(str, cells)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return {
         cell: [kernel_of(entry) for entry in kernels]
         for cell, kernels in zip(cells, json.loads(printed), strict=True)

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import Processes
+
+from tests.support.distributed.processes import Processes
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

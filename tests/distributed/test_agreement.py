@@ -6,8 +6,6 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from inputs import views
-from on_rank import error_of
 
 from bt_kernels import barlow_twins_loss
 from bt_kernels.backends import cpu, precise_sums
@@ -16,6 +14,8 @@ from bt_kernels.distributed.agreement import FIELDS, describe
 from bt_kernels.distributed.group import control_group, ranks_of
 from bt_kernels.distributed.options import DistributedOptions
 from bt_kernels.options import LossOptions
+from tests.support.distributed.on_rank import error_of
+from tests.support.inputs import views
 
 FLOAT32 = torch.float32
 # What differs on rank 1 of 3: shape, dtype and options; the error that all three raise.

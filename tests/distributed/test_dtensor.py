@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from inputs import views
-from on_rank import error_of
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, cross_correlation, cross_correlation_blocks
 from bt_kernels.presets import monai, official
+from tests.support.distributed.on_rank import error_of
+from tests.support.inputs import views
 
 PLACEMENTS = {"rows": Shard(0), "features": Shard(1), "replicas": Replicate()}
 MESSAGE = (

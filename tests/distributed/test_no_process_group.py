@@ -9,12 +9,12 @@ from multiprocessing import get_context
 import pytest
 import torch
 import torch.distributed as dist
-from inputs import views
-from processes import free_port
 
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms
 from bt_kernels.distributed import default_group
 from bt_kernels.presets import catalyst, lightly, monai
+from tests.support.distributed.processes import free_port
+from tests.support.inputs import views
 
 TWO_WAYS = ('process_group="world"', "process_group=None")
 

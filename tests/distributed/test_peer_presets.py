@@ -7,15 +7,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_nn
-from inputs import views
-from on_rank import error_of
-from peer_formulas import FORMULAS
-from peer_presets import criterion
-from processes import MOST
 from torch import nn
 
 from bt_kernels import barlow_twins_loss
 from bt_kernels.presets import official
+from tests.support.distributed.on_rank import error_of
+from tests.support.distributed.processes import MOST
+from tests.support.inputs import views
+from tests.support.peer_formulas import FORMULAS
+from tests.support.peer_presets import criterion
 
 
 def averaged_in_autograd(c, rows):  # lightly: C / W, then a sum whose backward is a sum

@@ -10,11 +10,12 @@ solo-learn  the same C, averaged outside autograd: 1/W of the gradient
 
 import pytest
 import torch
-from accuracy import gradient_errors, rounding
-from inputs import views
-from official import standardize
-from on_rank import loss_and_gradients
 from torch import Tensor
+
+from tests.support.accuracy import gradient_errors, rounding
+from tests.support.distributed.on_rank import loss_and_gradients
+from tests.support.inputs import views
+from tests.support.official import standardize
 
 LAMBD = 0.005
 ROWS = [(12, 12), (8, 8, 8, 8), (5, 3, 11)]

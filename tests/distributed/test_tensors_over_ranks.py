@@ -3,13 +3,13 @@ exchange."""
 
 import pytest
 import torch
-from accuracy import Formula
-from inputs import views
-from on_rank import loss_and_gradients
-from test_agreement import FLOAT32, assert_all_raise, error_on_rank
-from test_values import joined, split
 
 from bt_kernels import barlow_twins_loss
+from tests.distributed.test_agreement import FLOAT32, assert_all_raise, error_on_rank
+from tests.distributed.test_values import joined, split
+from tests.support.accuracy import Formula
+from tests.support.distributed.on_rank import loss_and_gradients
+from tests.support.inputs import views
 
 ROWS, D = (9, 15), 20
 FORMULA = Formula(lambd=0.0625, scale=1.5, upstream=(1.5, 0.5, 0.25))

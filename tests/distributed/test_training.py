@@ -5,11 +5,11 @@ The model has no BatchNorm: on the CPU there is none over ranks.
 
 import pytest
 import torch
-from inputs import views
 from torch import nn
 
 from bt_kernels import BarlowTwinsLoss
 from bt_kernels.torch_versions import fsdp_runs_on
+from tests.support.inputs import views
 
 FEATURES, WIDTH, D = 6, 12, 24
 ROWS = [(10, 10), (7, 0, 13), (3, 5, 9, 4)]

@@ -5,11 +5,11 @@ import pickle
 
 import pytest
 import torch
-from inputs import views
-from on_rank import error_of
 
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms
 from bt_kernels.torch_versions import RELEASE
+from tests.support.distributed.on_rank import error_of
+from tests.support.inputs import views
 
 
 def split(z_a, z_b, rows):

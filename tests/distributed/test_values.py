@@ -4,13 +4,13 @@ from functools import partial
 
 import pytest
 import torch
-from accuracy import Formula, Result
-from accuracy import evaluate as one_process
-from inputs import DTYPES, views, whole_numbers
-from on_rank import loss_and_gradients
 
 from bt_kernels import barlow_twins_terms
 from bt_kernels.reference import reference_loss
+from tests.support.accuracy import Formula, Result
+from tests.support.accuracy import evaluate as one_process
+from tests.support.distributed.on_rank import loss_and_gradients
+from tests.support.inputs import DTYPES, views, whole_numbers
 
 # Rows of each rank, and D: equal and ragged, one row, none at all, fewer features than ranks, D not a multiple of
 # W; N below and above D.

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from inputs import views
 
 from benchmarks.distributed_wire import counted
 from bt_kernels import barlow_twins_loss
 from bt_kernels.distributed.agreement import WORDS
 from bt_kernels.distributed.cost import correlation_bytes, gram_bytes
+from tests.support.inputs import views
 
 CASES = [((8, 8), 64), ((5, 0, 9), 40), ((3, 4, 5, 6), 37), ((20, 9, 11), 10)]
 NEEDS = [(True, True), (True, False), (False, False)]

@@ -9,11 +9,8 @@ from functools import partial
 import numpy
 import pytest
 import torch
-from accuracy import Formula, Yardstick, evaluate
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from inputs import DTYPES, views
-from test_layouts import LAYOUTS
 from torch import Tensor, nn
 
 from bt_kernels import (
@@ -25,6 +22,9 @@ from bt_kernels import (
 )
 from bt_kernels.backends.stages import accumulation_dtype
 from bt_kernels.presets import monai
+from tests.loss.test_layouts import LAYOUTS
+from tests.support.accuracy import Formula, Yardstick, evaluate
+from tests.support.inputs import DTYPES, views
 
 BACKENDS = [name for name, found in available_backends("cpu").items() if found.ok]
 FORMULATIONS = ("gram", "correlation")

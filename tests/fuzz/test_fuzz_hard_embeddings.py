@@ -1,10 +1,11 @@
 """Embeddings and options: features that stand still, hardly vary or are far from 0; equal views; any weights."""
 
 import torch
-from accuracy import Formula, Yardstick, evaluate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inputs import views
+
+from tests.support.accuracy import Formula, Yardstick, evaluate
+from tests.support.inputs import views
 
 # What becomes of a feature x of one view, all of whose numbers have a spread and a mean near 1.
 FEATURES = {

@@ -16,7 +16,6 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
-from small_weights import behind, same, small_backbone, state_of
 
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.errors import TrainerError
@@ -27,6 +26,7 @@ from bt_kernels.trainer.weights.continuation import begin_from
 from bt_kernels.trainer.weights.initial import differences
 from bt_kernels.trainer.weights.load import read_backbone
 from bt_kernels.trainer.weights.names import WRAPPERS
+from tests.support.small_weights import behind, same, small_backbone, state_of
 
 BACKBONE, TRAINED, OTHER = (small_backbone(seed) for seed in range(3))
 OWN, THEIRS = state_of(TRAINED), state_of(OTHER)

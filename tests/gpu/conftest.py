@@ -2,8 +2,9 @@
 
 from functools import partial
 
-import native
 import pytest
+
+from tests.gpu import native
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import socket
 import pytest
 import torch
 import torch.distributed as dist
-from accuracy import evaluate
-from inputs import views
 
 from bt_kernels import barlow_twins_loss
 from bt_kernels.backends.registry import BACKENDS
@@ -15,6 +13,8 @@ from bt_kernels.distributed.group import control_group, ranks_of
 from bt_kernels.distributed.loss import SpreadBackend
 from bt_kernels.function import BarlowTwinsFunction
 from bt_kernels.options import LossOptions
+from tests.support.accuracy import evaluate
+from tests.support.inputs import views
 
 SHAPES = [(64, 300), (300, 64), (200, 1000)]
 

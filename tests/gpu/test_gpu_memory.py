@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from native import large_views, needs_memory
 
 from bt_kernels import barlow_twins_loss
+from tests.gpu.native import large_views, needs_memory
 
 pytestmark = pytest.mark.gpu
 

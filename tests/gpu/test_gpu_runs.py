@@ -3,7 +3,8 @@ without ever waiting for the GPU."""
 
 import pytest
 import torch
-from native import large_views, same_bits
+
+from tests.gpu.native import large_views, same_bits
 
 pytestmark = pytest.mark.gpu
 

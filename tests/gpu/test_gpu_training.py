@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from native import large_views, same_bits
 
 from bt_kernels import BarlowTwinsLoss
+from tests.gpu.native import large_views, same_bits
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from accuracy import Formula
-from inputs import views
-from native import large_views, needs_memory, relative_l2, same_bits
-from rounded_operands import rounded_operands_loss
 from torch import Tensor
+
+from tests.gpu.native import large_views, needs_memory, relative_l2, same_bits
+from tests.support.accuracy import Formula
+from tests.support.inputs import views
+from tests.support.rounded_operands import rounded_operands_loss
 
 pytestmark = pytest.mark.gpu
 

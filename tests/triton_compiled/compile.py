@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import triton
-from machine_code import MachineCode, functions, resources, warnings
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from tests.support.machine_code import MachineCode, functions, resources, warnings
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ collect_ignore_glob = ["test_*.py"] if backend.INTERPRETED else []
 @pytest.fixture(scope="session")
 def reports(request, tmp_path_factory):
     """variant -> Future of its Report, for the variants whose tests were selected."""
-    from compile import compile_variant
+    from tests.triton_compiled.compile import compile_variant
 
     selected = {
         item.callspec.params["launch"].variant: None

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from compile import Variant
-from tables import GPUS, SMALL_GPUS, TABLES, batch_sizes, standardize_sizes
 from torch import Tensor
 from triton.runtime.jit import JITFunction
 
@@ -18,6 +16,8 @@ from bt_kernels.backends.triton import correlation, gram, heuristics, launch
 from bt_kernels.backends.triton.heuristics import Gpu
 from bt_kernels.backends.triton.launch import operands
 from bt_kernels.backends.triton.standardize import standardize
+from tests.triton_compiled.compile import Variant
+from tests.triton_compiled.tables import GPUS, SMALL_GPUS, TABLES, batch_sizes, standardize_sizes
 
 KINDS = {"16-bit": torch.bfloat16, "tf32": torch.float32, "ieee": torch.float32}
 TYPES = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.float64: "*fp64"}

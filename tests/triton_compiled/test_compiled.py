@@ -8,12 +8,11 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed: there is nothing to compile")
 
-from compile import Report
-from launches import Launch, launches
-from machine_code import GLOBAL_LOADS, MATRIX, SPILLS
-from tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES
-
 from bt_kernels.backends.triton.heuristics import Tile
+from tests.support.machine_code import GLOBAL_LOADS, MATRIX, SPILLS
+from tests.triton_compiled.compile import Report
+from tests.triton_compiled.launches import Launch, launches
+from tests.triton_compiled.tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES
 
 REGISTERS = 65536  # of a multiprocessor: a block must find that many free
 FEW_REGISTERS = 32  # bytes of stack per thread that any kernel may have

@@ -3,10 +3,10 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES
 
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton.heuristics import Gpu
+from tests.triton_compiled.tables import GPUS, ITEMSIZES, SMALL_GPUS, TABLES
 
 BEYOND_N = 1 << 17
 

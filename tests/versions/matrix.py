@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import version_table
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from sources import ROOT, SOURCES, TESTED_WITH, copy_of_sources
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.sources import ROOT, SOURCES, TESTED_WITH, copy_of_sources
+from tests.versions import version_table
 
 FOLDER = ROOT / "build" / "matrix"
 PINS = (ROOT / "requirements.txt").read_text()
@@ -58,19 +57,27 @@ class Suite:
 SUITES = (
     Suite(
         "cpu",
-        "test_loss_values.py test_loss_gradients.py test_autograd.py test_autocast.py test_compile.py "
-        "test_export.py test_transforms.py test_subclasses.py test_ops.py test_stages.py test_module.py "
-        "test_options.py test_bad_input.py test_registry.py test_info.py peers/test_presets.py distributed",
+        "loss/test_loss_values.py loss/test_loss_gradients.py autograd/test_autograd.py autograd/test_autocast.py "
+        "compile/test_compile.py compile/test_export.py autograd/test_transforms.py autograd/test_subclasses.py "
+        "backends/cpu/test_ops.py backends/test_stages.py loss/test_module.py loss/test_options.py "
+        "loss/test_bad_input.py backends/test_registry.py package/test_info.py presets/test_presets.py "
+        "distributed",
         "eager",
         "not whole_training_step",  # Inductor compiles a network for minutes
     ),
     Suite(
         "interpreter",
-        "test_loss_values.py test_compile.py test_triton_ops.py test_interpreter_bf16.py",
+        "loss/test_loss_values.py compile/test_compile.py backends/triton/test_triton_ops.py "
+        "backends/triton/test_interpreter_bf16.py",
         "triton",
         "not large",
     ),
-    Suite("emulated", "test_loss_values.py test_compile.py test_cuda_ops.py", "cpu", "not large"),
+    Suite(
+        "emulated",
+        "loss/test_loss_values.py compile/test_compile.py backends/cuda/test_cuda_ops.py",
+        "cpu",
+        "not large",
+    ),
 )
 DESCRIBE = """
 import importlib.util, json, platform, torch

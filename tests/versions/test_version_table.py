@@ -2,9 +2,9 @@
 
 import copy
 
-import matrix
 import pytest
-import version_table
+
+from tests.versions import matrix, version_table
 
 
 def test_the_texts_are_what_the_results_give():
