@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-SOURCES := setup.py build_cuda.py pyproject.toml $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*)
+SOURCES := setup.py build_cuda.py pyproject.toml $(shell find csrc -name "*.*" -type f)
 
 .PHONY: install pretrain lint docs test test-cpu test-kernels test-peers test-matrix benchmark gpu-build gpu-test gpu-bench info clean
 

@@ -73,11 +73,11 @@ def triton_partial_bytes(cell: Cell, device: CudaDevice) -> int:
 
 
 TILE_ROWS, STEP_BYTES = 128, 128
-WIDE_FROM = 512  # samples, in gram: csrc/cuda/products.cuh
+WIDE_FROM = 512  # samples, in gram: csrc/cuda/launches/family_launches.cuh
 
 
 class CudaTile(NamedTuple):
-    """Of the cuda backend's products, as csrc/cuda has them in sm90/family.cuh and portable_product.cuh."""
+    """Of the cuda backend: csrc/cuda/launches/sm90/family.cuh, csrc/cuda/product/portable_product.cuh."""
 
     columns: int
     blocks: int  # on a multiprocessor
@@ -100,7 +100,7 @@ def cuda_tile(cell: Cell, capability: tuple[int, int]) -> CudaTile:
     return NARROW if gram and cell.n <= WIDE_FROM else WIDE
 
 
-FUSED_ROWS, FUSED_COLUMNS = 32, 64  # of a warp in standardize_gram: csrc/cuda/portable_product.cuh
+FUSED_ROWS, FUSED_COLUMNS = 32, 64  # of a warp in standardize_gram: csrc/cuda/product/portable_product.cuh
 
 
 def fused_partial_bytes(n: int) -> int:

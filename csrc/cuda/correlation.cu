@@ -1,12 +1,12 @@
 // The correlation form's launches. Forward: standardize, correlation_tiles, correlation_combine; in two halves these
 // first, then correlation_diagonal and correlation_combine. Backward: correlation_gradient for each view.
-#include "cuda/correlation_diagonal.cuh"
+#include "cuda/correlation/correlation_diagonal.cuh"
 #include "cuda/instructions/launch.cuh"
 #include "cuda/loss.h"
-#include "cuda/products.h"
+#include "cuda/launches/product_launches.h"
 #include "cuda/schedule/panels.h"
-#include "cuda/standardize.h"
-#include "cuda/views.h"
+#include "cuda/standardize/standardize.h"
+#include "cuda/product/views.h"
 
 namespace bt::cuda {
 

@@ -1,13 +1,13 @@
 // The Gram form's launches. Forward: standardize_gram, or standardize and gram_tiles; gram_combine, in two halves once
 // for each. Backward: gram_gradient, or by panels gram_product and gram_apply.
-#include "cuda/gram_apply.h"
+#include "cuda/gram/gram_apply.h"
 #include "cuda/instructions/launch.cuh"
 #include "cuda/loss.h"
-#include "cuda/products.h"
+#include "cuda/launches/product_launches.h"
 #include "cuda/schedule/fusion.h"
 #include "cuda/schedule/panels.h"
-#include "cuda/standardize.h"
-#include "cuda/views.h"
+#include "cuda/standardize/standardize.h"
+#include "cuda/product/views.h"
 
 namespace bt::cuda {
 

@@ -71,13 +71,13 @@ def test_tiles_are_those_of_the_sources():
         return [int(number) for number in re.search(pattern, (ROOT / "csrc/cuda" / path).read_text()).groups()]
 
     tile = r" = HopperProduct<T, A, B, (\d+), \d+, (\d+)>"
-    assert numbers("NarrowTile" + tile, "sm90/family.cuh") == [NARROW.columns, NARROW.blocks]
-    assert numbers("WideTile" + tile, "sm90/family.cuh") == [WIDE.columns, WIDE.blocks]
+    assert numbers("NarrowTile" + tile, "launches/sm90/family.cuh") == [NARROW.columns, NARROW.blocks]
+    assert numbers("WideTile" + tile, "launches/sm90/family.cuh") == [WIDE.columns, WIDE.blocks]
     rows = r"kRows = (\d+), kColumns = (\d+)"
-    assert numbers(rows, "portable_product.cuh") == [kernel_work.TILE_ROWS, PORTABLE.columns]
-    assert numbers(r"kRows = (\d+), kColumns = COL", "sm90/hopper_product.cuh") == [kernel_work.TILE_ROWS]
-    assert numbers(r"kBlocksPerMultiprocessor = (\d+);", "portable_product.cuh") == [PORTABLE.blocks]
-    assert numbers(r"kWideFrom = (\d+);", "products.cuh") == [kernel_work.WIDE_FROM]
+    assert numbers(rows, "product/portable_product.cuh") == [kernel_work.TILE_ROWS, PORTABLE.columns]
+    assert numbers(r"kRows = (\d+), kColumns = COL", "product/hopper_product.cuh") == [kernel_work.TILE_ROWS]
+    assert numbers(r"kBlocksPerMultiprocessor = (\d+);", "product/portable_product.cuh") == [PORTABLE.blocks]
+    assert numbers(r"kWideFrom = (\d+);", "launches/family_launches.cuh") == [kernel_work.WIDE_FROM]
 
 
 @pytest.mark.parametrize(

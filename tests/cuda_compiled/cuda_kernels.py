@@ -31,7 +31,7 @@ COMBINE = ("gram_combine", "correlation_combine")
 
 def multiply(operands: str, source: str) -> str:
     """sm90/'s have names of their own."""
-    return f"OnHopper<{MULTIPLY[operands]}>" if source.startswith("sm90/") else MULTIPLY[operands]
+    return f"OnHopper<{MULTIPLY[operands]}>" if source.startswith("launches/sm90/") else MULTIPLY[operands]
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ HOPPER_TF32 = HOPPER | {
     "correlation_combine": [Tile("mn", "mn")],
 }
 FAMILIES = {
-    **{f"portable/{operands}.cu": (operands, PORTABLE) for operands in ELEMENTS},
-    "sm90/bfloat16.cu": ("bfloat16", HOPPER),
-    "sm90/float16.cu": ("float16", HOPPER),
-    "sm90/tf32.cu": ("tf32", HOPPER_TF32),
+    **{f"launches/portable/{operands}.cu": (operands, PORTABLE) for operands in ELEMENTS},
+    "launches/sm90/bfloat16.cu": ("bfloat16", HOPPER),
+    "launches/sm90/float16.cu": ("float16", HOPPER),
+    "launches/sm90/tf32.cu": ("tf32", HOPPER_TF32),
 }
 
 
@@ -189,15 +189,15 @@ def flag(value: bool) -> str:
 
 
 OF_SOURCE = {
-    "standardize.cu": standardize,
-    "gram_apply.cu": gram_apply,
+    "standardize/standardize.cu": standardize,
+    "gram/gram_apply.cu": gram_apply,
     "correlation.cu": correlation_diagonal,
 } | dict.fromkeys(FAMILIES, of_family)
 
 
 def architectures(source: str) -> tuple[str, ...]:
     """Of sm90/ and its namesakes in portable/ Hopper runs the first."""
-    if source.startswith("sm90/"):
+    if source.startswith("launches/sm90/"):
         return ("sm_90a",)
     return tuple(
         arch for arch in ARCHITECTURES if arch != "sm_90a" or source.replace("portable", "sm90") not in FAMILIES

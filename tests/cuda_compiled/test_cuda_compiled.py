@@ -83,7 +83,7 @@ def test_operands_move_16_bytes_at_a_time(code: MachineCode, kernel: Kernel):
 def test_matrices_move_16_bytes_at_a_time(code: MachineCode, kernel: Kernel):
     wide = WIDE[kernel.name]
     if kernel.name.endswith("gradient") and kernel.itemsize == 4:
-        wide = set()  # eight lanes move a sector, 4 bytes each: gradient_tile.cuh
+        wide = set()  # eight lanes move a sector, 4 bytes each: backward_tile.cuh
     if kernel.forward == TOTAL:
         wide = set()  # rows of a packed triangle, or of D numbers, begin anywhere
     assert wide <= {x.base for x in code.instructions if x.base in MEMORY and x.bytes == 16}

@@ -1,4 +1,4 @@
-// ldmatrix and mma.sync: 16-bit and tf32 products of a warp (sm_80 and newer). Fragment layouts: fragments.cuh.
+// ldmatrix and mma.sync: 16-bit and tf32 products of a warp (sm_80 and newer). Fragment layouts: product/tile.cuh.
 #pragma once
 
 #include <type_traits>

@@ -1,8 +1,8 @@
 // wgmma: matrix products of a warpgroup (128 threads) with operands in shared memory, the first one also in registers
 // (sm_90a alone).
 //
-// Operands lie in boxes of 128-byte rows with the 128-byte swizzle, as TMA leaves them (shared_tile.cuh). Accumulators:
-// fragments.cuh.
+// Operands lie in boxes of 128-byte rows with the 128-byte swizzle, as TMA leaves them (schedule/shared_tile.h). Where
+// accumulators lie: product/tile.cuh.
 #pragma once
 
 #include <type_traits>

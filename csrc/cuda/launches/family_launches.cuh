@@ -1,0 +1,263 @@
+// Products for a family of tiles: instantiates the kernels and launches them.
+//
+// A family names the product that each kernel runs with:
+//
+//     FusedGram, FusedMultiply              standardize_gram: the tile, and how a warp multiplies it
+//     GramTiles, WideGramTiles              K up to kWideFrom samples, and beyond
+//     GramGradient, WideGramGradient        one kernel, up to what a portable cluster of the first holds, and beyond
+//     GramProduct                           by panels
+//     CorrelationTiles                      C
+//     RowGradient, ColumnGradient           with C's rows, with C's columns
+//     kTf32                                 operands are rounded to tf32
+#pragma once
+
+#include "cuda/correlation/correlation_combine.cuh"
+#include "cuda/correlation/correlation_backward.cuh"
+#include "cuda/gram/gram_product.cuh"
+#include "cuda/gram/gram_tiles.cuh"
+#include "cuda/instructions/launch.cuh"
+#include "cuda/launches/product_launches.h"
+#include "cuda/gram/standardize_gram.cuh"
+
+namespace bt::cuda {
+
+template <typename Family>
+class ProductsOf final : public Products {
+  static constexpr int64_t kWideFrom = 512;  // samples; from here on a tile's operands weigh more than its partial sums
+
+  // Calls f with a value of the product's type that fits.
+  template <typename F>
+  static auto with_gram_tiles(int64_t n, const F& f) {
+    return n > kWideFrom ? f(typename Family::WideGramTiles{}) : f(typename Family::GramTiles{});
+  }
+  template <typename F>
+  static auto with_gram_gradient(int64_t n, const F& f) {
+    using Narrow = typename Family::GramGradient;
+    return n > kPortableCluster * Narrow::kColumns ? f(typename Family::WideGramGradient{}) : f(Narrow{});
+  }
+
+  template <typename Product>
+  static TileShape shape_of(Product, const Gpu& gpu) {
+    return {Product::kRows, Product::kColumns, Product::kStep, gpu.multiprocessors * Product::kBlocksPerMultiprocessor};
+  }
+
+  // Blocks that have an operand in common on a GPU whose blocks can: two, where the grid is padded for it.
+  template <typename Product>
+  static constexpr int kPair = Product::kClusterShares ? 2 : 1;
+
+  template <typename Product, typename Arguments>
+  static cudaError_t run(void (*kernel)(Arguments), const Arguments& arguments, Product, int64_t blocks, int cluster,
+                         bool dependent, int shared_bytes, const Gpu& gpu, cudaStream_t stream) {
+    return launch(kernel, {blocks, Product::kThreads, shared_bytes, cluster, dependent && gpu.capability >= 90, stream},
+                  arguments);
+  }
+
+ public:
+  cudaError_t standardize_gram(const Embeddings& z, double eps, const Batch& batch, const StandardizeOutputs& outputs,
+                               float* partial, int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
+    using Product = typename Family::FusedGram;
+    using T = typename Product::Element;
+    using Tile = SharedTile<T, Product::kRows, Product::kStep>;
+    constexpr int kShared = 2 * Tile::kBytes + standardize_statistics_bytes(sizeof(T));
+    const StandardizeGramArguments<T> arguments{
+        standardize_arguments<T>(z, eps, batch, {}, outputs, z.n, static_cast<int>(z.n)), partial};
+    return run(standardize_gram_kernel<Product, typename Family::FusedMultiply, Family::kTf32>, arguments, Product{},
+               blocks, 1, false, kShared, gpu, stream);
+  }
+
+  TileShape gram_shape(int64_t n, const Gpu& gpu) const override {
+    return with_gram_tiles(n, [&](auto product) { return shape_of(product, gpu); });
+  }
+
+  cudaError_t gram_tiles(const Matrix& y, float* partial, Splits splits, const Gpu& gpu,
+                         cudaStream_t stream) const override {
+    return with_gram_tiles(y.rows, [&](auto product) {
+      using Product = decltype(product);
+      constexpr GramTiles kTiles{Product::kRows, Product::kColumns};
+      GramTilesArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.rows, y)) return error;
+      if (const cudaError_t error = Product::make_b(&arguments.columns, y)) return error;
+      arguments.partial = partial, arguments.d = y.columns, arguments.share = splits.share;
+      arguments.tiles = kTiles.count(y.rows);
+      const int cluster = Product::kClusterShares ? kTiles.per_square() : 1;
+      return run(gram_tiles_kernel<Product>, arguments, product, int64_t{2} * splits.count * arguments.tiles, cluster,
+                 true, Product::kSharedBytes, gpu, stream);
+    });
+  }
+
+  int64_t gram_pieces(int64_t n, bool fused) const override {
+    const auto pieces = [&](auto product) { return pieces_of(product, n); };
+    return fused ? pieces(typename Family::FusedGram{}) : with_gram_tiles(n, pieces);
+  }
+
+  cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu,
+                           cudaStream_t stream) const override {
+    const Launch shape =
+        gram_combine_launch(gram_pieces(arguments.n, fused) * arguments.warps, gpu.capability >= 90, stream);
+    const auto combine = [&](auto product) {
+      using Product = decltype(product);
+      return launch(arguments.halves.sums != nullptr ? gram_combine_kernel<Product, Family::kTf32, Forward::partial>
+                                                     : gram_combine_kernel<Product, Family::kTf32, Forward::whole>,
+                    shape, arguments);
+    };
+    return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
+  }
+
+  int64_t gram_total_pieces(int64_t n) const override { return pieces_of(typename Family::GramTiles{}, n); }
+
+  cudaError_t gram_total(const GramCombineArguments& arguments, const Gpu&, cudaStream_t stream) const override {
+    using Product = typename Family::GramTiles;
+    GramCombineArguments total = arguments;
+    total.tiles = GramTiles{Product::kRows, Product::kColumns}.count(arguments.n), total.warps = 1;
+    return launch(gram_combine_kernel<Product, Family::kTf32, Forward::total>,
+                  gram_combine_launch(gram_total_pieces(arguments.n), false, stream), total);
+  }
+
+  template <typename Product>
+  static Launch gram_gradient_launch(Product, int64_t n, int64_t d, int views, cudaStream_t stream) {
+    const int cluster = static_cast<int>(ceil_div(n, Product::kColumns));
+    return {views * ceil_div(d, Product::kRows) * cluster,
+            Product::kThreads,
+            gradient_shared_bytes<Product>(),
+            cluster,
+            false,
+            stream};
+  }
+
+  bool gram_gradient_fits(int64_t n, const Gpu& gpu) const override {
+    return with_gram_gradient(n, [&](auto product) {
+      using Product = decltype(product);
+      // Where there is a wider tile, it reaches as far with a portable cluster as the narrow one with a larger one.
+      constexpr bool kWider = Product::kColumns > Family::GramGradient::kColumns;
+      const int most = kWider && gpu.max_cluster > kPortableCluster ? kPortableCluster : gpu.max_cluster;
+      if (n > int64_t{most} * Product::kColumns) return false;
+      const Launch shape = gram_gradient_launch(product, n, 1, 1, nullptr);
+      return shape.cluster <= kPortableCluster || cluster_fits(gram_gradient_kernel<Product>, shape);
+    });
+  }
+
+  cudaError_t gram_gradient(const GramGradient& gradient, const Matrix& k, const Gpu& gpu,
+                            cudaStream_t stream) const override {
+    return with_gram_gradient(gradient.n, [&](auto product) {
+      using Product = decltype(product);
+      GramGradientArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.y, gradient.y)) return error;
+      if (const cudaError_t error = Product::make_b(&arguments.k, k)) return error;
+      arguments.gradient = gradient;
+      return launch(gram_gradient_kernel<Product>,
+                    gram_gradient_launch(product, gradient.n, gradient.d, gradient.views, stream), arguments);
+    });
+  }
+
+  using GramProduct = typename Family::GramProduct;
+
+  TileShape gram_product_shape(const Gpu& gpu) const override { return shape_of(GramProduct{}, gpu); }
+
+  int gram_product_sample_tiles(int64_t n) const override {
+    constexpr int kTiles = kPair<GramProduct>;
+    return static_cast<int>(ceil_div(n, GramProduct::kColumns * kTiles)) * kTiles;
+  }
+
+  cudaError_t gram_product(const Matrix& y, const Matrix& k, const Panel& panel, bool dependent, const Gpu& gpu,
+                           cudaStream_t stream) const override {
+    GramProductArguments<GramProduct> arguments{};
+    if (const cudaError_t error = GramProduct::make_a(&arguments.y, y)) return error;
+    if (const cudaError_t error = GramProduct::make_b(&arguments.k, k)) return error;
+    arguments.y_matrix = y;
+    arguments.product = panel.product, arguments.column_sums = panel.column_sums;
+    arguments.n = y.rows, arguments.ldt = panel.ldt;
+    arguments.width = panel.width, arguments.first_column = panel.first_column;
+    arguments.sample_tiles = gram_product_sample_tiles(y.rows), arguments.first_view = panel.first_view;
+    const int64_t blocks = int64_t{panel.views} * arguments.sample_tiles * (panel.width / GramProduct::kRows);
+    return run(gram_product_kernel<GramProduct>, arguments, GramProduct{}, blocks, kPair<GramProduct>, dependent,
+               gradient_shared_bytes<GramProduct>(), gpu, stream);
+  }
+
+  using CorrelationTiles = typename Family::CorrelationTiles;
+
+  TileShape correlation_shape(const Gpu& gpu) const override { return shape_of(CorrelationTiles{}, gpu); }
+
+  CorrelationGrid correlation_grid(int64_t height, int64_t columns) const override {
+    constexpr int kTiles = kPair<CorrelationTiles>;
+    return {static_cast<int>(ceil_div(height, CorrelationTiles::kRows * kTiles)) * kTiles,
+            static_cast<int>(ceil_div(columns, CorrelationTiles::kColumns)), 1};
+  }
+
+  int64_t correlation_blocks(const CorrelationGrid& grid, Forward forward) const override {
+    return grid.tiles() * (forward == Forward::total || grid.splits > 1 ? kCombineSlices : 1);
+  }
+
+  cudaError_t correlation(const Matrix& y, const CorrelationCall& call, const Gpu& gpu,
+                          cudaStream_t stream) const override {
+    CorrelationTilesArguments<CorrelationTiles> arguments{};
+    if (const cudaError_t error = CorrelationTiles::make_a(&arguments.own, y)) return error;
+    if (const cudaError_t error = CorrelationTiles::make_b(&arguments.other, y)) return error;
+    arguments.own_view = call.own_view, arguments.partial = call.partial, arguments.grid = call.grid;
+    arguments.n = y.rows, arguments.share = call.share;
+    arguments.outputs = call.outputs, arguments.sums = call.sums;
+    const cudaError_t error = run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments,
+                                  CorrelationTiles{}, call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>,
+                                  call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
+    if (error != cudaSuccess || call.partial == nullptr) return error;
+    return call.outputs.whole != nullptr ? correlation_combine<Forward::partial>(call, gpu, stream)
+                                         : correlation_combine<Forward::whole>(call, gpu, stream);
+  }
+
+  template <Forward FORWARD>
+  cudaError_t correlation_combine(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const {
+    constexpr int kShared =
+        kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
+    const CorrelationCombineArguments combine{call.partial, call.grid, call.outputs, call.sums};
+    const int64_t blocks = correlation_blocks(call.grid, FORWARD);
+    return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32, FORWARD>,
+                  {blocks, CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
+  }
+
+  cudaError_t correlation_total(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const override {
+    return correlation_combine<Forward::total>(call, gpu, stream);
+  }
+
+  int correlation_gradient_features() const override {
+    return Family::RowGradient::kRows * kPair<typename Family::RowGradient>;
+  }
+
+  cudaError_t correlation_gradient(const Matrix& y, const CorrelationGradientCall& call, const Gpu& gpu,
+                                   cudaStream_t stream) const override {
+    const auto run_with = [&](auto product) {
+      using Product = decltype(product);
+      CorrelationGradientArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.c, call.c)) return error;
+      if (const cudaError_t error = Product::make_b(&arguments.y, y)) return error;
+      arguments.y_matrix = y, arguments.upstream = call.upstream;
+      arguments.c_diagonal = call.c_diagonal, arguments.rstd = call.rstd, arguments.squares = call.squares;
+      arguments.dz = call.dz, arguments.shares = call.shares;
+      arguments.width = call.width, arguments.first_column = call.first_column;
+      arguments.feature_tiles =
+          static_cast<int>(ceil_div(call.width, Product::kRows * kPair<Product>)) * kPair<Product>;
+      arguments.sample_tiles = static_cast<int>(ceil_div(y.rows, Product::kColumns));
+      arguments.view = call.view, arguments.samples = call.samples, arguments.d = y.columns;
+      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.freedom = call.freedom;
+      return run(correlation_gradient_kernel<Product>, arguments, product,
+                 int64_t{arguments.feature_tiles} * arguments.sample_tiles, kPair<Product>, call.dependent,
+                 gradient_shared_bytes<Product>(), gpu, stream);
+    };
+    return call.by_columns ? run_with(typename Family::ColumnGradient{}) : run_with(typename Family::RowGradient{});
+  }
+
+ private:
+  static constexpr int kCombineSlices =
+      Fragment<CorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
+
+  template <typename Product>
+  static int64_t pieces_of(Product, int64_t n) {
+    return int64_t{GramTiles{Product::kRows, Product::kColumns}.count(n)} * (Fragment<Product>::kValues / 4) *
+           (Product::kWorkers / 32);
+  }
+
+  // warps: all of them, each with a piece or a part of one.
+  static Launch gram_combine_launch(int64_t warps, bool dependent, cudaStream_t stream) {
+    return {ceil_div(warps, kCombineWarps), 32 * kCombineWarps, kCombineSharedBytes, 1, dependent, stream};
+  }
+};
+
+}  // namespace bt::cuda
