@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import result_file
-from benchmarks.measure import quantiles
+from benchmarks.shared import result_file
+from benchmarks.shared.measure import quantiles
 
 OURS = "bt_kernels"  # candidates of which the names begin with it
 YARDSTICKS = ("official", "floor")

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from math import ceil
 from typing import NamedTuple
 
-from benchmarks.cell import Cell
-from benchmarks.kernel_work import TILE_ROWS, cuda_partial_bytes, cuda_tile, expected_work
-from benchmarks.memory import ROOT
+from benchmarks.gpu.kernel_work import TILE_ROWS, cuda_partial_bytes, cuda_tile, expected_work
+from benchmarks.shared.cell import Cell
+from benchmarks.shared.memory import ROOT
 from bt_kernels.build_report import host_module
 from bt_kernels.formulation import choose_formulation
 

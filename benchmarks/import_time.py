@@ -13,11 +13,11 @@ import sys
 
 import torch
 
-from benchmarks import machine, result_file
-from benchmarks.cell import Cell
-from benchmarks.device import CpuDevice
-from benchmarks.measure import quantiles
-from benchmarks.memory import ROOT
+from benchmarks.shared import machine, result_file
+from benchmarks.shared.cell import Cell
+from benchmarks.shared.device import CpuDevice
+from benchmarks.shared.measure import quantiles
+from benchmarks.shared.memory import ROOT
 
 IMPORTS = {
     "torch": "import torch",

@@ -9,7 +9,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from benchmarks import result_file
+from benchmarks.shared import result_file
 
 PICTURES = ("time", "memory", "speedup", "floor")
 
@@ -26,7 +26,8 @@ def draw(result: dict, output: Path, source: str = "") -> list[Path]:
     """
     from matplotlib import pyplot
 
-    from benchmarks.plots import curves, floor, speedup, style
+    from benchmarks.loss.plots import curves, floor, speedup
+    from benchmarks.shared import style
 
     written = []
     with pyplot.rc_context(style.RC):

@@ -12,15 +12,15 @@ import sys
 
 import torch
 
-from benchmarks import machine, result_file
-from benchmarks.candidates import OURS, build_step
-from benchmarks.cell import Cell, make_embeddings
-from benchmarks.cell_arguments import parse_cell
-from benchmarks.device import CudaDevice
 from benchmarks.expected import expected
-from benchmarks.kernel_work import Work, cuda_partial_bytes, expected_work, triton_partial_bytes
-from benchmarks.loss import RESULTS
-from benchmarks.roofline import Ceilings, measure_ceilings, roofline
+from benchmarks.gpu.kernel_work import Work, cuda_partial_bytes, expected_work, triton_partial_bytes
+from benchmarks.loss.__main__ import RESULTS
+from benchmarks.shared import machine, result_file
+from benchmarks.shared.candidates import OURS, build_step
+from benchmarks.shared.cell import Cell, make_embeddings
+from benchmarks.shared.cell_arguments import parse_cell
+from benchmarks.shared.device import CudaDevice
+from benchmarks.shared.roofline import Ceilings, measure_ceilings, roofline
 
 WARM_UP, CALLS = 5, 20
 

@@ -15,11 +15,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import plot, result_file
-from benchmarks.candidates import CANDIDATES, FLOOR, OURS
-from benchmarks.memory import ROOT
-from benchmarks.plots.selection import PASSES, entry_of, measured_passes, ratios_of
-from benchmarks.table import number
+from benchmarks import plot
+from benchmarks.loss.plots.selection import PASSES, entry_of, measured_passes, ratios_of
+from benchmarks.loss.table import number
+from benchmarks.shared import result_file
+from benchmarks.shared.candidates import CANDIDATES, FLOOR, OURS
+from benchmarks.shared.memory import ROOT
 
 README, RESULTS, PICTURES = ROOT / "README.md", Path("benchmarks/results"), Path("docs/pictures")
 BLOCK = re.compile(r"(<!-- benchmark table: begin (\S+) -->\n)(.*?)(<!-- benchmark table: end -->)", re.DOTALL)

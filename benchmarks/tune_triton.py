@@ -19,14 +19,14 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.candidates import GRAPH, OURS, build_step
-from benchmarks.cell import Cell, make_embeddings
-from benchmarks.cell_arguments import parse_cell
-from benchmarks.correctness import Truth, errors
-from benchmarks.device import Device
-from benchmarks.loss import positive
-from benchmarks.measure import Quantiles, quantiles, time_candidates
-from benchmarks.run_cell import first_line
+from benchmarks.loss.__main__ import positive
+from benchmarks.loss.run_cell import first_line
+from benchmarks.shared.candidates import GRAPH, OURS, build_step
+from benchmarks.shared.cell import Cell, make_embeddings
+from benchmarks.shared.cell_arguments import parse_cell
+from benchmarks.shared.correctness import Truth, errors
+from benchmarks.shared.device import Device
+from benchmarks.shared.measure import Quantiles, quantiles, time_candidates
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton import standardize as standardize_stage
 from bt_kernels.backends.triton.heuristics import Block, Tile

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import machine, result_file
-from benchmarks.device import open_device
 from benchmarks.paper import grid, results, train
 from benchmarks.paper.grid import Run, Scale
+from benchmarks.shared import machine, result_file
+from benchmarks.shared.device import open_device
 from bt_kernels import __version__
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.trainer.errors import TrainerError

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.paper.grid import Run, Scale
 from benchmarks.paper.losses import CROSS_ENTROPY_LAMBD, INFO_NCE_TEMPERATURE
 from benchmarks.paper.networks import LAYERS
-from benchmarks.result_file import write_json
+from benchmarks.shared.result_file import write_json
 
 BENCHMARK = "paper"
 # What says how many runs there are, and nothing of their numbers: a grid can grow.

@@ -6,9 +6,11 @@ import json
 import pytest
 import torch
 
-from benchmarks import accuracy, accuracy_implementations, baselines
-from benchmarks.accuracy_inputs import FEATURES, STRENGTHS, make_views
-from benchmarks.cell import Cell
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy import implementations as accuracy_implementations
+from benchmarks.accuracy.inputs import FEATURES, STRENGTHS, make_views
+from benchmarks.shared import baselines
+from benchmarks.shared.cell import Cell
 from bt_kernels.reference import reference_loss
 
 
@@ -113,7 +115,7 @@ def test_one_that_raises_is_recorded_and_one_that_is_not_finite_fails(monkeypatc
         "gram": found["gram"]._replace(run=broken),
         "bt_kernels_eager_gram": found["official"]._replace(run=infinite),
     }
-    monkeypatch.setattr("benchmarks.accuracy.implementations", lambda cell: chosen)
+    monkeypatch.setattr("benchmarks.accuracy.__main__.implementations", lambda cell: chosen)
     entries = accuracy.measure(Cell(8, 12), "redundant", 0.3, 2)["candidates"]
     assert entries["official"]["status"] == "ok"
     assert entries["gram"]["reason"] == "RuntimeError: no such thing"

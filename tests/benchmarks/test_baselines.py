@@ -3,11 +3,19 @@
 import pytest
 import torch
 
-from benchmarks.baselines import EPS, LAMBD, MONAI_EPS
-from benchmarks.candidates import CANDIDATES, FLOOR, GPU_BACKENDS, OURS, applies, build_forward, build_step
-from benchmarks.cell import DTYPES, Cell, make_embeddings
-from benchmarks.correctness import AUTHORS, MONAI, Errors, blockwise_truth, check_truth, errors, textbook_truth
-from benchmarks.floor import gemm_floor
+from benchmarks.shared.baselines import EPS, LAMBD, MONAI_EPS
+from benchmarks.shared.candidates import CANDIDATES, FLOOR, GPU_BACKENDS, OURS, applies, build_forward, build_step
+from benchmarks.shared.cell import DTYPES, Cell, make_embeddings
+from benchmarks.shared.correctness import (
+    AUTHORS,
+    MONAI,
+    Errors,
+    blockwise_truth,
+    check_truth,
+    errors,
+    textbook_truth,
+)
+from benchmarks.shared.floor import gemm_floor
 
 EAGER = [OURS, *(name for name, c in CANDIDATES.items() if name != FLOOR and not c.ours and not c.compiled)]
 
@@ -83,7 +91,7 @@ def test_the_forward_alone_is_the_loss_of_both_passes(name):
 
 
 def test_the_two_truths_agree_over_several_blocks(monkeypatch):
-    monkeypatch.setattr("benchmarks.correctness.BLOCK", 7)
+    monkeypatch.setattr("benchmarks.shared.correctness.BLOCK", 7)
     check_truth(torch.device("cpu"))
     z_a, z_b = make_embeddings(Cell(12, 30, "float64"))
     torch.testing.assert_close(blockwise_truth(z_a, z_b).gradients, textbook_truth(z_a, z_b).gradients)

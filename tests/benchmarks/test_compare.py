@@ -68,7 +68,7 @@ def test_few_rounds_need_a_greater_change(tmp_path):
 
 
 def test_a_loss_so_slow_that_it_was_timed_once_is_found(tmp_path):
-    """benchmarks.measure gives a call of 20 s or more one round: the last."""
+    """benchmarks.shared.measure gives a call of 20 s or more one round: the last."""
     before, status = result(3, 0.001), {}
     for factor in (1.4, 1.6):
         after = slow_down(result(4, 0.001), factor)

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from benchmarks import distributed, distributed_model, distributed_table
-from benchmarks.cell import Cell
-from benchmarks.distributed_candidates import OFFICIAL, OTHER, OURS, does_not_fit, gradient_scale
-from benchmarks.distributed_rank import AGREEMENT
+from benchmarks.distributed import __main__ as distributed
+from benchmarks.distributed import model as distributed_model
+from benchmarks.distributed import table as distributed_table
+from benchmarks.distributed.candidates import OFFICIAL, OTHER, OURS, does_not_fit, gradient_scale
+from benchmarks.distributed.rank import AGREEMENT
+from benchmarks.shared.cell import Cell
 
 
 def test_the_model_in_the_papers_setting():

@@ -3,9 +3,9 @@
 import pytest
 
 from benchmarks import expected, profile_gpu
-from benchmarks.cell import Cell
-from benchmarks.kernel_work import expected_work
-from benchmarks.roofline import Ceilings
+from benchmarks.gpu.kernel_work import expected_work
+from benchmarks.shared.cell import Cell
+from benchmarks.shared.roofline import Ceilings
 from tests.benchmarks.test_profile_gpu import needs_host
 
 RATES = Ceilings(

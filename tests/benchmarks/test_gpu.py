@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
-from benchmarks import gpu, run_cell
-from benchmarks.candidates import CUDA, FLOOR, GRAPH, OURS, TRITON, applies, build_step
-from benchmarks.cell import Cell, make_embeddings
-from benchmarks.device import CpuDevice
-from benchmarks.gpu import Planned, Run, TimeBudget
-from benchmarks.targets import GPU_GOALS
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.__main__ import Planned, Run, TimeBudget
+from benchmarks.loss import run_cell
+from benchmarks.loss.targets import GPU_GOALS
+from benchmarks.shared.candidates import CUDA, FLOOR, GRAPH, OURS, TRITON, applies, build_step
+from benchmarks.shared.cell import Cell, make_embeddings
+from benchmarks.shared.device import CpuDevice
 from bt_kernels.backends import eager
 from bt_kernels.backends.registry import BACKENDS
 from bt_kernels.backends.stages import Availability
@@ -59,7 +60,7 @@ def test_a_candidate_runs_its_own_backend(name, wanted, monkeypatch):
         return (z_a * z_b).sum()
 
     asked = []
-    monkeypatch.setattr("benchmarks.candidates.barlow_twins_loss", loss)
+    monkeypatch.setattr("benchmarks.shared.candidates.barlow_twins_loss", loss)
     cell = Cell(8, 16, backend="as asked")
     build_step(name, cell, *make_embeddings(cell))()
     assert asked == [wanted]
@@ -77,7 +78,7 @@ def test_the_graph_leaves_the_gradients_of_its_replay(monkeypatch):
 
         return replay, outputs
 
-    monkeypatch.setattr("benchmarks.candidates.capture", capture_in_name_only)
+    monkeypatch.setattr("benchmarks.shared.candidates.capture", capture_in_name_only)
     views, expected = make_embeddings(cell), make_embeddings(cell)
     graph, ours = build_step(GRAPH, cell, *views), build_step(OURS, cell, *expected)
     for _ in range(2):
@@ -102,10 +103,10 @@ def test_the_budget_refuses_what_would_end_too_late():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Run:
-    monkeypatch.setattr("benchmarks.device.CpuDevice.max_rounds", 2)
-    monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
+    monkeypatch.setattr("benchmarks.shared.device.CpuDevice.max_rounds", 2)
+    monkeypatch.setattr("benchmarks.shared.device.last_level_cache", lambda: 1 << 20)
     monkeypatch.setattr(
-        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
+        "benchmarks.loss.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
     )
     for contender in (TRITON, CUDA):
         monkeypatch.setitem(BACKENDS, contender.backend, eager)
@@ -151,7 +152,7 @@ def test_a_cell_that_breaks_leaves_the_others_and_exits_1(run, monkeypatch):
             raise RuntimeError("out of memory\nmore")
         return measured(device, cell, *rest)
 
-    monkeypatch.setattr("benchmarks.gpu.run_cell", breaks_once)
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_cell", breaks_once)
     budget = TimeBudget(1000)
     gpu.measure(CpuDevice(), [Planned("bfloat16", 8, d) for d in (12, 16)], {"bfloat16": run}, budget)
     assert [cell["d"] for cell in run.result["cells"]] == [16]
@@ -190,7 +191,7 @@ def test_a_backend_that_is_there_has_to_be_right(run, contender, wrong, monkeypa
             raise RuntimeError("no kernel image")
         return lambda: step() * wrong
 
-    monkeypatch.setattr("benchmarks.run_cell.build_step", broken)
+    monkeypatch.setattr("benchmarks.loss.run_cell.build_step", broken)
     gpu.measure(CpuDevice(), [Planned("bfloat16", 8, 12)], {"bfloat16": run}, TimeBudget(1000))
     entries = run.result["cells"][0]["candidates"]
     assert entries[contender.called]["status"] == ("unavailable" if wrong is None else "FAIL")

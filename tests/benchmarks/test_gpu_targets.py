@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import choice, result_file, roofline, run_cell, table
-from benchmarks.candidates import AS_ASKED, CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON
-from benchmarks.cell import Cell
-from benchmarks.targets import GPU_TARGETS, TARGETS, targets_for, verdicts
+from benchmarks.gpu import choice
+from benchmarks.loss import run_cell, table
+from benchmarks.loss.targets import GPU_TARGETS, TARGETS, targets_for, verdicts
+from benchmarks.shared import result_file, roofline
+from benchmarks.shared.candidates import AS_ASKED, CANDIDATES, CUDA, FLOOR, GRAPH, OURS, TRITON
+from benchmarks.shared.cell import Cell
 from tests.support.benchmarks.gpu_fakes import (
     BASELINES,
     CEILINGS,
@@ -229,7 +231,7 @@ def test_committed_results_still_make_tables(path, tmp_path):
 
 def test_the_roofline_is_a_curve_of_its_own():
     pytest.importorskip("matplotlib")
-    from benchmarks.plots import curves, selection
+    from benchmarks.loss.plots import curves, selection
 
     [line] = selection.lines([cell_of_both(256, d, 1.2) for d in (4096, 1024, 2048)])
     [*_, curve] = curves.time_curves(line, "forward + backward")

@@ -5,17 +5,20 @@ import json
 
 import pytest
 
-from benchmarks import axes, loss, run_cell
-from benchmarks.candidates import CANDIDATES, OURS
+from benchmarks.loss import __main__ as loss
+from benchmarks.loss import axes, run_cell
+from benchmarks.shared.candidates import CANDIDATES, OURS
 
 
 @pytest.fixture(autouse=True)
 def eager_only_and_brief(monkeypatch):
-    monkeypatch.setattr("benchmarks.loss.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled})
-    monkeypatch.setattr("benchmarks.device.CpuDevice.max_rounds", 3)
-    monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
     monkeypatch.setattr(
-        "benchmarks.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
+        "benchmarks.loss.__main__.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled}
+    )
+    monkeypatch.setattr("benchmarks.shared.device.CpuDevice.max_rounds", 3)
+    monkeypatch.setattr("benchmarks.shared.device.last_level_cache", lambda: 1 << 20)
+    monkeypatch.setattr(
+        "benchmarks.loss.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
     )
 
 
@@ -53,7 +56,7 @@ def test_a_wrong_candidate_prints_fail_no_time_and_exits_1(tmp_path, monkeypatch
         step = build(name, cell, z_a, z_b)
         return (lambda: step() * 1.01) if name == OURS else step
 
-    monkeypatch.setattr("benchmarks.run_cell.build_step", wrong)
+    monkeypatch.setattr("benchmarks.loss.run_cell.build_step", wrong)
     output = tmp_path / "result.json"
     assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 1
     entry = json.loads(output.read_text())["cells"][0]["candidates"][OURS]
@@ -69,7 +72,7 @@ def test_a_baseline_that_raises_is_recorded_and_the_others_are_measured(tmp_path
             raise RuntimeError("no compiler here\nmore")
         return build(name, *rest)
 
-    monkeypatch.setattr("benchmarks.run_cell.build_step", broken)
+    monkeypatch.setattr("benchmarks.loss.run_cell.build_step", broken)
     output = tmp_path / "result.json"
     assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 0
     found = json.loads(output.read_text())["cells"][0]["candidates"]
@@ -81,7 +84,7 @@ def test_where_nothing_can_be_built_all_of_it_is_recorded(tmp_path, monkeypatch)
     def broken(*_):
         raise RuntimeError("no library")
 
-    monkeypatch.setattr("benchmarks.run_cell.build_step", broken)
+    monkeypatch.setattr("benchmarks.loss.run_cell.build_step", broken)
     output = tmp_path / "result.json"
     assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 1
     found = json.loads(output.read_text())["cells"][0]["candidates"]
@@ -124,8 +127,8 @@ def test_the_axes_and_the_map_are_measured_with_what_matters_there(tmp_path, mon
             "targets": [],
         }
 
-    monkeypatch.setattr("benchmarks.loss.run_cell", note)
-    monkeypatch.setattr("benchmarks.in_all.run_in_all", lambda *_: {"reason": "not measured", "targets": []})
+    monkeypatch.setattr("benchmarks.loss.__main__.run_cell", note)
+    monkeypatch.setattr("benchmarks.loss.in_all.run_in_all", lambda *_: {"reason": "not measured", "targets": []})
     assert loss.main(["--device", "cpu", "--output", str(tmp_path / "result.json")]) == 0
     assert list(measured) == axes.AXES == sorted(set(axes.AXES))
     assert {(256, 2**k) for k in range(9, 21)} | {(2**k, 8192) for k in range(6, 14)} <= set(measured)
@@ -141,7 +144,7 @@ def test_a_forward_alone_that_is_wrong_gets_no_time_and_exits_1(tmp_path, monkey
         step = build(name, *rest)
         return (lambda: step() * 1.01) if name == OURS else step
 
-    monkeypatch.setattr("benchmarks.run_cell.build_forward", wrong)
+    monkeypatch.setattr("benchmarks.loss.run_cell.build_forward", wrong)
     output = tmp_path / "result.json"
     assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", "--output", str(output)]) == 1
     cell = json.loads(output.read_text())["cells"][0]

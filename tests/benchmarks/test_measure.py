@@ -5,14 +5,14 @@ import sys
 import pytest
 import torch
 
-from benchmarks.candidates import FLOOR, OURS
-from benchmarks.cell import Cell
-from benchmarks.device import CpuDevice, open_device
-from benchmarks.in_all import run_in_all
-from benchmarks.limits import MAX_CALL_SECONDS, CallTimes, does_not_fit
-from benchmarks.measure import quantiles, ratio, rounds_for, sits_in, time_candidates
-from benchmarks.memory import peak_deltas
-from benchmarks.targets import TARGETS, verdicts
+from benchmarks.loss.in_all import run_in_all
+from benchmarks.loss.targets import TARGETS, verdicts
+from benchmarks.shared.candidates import FLOOR, OURS
+from benchmarks.shared.cell import Cell
+from benchmarks.shared.device import CpuDevice, open_device
+from benchmarks.shared.limits import MAX_CALL_SECONDS, CallTimes, does_not_fit
+from benchmarks.shared.measure import quantiles, ratio, rounds_for, sits_in, time_candidates
+from benchmarks.shared.memory import peak_deltas
 
 
 def test_rounds_shrink_with_the_call_but_never_vanish():

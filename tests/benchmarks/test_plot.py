@@ -7,8 +7,8 @@ import pytest
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 from benchmarks import plot  # noqa: E402
-from benchmarks.plots import curves, floor, selection, speedup  # noqa: E402
-from benchmarks.plots.style import spread  # noqa: E402
+from benchmarks.loss.plots import curves, floor, selection, speedup  # noqa: E402
+from benchmarks.shared.style import spread  # noqa: E402
 from tests.support.benchmarks.loss_results import loss_result  # noqa: E402
 
 

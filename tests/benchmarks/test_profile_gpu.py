@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kernel_work, profile_gpu
-from benchmarks.cell import Cell
-from benchmarks.kernel_work import NARROW, PORTABLE, WIDE, cuda_partial_bytes, cuda_tile, expected_work
+from benchmarks import profile_gpu
+from benchmarks.gpu import kernel_work
+from benchmarks.gpu.kernel_work import NARROW, PORTABLE, WIDE, cuda_partial_bytes, cuda_tile, expected_work
+from benchmarks.shared.cell import Cell
 from bt_kernels.build_report import host_module
 from tests.support.benchmarks.gpu_fakes import CEILINGS
 
@@ -116,7 +117,8 @@ def test_the_tuner_tries_rows_and_says_why_one_was_refused():
     """In a process of its own: Triton's interpreter has to be chosen before the kernels are imported."""
     pytest.importorskip("triton")
     code = """
-from benchmarks import device, tune_triton
+from benchmarks.shared import device
+from benchmarks import tune_triton
 from bt_kernels.backends.triton.heuristics import Tile
 rows = [Tile(32, 32, 16, 4, 2), Tile(48, 48, 16, 4, 2)]  # the second is no power of two
 tune_triton.candidate_rows = lambda *_: rows

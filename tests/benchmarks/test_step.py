@@ -8,11 +8,14 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from benchmarks import step, step_cell, step_fit, step_memory
-from benchmarks.device import CpuDevice
-from benchmarks.step_losses import OURS, STEP_LOSSES
-from benchmarks.step_model import StepModel, StepSetting
-from benchmarks.step_truth import Gate
+from benchmarks.shared.device import CpuDevice
+from benchmarks.step import __main__ as step
+from benchmarks.step import cell as step_cell
+from benchmarks.step import fit as step_fit
+from benchmarks.step import memory as step_memory
+from benchmarks.step.losses import OURS, STEP_LOSSES
+from benchmarks.step.model import StepModel, StepSetting
+from benchmarks.step.truth import Gate
 
 pytestmark = pytest.mark.skipif(find_spec("torchvision") is None, reason="no torchvision")
 TINY = StepSetting(4, 24, network="resnet18", image_size=8)
@@ -21,7 +24,7 @@ EAGER = [name for name, loss in STEP_LOSSES.items() if not loss.compiled]
 
 @pytest.fixture(autouse=True)
 def small_caches(monkeypatch):
-    monkeypatch.setattr("benchmarks.device.last_level_cache", lambda: 1 << 20)
+    monkeypatch.setattr("benchmarks.shared.device.last_level_cache", lambda: 1 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_a_wrong_loss_gets_no_time(model, monkeypatch):
         return lambda z_a, z_b: 1.01 * loss_of(z_a, z_b)
 
     monkeypatch.setitem(STEP_LOSSES, "official", type(STEP_LOSSES["official"])("official formula", wrong))
-    monkeypatch.setattr("benchmarks.step_cell.cpu_peaks", lambda setting, names: dict.fromkeys(names, 1000))
+    monkeypatch.setattr("benchmarks.step.cell.cpu_peaks", lambda setting, names: dict.fromkeys(names, 1000))
     cell = step_cell.measure_cell(CpuDevice(), TINY, [OURS, "official"], 0.1)
     assert cell["candidates"]["official"]["status"] == "FAIL" and "ms" not in cell["candidates"]["official"]
     assert cell["candidates"][OURS]["status"] == "ok" and cell["candidates"][OURS]["rounds"] == 3
@@ -96,7 +99,7 @@ def test_what_does_not_fit_is_told_from_what_is_broken(monkeypatch):
         "broken": "worker exit 1, ImportError: no module",
     }
     monkeypatch.setattr(
-        "benchmarks.step_fit.cpu_peaks", lambda setting, names, budget: {n: answers[n] for n in names}
+        "benchmarks.step.fit.cpu_peaks", lambda setting, names, budget: {n: answers[n] for n in names}
     )
     fits = {name: step_fit.fits_in_budget(1000, TINY, name) for name in list(answers)[:-1]}
     assert fits == {"fits": True, "peak": False, "allocator": False, "killed": False}
@@ -123,9 +126,9 @@ def test_a_process_over_its_budget_is_stopped_before_it_takes_the_memory():
 
 def test_writes_the_result_and_the_picture(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("benchmarks.step_cell.cpu_peaks", lambda setting, names: dict.fromkeys(names, 10**9))
+    monkeypatch.setattr("benchmarks.step.cell.cpu_peaks", lambda setting, names: dict.fromkeys(names, 10**9))
     monkeypatch.setattr(
-        "benchmarks.step_fit.cpu_peaks",
+        "benchmarks.step.fit.cpu_peaks",
         lambda setting, names, budget: dict.fromkeys(names, 10**7 * setting.batch + 10**4 * setting.d),
     )
     output = tmp_path / "result.json"
@@ -144,7 +147,7 @@ def test_writes_the_result_and_the_picture(tmp_path, monkeypatch, capsys):
     ]
     arguments += ["--losses", OURS, "monai", "--memory", "0.4", "--seconds", "600", "--output", str(output)]
     arguments += ["--fit", "batch"]
-    monkeypatch.setattr("benchmarks.step_cell.MOST_ROUNDS", 3)
+    monkeypatch.setattr("benchmarks.step.cell.MOST_ROUNDS", 3)
     assert step.main(arguments) == 0
     result = json.loads(output.read_text())
     assert result["benchmark"] == "step" and result["complete"]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from benchmarks import kernel_work
-from benchmarks.cell import Cell as BenchmarkCell
+from benchmarks.gpu import kernel_work
+from benchmarks.shared.cell import Cell as BenchmarkCell
 from tests.cuda_emulated.build import build, compiler
 from tests.cuda_emulated.traffic import GPUS, Access, Cell, KernelTraffic, count
 
@@ -106,7 +106,7 @@ EXACT = ("gram_gradient", "gram_product", "correlation_tiles", "correlation_grad
 
 
 def test_bytes_and_flops_are_those_that_benchmarks_count_on(traffic, cell):
-    """Where tiles are full: what benchmarks/kernel_work.py says of every kernel."""
+    """Where tiles are full: what benchmarks/gpu/kernel_work.py says of every kernel."""
     measured = BenchmarkCell(cell.n, cell.d, cell.dtype.replace("tf32", "float32"))
     if cell.dtype == "tf32":
         measured = replace(measured, precision="tf32")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.distributed_wire import counted
+from benchmarks.distributed.wire import counted
 from bt_kernels import barlow_twins_loss
 from bt_kernels.distributed.agreement import WORDS
 from bt_kernels.distributed.cost import correlation_bytes, gram_bytes

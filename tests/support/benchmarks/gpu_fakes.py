@@ -1,10 +1,10 @@
 """What the tests of the measurement on a GPU have in common: ceilings, and cells as run_cell reports them."""
 
-from benchmarks import roofline
-from benchmarks.candidates import CANDIDATES, CUDA, FLOOR, TRITON, Contender
-from benchmarks.cell import Cell
-from benchmarks.roofline import Ceilings
-from benchmarks.targets import ratio_name
+from benchmarks.loss.targets import ratio_name
+from benchmarks.shared import roofline
+from benchmarks.shared.candidates import CANDIDATES, CUDA, FLOOR, TRITON, Contender
+from benchmarks.shared.cell import Cell
+from benchmarks.shared.roofline import Ceilings
 
 CEILINGS = Ceilings(800e12, 4e12)
 GPU_NAMES = [name for name in CANDIDATES if name not in ("solo_learn", "bt_kernels", "bt_kernels_graph")]

@@ -1,0 +1,1 @@
+"""The loss over ranks, forward + backward: python -m benchmarks.distributed --help."""

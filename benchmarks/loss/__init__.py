@@ -1,0 +1,1 @@
+"""The loss, forward alone and forward + backward: python -m benchmarks.loss --help."""

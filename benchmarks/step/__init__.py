@@ -1,0 +1,1 @@
+"""A whole training step with each loss: python -m benchmarks.step --help."""
