@@ -7,8 +7,8 @@ import torch
 from torch.autograd import forward_ad
 
 from bt_kernels.torch_versions import RELEASE
-from tests.compile.test_export import Model
 from tests.support.inputs import views
+from tests.support.model import Model
 from tests.support.target import device
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -11,8 +11,8 @@ import torch
 
 from bt_kernels import barlow_twins_terms
 from bt_kernels.torch_versions import RELEASE
-from tests.loss.test_conditioning import CASES
 from tests.support.accuracy import Formula, NarrowProducts, evaluate
+from tests.support.hard_embeddings import CASES
 from tests.support.inputs import LARGE, SHAPES, views
 
 

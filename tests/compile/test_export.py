@@ -2,24 +2,13 @@
 
 import pytest
 import torch
-from torch import nn
 
-from bt_kernels import BarlowTwinsLoss
 from bt_kernels.torch_versions import RELEASE
 from tests.support.inputs import views
+from tests.support.model import Model
 from tests.support.target import device
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-
-class Model(nn.Module):
-    def __init__(self, **options) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.projector, self.loss = nn.Linear(12, 20), BarlowTwinsLoss(**options)
-
-    def forward(self, x_a, x_b):
-        return self.loss(self.projector(x_a), self.projector(x_b))
 
 
 @pytest.fixture

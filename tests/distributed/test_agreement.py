@@ -14,7 +14,8 @@ from bt_kernels.distributed.agreement import FIELDS, describe
 from bt_kernels.distributed.group import control_group, ranks_of
 from bt_kernels.distributed.options import DistributedOptions
 from bt_kernels.options import LossOptions
-from tests.support.distributed.on_rank import error_of
+from tests.support.distributed.on_rank import call, error_of, error_on_rank
+from tests.support.distributed.results import assert_all_raise
 from tests.support.inputs import views
 
 FLOAT32 = torch.float32
@@ -58,22 +59,6 @@ DIFFERENCES = {
         "on rank 1: backend 'cuda' cannot run on",
     ),
 }
-
-
-def call(group, shape, dtype, options, requires_grad=(True, True)) -> torch.Tensor:
-    z_a, z_b = (torch.ones(shape, dtype=dtype) for _ in range(2))
-    for z, needed in zip((z_a, z_b), requires_grad, strict=True):
-        z.requires_grad_(needed and dtype.is_floating_point)
-    return barlow_twins_loss(z_a, z_b, process_group=group, **options)
-
-
-def error_on_rank(group, *arguments) -> tuple[str, str]:
-    return error_of(call, group, *arguments)
-
-
-def assert_all_raise(results, kind: str, message: str) -> None:
-    assert set(results) == {results[0]}
-    assert results[0][0] == kind and message in results[0][1]
 
 
 @pytest.mark.parametrize("odd, kind, message", DIFFERENCES.values(), ids=DIFFERENCES)

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from bt_kernels import barlow_twins_loss
-from tests.distributed.test_agreement import FLOAT32, assert_all_raise, error_on_rank
-from tests.distributed.test_values import joined, split
 from tests.support.accuracy import Formula
-from tests.support.distributed.on_rank import loss_and_gradients
+from tests.support.distributed.on_rank import error_on_rank, loss_and_gradients
+from tests.support.distributed.results import assert_all_raise, joined, split
 from tests.support.inputs import views
 
 ROWS, D = (9, 15), 20
@@ -80,5 +79,5 @@ ODD = {
 
 @pytest.mark.parametrize("odd, kind, message", ODD.values(), ids=ODD)
 def test_what_is_wrong_on_one_rank_is_raised_on_all(run, odd, kind, message):
-    per_rank = [((4, 5), FLOAT32, options) for options in ({}, odd)]
+    per_rank = [((4, 5), torch.float32, options) for options in ({}, odd)]
     assert_all_raise(run(2, error_on_rank, per_rank=per_rank), kind, message)

@@ -10,6 +10,7 @@ from bt_kernels.reference import reference_loss
 from tests.support.accuracy import Formula, Result
 from tests.support.accuracy import evaluate as one_process
 from tests.support.distributed.on_rank import loss_and_gradients
+from tests.support.distributed.results import joined, split
 from tests.support.inputs import DTYPES, views, whole_numbers
 
 # Rows of each rank, and D: equal and ragged, one row, none at all, fewer features than ranks, D not a multiple of
@@ -25,19 +26,6 @@ CASES = [
     ((3, 17, 0, 8), 61),
     ((30, 1, 2, 25), 9),
 ]
-
-
-def joined(results, world: int) -> Result:
-    """One process's result from the ranks': terms that are the same bits everywhere, gradients over W."""
-    for terms, _ in results:
-        assert all(map(torch.equal, terms, results[0][0]))
-    gradients = (torch.cat([gradients[view] for _, gradients in results]) for view in range(2))
-    # What DDP's averaging divides by, and exact: in 16 bits a gradient may have to be rounded after it.
-    return Result(results[0][0], tuple((g.double() / world).to(g.dtype) for g in gradients))
-
-
-def split(z_a, z_b, rows):
-    return list(zip(z_a.split(list(rows)), z_b.split(list(rows)), strict=True))
 
 
 def evaluate(run, rows, z_a, z_b, formula: Formula, **how) -> Result:

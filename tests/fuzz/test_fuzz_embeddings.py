@@ -22,9 +22,9 @@ from bt_kernels import (
 )
 from bt_kernels.backends.stages import accumulation_dtype
 from bt_kernels.presets import monai
-from tests.loss.test_layouts import LAYOUTS
 from tests.support.accuracy import Formula, Yardstick, evaluate
 from tests.support.inputs import DTYPES, views
+from tests.support.layouts import LAYOUTS
 
 BACKENDS = [name for name, found in available_backends("cpu").items() if found.ok]
 FORMULATIONS = ("gram", "correlation")

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from tests.loss.test_loss_values import FORMULAS
-from tests.support.accuracy import Formula, evaluate
+from tests.support.accuracy import FORMULAS, Formula, assert_column_sums_are_rounding, evaluate
 from tests.support.inputs import DTYPES, LARGE, SHAPES, views
 from tests.support.target import few_kinds
 
@@ -68,12 +67,6 @@ def test_one_feature_has_no_off_diagonal_gradient(terms, n, dtype):
     assert alone.terms[2] == 0 and all((gradient == 0).all() for gradient in alone.gradients)
     weighted, on_diagonal = (evaluate(terms, z_a, z_b, Formula(lambd=lambd)) for lambd in (313.0, 0.0))
     assert all(map(torch.equal, weighted.gradients, on_diagonal.gradients))
-
-
-def assert_column_sums_are_rounding(gradients):
-    for gradient in gradients:
-        rounding = torch.finfo(gradient.dtype).eps * gradient.abs().sum(0).max()
-        assert gradient.sum(0).abs().max() <= 8 * rounding
 
 
 @pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)

@@ -3,19 +3,8 @@
 import pytest
 import torch
 
-from tests.support.accuracy import Formula
+from tests.support.accuracy import FORMULAS
 from tests.support.inputs import DTYPES, LARGE, SHAPES, views
-
-FORMULAS = {
-    "lambd 0": Formula(lambd=0.0),
-    "lambd 1": Formula(lambd=1.0),
-    "scale 0.025": Formula(scale=0.025),
-    "scale -3": Formula(scale=-3.0),
-    "unbiased": Formula(unbiased=True),
-    "eps 0": Formula(eps=0.0),
-    "eps 0.1": Formula(eps=0.1),
-    "all": Formula(lambd=0.5, scale=0.1, eps=1e-3, unbiased=True),
-}
 
 
 @pytest.mark.not_interpreted("test_loss_gradients.py checks the same terms")

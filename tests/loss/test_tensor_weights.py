@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss
 from bt_kernels.options import LossOptions
-from tests.autograd.test_subclasses import Unwrapping, WithMeta, Wrapper
 from tests.support.accuracy import Formula, evaluate
 from tests.support.inputs import DTYPES, views
+from tests.support.subclasses import Unwrapping, WithMeta, Wrapper
 from tests.support.target import device, few_kinds
 
 SHAPES = [(9, 40), (40, 9)]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.package.test_install import info_line, install, run, sentences, use
+from tests.support.installation import info_line, install, run, sentences, use
 from tests.support.sources import ROOT, copy_of_sources
 
 sys.path.insert(0, str(ROOT))

@@ -51,6 +51,18 @@ class Formula:
         return {"lambd": self.lambd, "scale": self.scale, "eps": self.eps, "unbiased": self.unbiased}
 
 
+FORMULAS = {
+    "lambd 0": Formula(lambd=0.0),
+    "lambd 1": Formula(lambd=1.0),
+    "scale 0.025": Formula(scale=0.025),
+    "scale -3": Formula(scale=-3.0),
+    "unbiased": Formula(unbiased=True),
+    "eps 0": Formula(eps=0.0),
+    "eps 0.1": Formula(eps=0.1),
+    "all": Formula(lambd=0.5, scale=0.1, eps=1e-3, unbiased=True),
+}
+
+
 class NarrowProducts(NamedTuple):
     """That a backend rounds the operands of its products to the embeddings' dtype, or float32 to tf32."""
 
@@ -191,3 +203,9 @@ def yardstick(
 ) -> Yardstick:
     """The yardstick for inputs.views(n, d, dtype, seed), made once for all backends that are held to it."""
     return Yardstick(narrow_products, *views(n, d, dtype, seed), formula)
+
+
+def assert_column_sums_are_rounding(gradients):
+    for gradient in gradients:
+        rounding = torch.finfo(gradient.dtype).eps * gradient.abs().sum(0).max()
+        assert gradient.sum(0).abs().max() <= 8 * rounding

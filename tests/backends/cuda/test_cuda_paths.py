@@ -10,11 +10,10 @@ import torch
 from bt_kernels.backends import cuda
 from bt_kernels.backends.stages import Batch
 from bt_kernels.options import LossOptions
-from tests.backends.test_stages import in_shares, statistics_of  # noqa: F401  the first is a fixture
-from tests.loss.test_loss_gradients import assert_column_sums_are_rounding
 from tests.support import target
-from tests.support.accuracy import Formula, evaluate
+from tests.support.accuracy import Formula, assert_column_sums_are_rounding, evaluate
 from tests.support.inputs import views
+from tests.support.shares import statistics_of
 
 FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
 all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -263,7 +262,7 @@ def test_shifts_are_the_mean_diagonals_of_the_gram_matrices(backend, n):
 
 
 @pytest.fixture
-def halves_meet_the_standard(in_shares, yardstick, formulation):  # noqa: F811
+def halves_meet_the_standard(in_shares, yardstick, formulation):
     """The forward in halves, in two shares of the features or of the rows."""
 
     def check(shape, dtype, cut, given=False):
@@ -312,7 +311,7 @@ def test_given_statistics_in_chunks(choose, halves_meet_the_standard, gpu, dtype
 
 
 @pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
-def test_halves_have_the_same_bits_however_blocks_are_ordered(choose, in_shares, formulation, gpu):  # noqa: F811
+def test_halves_have_the_same_bits_however_blocks_are_ordered(choose, in_shares, formulation, gpu):
     choose(gpu)
     z_a, z_b = views(150, 135, torch.bfloat16)
     statistics = statistics_of(z_a, z_b, FORMULA) if formulation == "correlation" else None

@@ -12,10 +12,9 @@ from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton.heuristics import Block, Gpu
 from bt_kernels.backends.triton.kernels.tiles import packed_offset
 from bt_kernels.options import LossOptions
-from tests.backends.test_stages import correlation_in_shares, gram_in_shares, statistics_of
-from tests.loss.test_loss_gradients import assert_column_sums_are_rounding
-from tests.support.accuracy import Formula, evaluate
+from tests.support.accuracy import Formula, assert_column_sums_are_rounding, evaluate
 from tests.support.inputs import views
+from tests.support.shares import correlation_in_shares, gram_in_shares, statistics_of
 from tests.support.target import device
 
 STANDARDIZE = "bt_kernels.backends.triton.standardize.standardize_block"

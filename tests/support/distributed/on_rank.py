@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bt_kernels import barlow_twins_terms
+from bt_kernels import barlow_twins_loss, barlow_twins_terms
 
 
 def loss_and_gradients(
@@ -28,3 +28,14 @@ def error_of(function: Callable, *arguments) -> tuple[str, str]:
     except Exception as error:
         return type(error).__name__, str(error)
     raise AssertionError(f"{function.__name__} raised nothing")
+
+
+def call(group, shape, dtype, options, requires_grad=(True, True)) -> torch.Tensor:
+    z_a, z_b = (torch.ones(shape, dtype=dtype) for _ in range(2))
+    for z, needed in zip((z_a, z_b), requires_grad, strict=True):
+        z.requires_grad_(needed and dtype.is_floating_point)
+    return barlow_twins_loss(z_a, z_b, process_group=group, **options)
+
+
+def error_on_rank(group, *arguments) -> tuple[str, str]:
+    return error_of(call, group, *arguments)

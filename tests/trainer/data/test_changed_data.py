@@ -15,8 +15,8 @@ from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.training.resume import carried_position, resume
 from tests.support.trainer.image_data import needs_webdataset, photograph_config, write_folder, write_shard
+from tests.support.trainer.interrupt import stop_after
 from tests.support.trainer.run_state import last_state, metrics_without_time
-from tests.trainer.training.test_photograph_runs import stop_after
 
 OPTIONS = [
     "--device", "cpu", "--backbone", "resnet18", "--image-size", "12", "--projector", "16-16", "--batch-size", "8",

@@ -18,8 +18,8 @@ from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.report.__main__ import main as report
 from bt_kernels.trainer.run.run_folder import RunFolder
 from tests.support.trainer.image_data import needs_webdataset, write_folder, write_shard
+from tests.support.trainer.interrupt import stop_after
 from tests.support.trainer.run_state import last_state
-from tests.trainer.training.test_photograph_runs import stop_after
 
 SMALL = {
     "data": "imagefolder", "backbone": "resnet18", "device": "cpu", "image_size": 12, "projector": "16-16",

@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 from itertools import chain
 
 import pytest
@@ -28,31 +24,12 @@ from bt_kernels.trainer.training.pretraining import Pretraining
 from tests.support.trainer import PROGRAMS
 from tests.support.trainer.image_data import write_folder
 from tests.support.trainer.run_state import last_state, metrics_without_time
+from tests.support.trainer.torchrun import torchrun
 
 RANK = str(PROGRAMS / "rank.py")
 ALONE = str(PROGRAMS / "alone.py")
 FAILING_STORE = str(PROGRAMS / "failing_store.py")
 SPREAD = str(PROGRAMS / "spread.py")
-TIMEOUT = 120
-
-
-def torchrun(*command):
-    """Run the command on two ranks; return the finished process of torchrun."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = subprocess.Popen(
-        [*launcher, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)  # which torchrun passes on to the ranks, unlike SIGKILL
-        out, err = process.communicate()
-        pytest.fail(f"not finished after {TIMEOUT} s:\n{err}")
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def losses_on_two_ranks(config):

@@ -1,7 +1,6 @@
 """Whole runs on photographs, by the imagenet preset made small, and what is done with their folders afterwards."""
 
 import json
-import signal
 
 import pytest
 import torch
@@ -12,8 +11,8 @@ from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.report.__main__ import main as report
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.torchvision_import import import_torchvision
-from bt_kernels.trainer.training.pretraining import Pretraining
 from tests.support.trainer.image_data import needs_webdataset, write_folder, write_shard
+from tests.support.trainer.interrupt import stop_after
 from tests.support.trainer.run_state import last_state, metrics_without_time, same
 
 PICTURES = ["augmented_views.png", "cross_correlation.png", "embedding.png", "loss_curves.png", "neighbours.png"]
@@ -72,17 +71,6 @@ def test_run_on_an_image_folder_to_its_evaluation(images, tmp_path, monkeypatch,
     drawn = tmp_path / "drawn"
     assert report([str(whole.root), "--output", str(drawn)]) == 0
     assert set(PICTURES) <= {picture.name for picture in drawn.iterdir()}
-
-
-def stop_after(step, monkeypatch):
-    train_step = Pretraining.train_step
-
-    def interrupted(state, views):
-        if state.step + 1 == step:
-            signal.raise_signal(signal.SIGINT)
-        return train_step(state, views)
-
-    monkeypatch.setattr(Pretraining, "train_step", interrupted)
 
 
 def check_export(folder, images):

@@ -18,7 +18,7 @@ from bt_kernels.trainer.weights.export import export_backbone
 from bt_kernels.trainer.weights.initial import begin_with
 from tests.support.small_weights import same
 from tests.support.trainer import PROGRAMS
-from tests.trainer.parallel.test_torchrun import torchrun
+from tests.support.trainer.torchrun import torchrun
 
 torchvision = import_torchvision()
 
