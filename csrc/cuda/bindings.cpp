@@ -4,7 +4,6 @@
 #include <torch/csrc/stable/library.h>
 
 #include <array>
-#include <limits>
 #include <optional>
 #include <tuple>
 
@@ -63,7 +62,7 @@ Batch all_of(const Tensor& z, bool unbiased) {
 Batch batch_of(const Tensor& z, OptionalInt samples, OptionalInt correction) {
   const int64_t n = samples.value_or(z.size(0));
   STD_TORCH_CHECK(n >= z.size(0), "z has ", z.size(0), " of ", n, " samples");
-  return {n, correction ? static_cast<double>(n - *correction) : std::numeric_limits<double>::infinity()};
+  return {n, static_cast<double>(n - correction.value_or(0)), !correction};
 }
 
 const float* gradient(const OptionalTensor& gradient, const Tensor& z) {

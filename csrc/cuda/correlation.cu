@@ -132,7 +132,8 @@ cudaError_t correlation_backward(Operands operands, const Upstream& upstream, in
   const Matrix y = matrix_of(saved.standardized.y, 2, n, d);
   Products::CorrelationGradientCall call{};
   call.upstream = upstream, call.c_diagonal = saved.standardized.c_diagonal, call.rstd = saved.standardized.rstd;
-  call.samples = batch.samples, call.freedom = static_cast<float>(batch.freedom);
+  call.samples = batch.samples, call.variance_divisor = static_cast<float>(batch.variance_divisor);
+  call.standardized = batch.standardized;
   call.lambd = static_cast<float>(options.lambd), call.scale = static_cast<float>(options.scale);
   for (int view = 0; view < 2; ++view) {
     call.dz = view == 0 ? dz_a : dz_b;

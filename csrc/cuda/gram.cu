@@ -109,7 +109,8 @@ cudaError_t gram_backward(Operands operands, const Upstream& upstream, int64_t n
                                 static_cast<float>(options.lambd),
                                 static_cast<float>(options.scale),
                                 static_cast<float>(options.eps),
-                                static_cast<float>(batch.freedom),
+                                static_cast<float>(batch.variance_divisor),
+                                batch.standardized,
                                 first_view,
                                 views};
     return kernels.gram_gradient(gradient, k, gpu, stream);
@@ -125,10 +126,28 @@ cudaError_t gram_backward(Operands operands, const Upstream& upstream, int64_t n
     const Products::Panel panel{product,    column_sums, ldt, static_cast<int>(width), static_cast<int>(first),
                                 first_view, views};
     if (const cudaError_t error = kernels.gram_product(y, k, panel, first > 0, gpu, stream)) return error;
-    const GramApply apply{
-        product,           column_sums,  sample_tiles,   width,      first, ldt, upstream, standardized.c_diagonal,
-        standardized.rstd, saved.shifts, standardized.y, dz_a,       dz_b,  n,   d,        options.lambd,
-        options.scale,     options.eps,  batch.freedom,  first_view, views};
+    const GramApply apply{product,
+                          column_sums,
+                          sample_tiles,
+                          width,
+                          first,
+                          ldt,
+                          upstream,
+                          standardized.c_diagonal,
+                          standardized.rstd,
+                          saved.shifts,
+                          standardized.y,
+                          dz_a,
+                          dz_b,
+                          n,
+                          d,
+                          options.lambd,
+                          options.scale,
+                          options.eps,
+                          batch.variance_divisor,
+                          batch.standardized,
+                          first_view,
+                          views};
     if (const cudaError_t error = gram_apply(operands, apply, gpu, stream)) return error;
   }
   return cudaSuccess;

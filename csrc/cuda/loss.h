@@ -31,10 +31,11 @@ struct Options {
   double lambd, scale, eps;
 };
 
-// What the rows at hand are of.
+// What the rows at hand belong to.
 struct Batch {
-  int64_t samples;  // N, which divides C; in the correlation form the rows may be a part of them
-  double freedom;   // M, what the variance is divided by; of a backward, infinite: y was not standardized here
+  int64_t samples;            // N, which divides C; in the correlation form the rows may be a part of them
+  double variance_divisor;    // M
+  bool standardized = false;  // of a backward: z came standardized, so rstd is 1 and dy is dz
 };
 
 // What y is made with where it does not come from the rows at hand: (2, D) each. Null: it does.

@@ -63,26 +63,31 @@ struct FeatureGradient {
   float product, other, own;
 };
 
+// What the standardization takes out of dy, times M: nothing where z came standardized. NaN stays.
+BT_HOST_DEVICE float taken_out(float q, bool standardized) { return standardized ? 0.0f * q : q; }
+
 // Gram form. sum: sum_n T y over the whole batch, T and K divided by unit = power_of_two_below(shift), shift that of
-// the other view's K. freedom: M; infinite where y was not standardized here, which takes out nothing: q / M is 0.
+// the other view's K. Where z came standardized rstd is 1, and all of the shift is put back into K.
 BT_HOST_DEVICE FeatureGradient gram_feature(float sum, float c_ii, float rstd, float shift, TermWeights weights,
-                                            float eps, int64_t n, float freedom) {
+                                            float eps, int64_t n, float variance_divisor, bool standardized) {
   const float samples = static_cast<float>(n);
   const float alpha = 2.0f * weights.off_diagonal / samples / samples;
   const float beta = alpha * power_of_two_below(shift);
   const float d = diagonal_weight(c_ii, weights);
   const float q = beta * sum + d * c_ii;
-  const float taken_out = q / freedom - alpha * shift * eps * rstd * rstd;
-  return {rstd * beta, rstd * d / samples, rstd * taken_out};
+  const float kept_of_shift = standardized ? 1.0f : eps;
+  const float own = taken_out(q, standardized) / variance_divisor - alpha * shift * kept_of_shift * rstd * rstd;
+  return {rstd * beta, rstd * d / samples, rstd * own};
 }
 
 // Correlation form. squares: sum_j C_ij^2, j != i; the product is with C without its diagonal.
 BT_HOST_DEVICE FeatureGradient correlation_feature(float squares, float c_ii, float rstd, TermWeights weights,
-                                                   int64_t n, float freedom) {
+                                                   int64_t n, float variance_divisor, bool standardized) {
   const float samples = static_cast<float>(n);
   const float diagonal = 2.0f * weights.on_diagonal * (c_ii - 1.0f);
   const float q = 2.0f * weights.off_diagonal * squares + diagonal * c_ii;
-  return {rstd * 2.0f * weights.off_diagonal / samples, rstd * diagonal / samples, rstd * q / freedom};
+  return {rstd * 2.0f * weights.off_diagonal / samples, rstd * diagonal / samples,
+          rstd * taken_out(q, standardized) / variance_divisor};
 }
 
 BT_HOST_DEVICE float feature_gradient(FeatureGradient factors, float product, float y_own, float y_other) {

@@ -136,17 +136,21 @@ void add_arithmetic(py::module_& m) {
       py::arg("c_ii"), py::arg("weights"));
   m.def(
       "gram_feature",
-      [](float sum, float c_ii, float rstd, float shift, Weights weights, float eps, int64_t n, float freedom) {
-        return as_tuple(gram_feature(sum, c_ii, rstd, shift, {weights.first, weights.second}, eps, n, freedom));
+      [](float sum, float c_ii, float rstd, float shift, Weights weights, float eps, int64_t n, float variance_divisor,
+         bool standardized) {
+        return as_tuple(gram_feature(sum, c_ii, rstd, shift, {weights.first, weights.second}, eps, n, variance_divisor,
+                                     standardized));
       },
       py::arg("sum"), py::arg("c_ii"), py::arg("rstd"), py::arg("shift"), py::arg("weights"), py::arg("eps"),
-      py::arg("n"), py::arg("freedom"));
+      py::arg("n"), py::arg("variance_divisor"), py::arg("standardized"));
   m.def(
       "correlation_feature",
-      [](float squares, float c_ii, float rstd, Weights weights, int64_t n, float freedom) {
-        return as_tuple(correlation_feature(squares, c_ii, rstd, {weights.first, weights.second}, n, freedom));
+      [](float squares, float c_ii, float rstd, Weights weights, int64_t n, float variance_divisor, bool standardized) {
+        return as_tuple(correlation_feature(squares, c_ii, rstd, {weights.first, weights.second}, n, variance_divisor,
+                                            standardized));
       },
-      py::arg("squares"), py::arg("c_ii"), py::arg("rstd"), py::arg("weights"), py::arg("n"), py::arg("freedom"));
+      py::arg("squares"), py::arg("c_ii"), py::arg("rstd"), py::arg("weights"), py::arg("n"),
+      py::arg("variance_divisor"), py::arg("standardized"));
   m.def(
       "feature_gradient",
       [](float of_product, float of_other, float of_own, float product, float y_own, float y_other) {

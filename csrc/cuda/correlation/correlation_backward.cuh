@@ -30,7 +30,8 @@ struct CorrelationGradientArguments {
   int feature_tiles, sample_tiles;  // feature_tiles a multiple of the cluster's blocks
   int view;
   int64_t samples, d;  // samples: N, of which y may have a part
-  float lambd, scale, freedom;
+  float lambd, scale, variance_divisor;
+  bool standardized;
 };
 
 template <typename Product>
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
                                                    arguments.upstream.off_diagonal, arguments.lambd, arguments.scale);
           factors[row] =
               correlation_feature(squares, arguments.c_diagonal[feature], arguments.rstd[view * arguments.d + feature],
-                                  weights, arguments.samples, arguments.freedom);
+                                  weights, arguments.samples, arguments.variance_divisor, arguments.standardized);
         }
         tile.ready();
         Product::sync_workers();

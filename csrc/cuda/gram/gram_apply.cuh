@@ -34,7 +34,8 @@ struct GramApplyArguments {
   int64_t ld;
   T* dz[2];
   int64_t n, d;
-  float lambd, scale, eps, freedom;
+  float lambd, scale, eps, variance_divisor;
+  bool standardized;
   int first_view, views;
   int tiles;     // of features
   bool aligned;  // rows of dz to 16 bytes
@@ -123,9 +124,9 @@ __device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const G
   for (int i = 0; i < arguments.count; ++i) sum += part[i * arguments.width];
   const TermWeights weights = term_weights(arguments.upstream.loss, arguments.upstream.on_diagonal,
                                            arguments.upstream.off_diagonal, arguments.lambd, arguments.scale);
-  const FeatureGradient factors =
-      gram_feature(sum, arguments.c_diagonal[column], arguments.rstd[view * arguments.d + column],
-                   arguments.shifts[1 - view], weights, arguments.eps, arguments.n, arguments.freedom);
+  const FeatureGradient factors = gram_feature(
+      sum, arguments.c_diagonal[column], arguments.rstd[view * arguments.d + column], arguments.shifts[1 - view],
+      weights, arguments.eps, arguments.n, arguments.variance_divisor, arguments.standardized);
   shared.factor(slot, 0, feature) = factors.product;
   shared.factor(slot, 1, feature) = factors.other;
   shared.factor(slot, 2, feature) = factors.own;

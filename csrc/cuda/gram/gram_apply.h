@@ -17,7 +17,8 @@ struct GramApply {
   const void* y;                            // (2, N, row_stride(D)) operands
   void *dz_a, *dz_b;                        // (N, D)
   int64_t n, d;
-  double lambd, scale, eps, freedom;
+  double lambd, scale, eps, variance_divisor;
+  bool standardized;
   int first_view, views;
 };
 

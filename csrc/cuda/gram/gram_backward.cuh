@@ -27,7 +27,8 @@ struct GramGradient {
   Matrix y;                                 // (2, N, D)
   void *dz_a, *dz_b;                        // (N, D), null where not needed
   int64_t n, d;
-  float lambd, scale, eps, freedom;
+  float lambd, scale, eps, variance_divisor;
+  bool standardized;
   int first_view, views;
 };
 
@@ -92,8 +93,8 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
           } else {
             sum = whole_row_sum<Product>(sums, row);
           }
-          factors[row] =
-              gram_feature(sum, feature.c_ii, feature.rstd, feature.shift, feature.weights, g.eps, g.n, g.freedom);
+          factors[row] = gram_feature(sum, feature.c_ii, feature.rstd, feature.shift, feature.weights, g.eps, g.n,
+                                      g.variance_divisor, g.standardized);
         }
         Product::sync_workers();
         write_gradient<Product>(d, tile, factors);

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(Product::kThreads, 1)
   const StandardizeArguments<T>& a = arguments.standardize;
   if (blockIdx.x == 0 && threadIdx.x == 0) *a.counter = 0;
   const int rows = static_cast<int>(a.n);
-  const BatchRows batch{a.n, a.n, 1, a.samples, a.freedom};
+  const BatchRows batch{a.n, a.n, 1, a.samples, a.variance_divisor};
   unsigned char* memory = dynamic_shared<unsigned char>();
   unsigned char* const tiles[2] = {memory, memory + Tile::kBytes};
   auto& shared = *reinterpret_cast<StandardizeShared<kColumns>*>(memory + 2 * Tile::kBytes);

@@ -236,7 +236,8 @@ class ProductsOf final : public Products {
           static_cast<int>(ceil_div(call.width, Product::kRows * kPair<Product>)) * kPair<Product>;
       arguments.sample_tiles = static_cast<int>(ceil_div(y.rows, Product::kColumns));
       arguments.view = call.view, arguments.samples = call.samples, arguments.d = y.columns;
-      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.freedom = call.freedom;
+      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.variance_divisor = call.variance_divisor;
+      arguments.standardized = call.standardized;
       return run(correlation_gradient_kernel<Product>, arguments, product,
                  int64_t{arguments.feature_tiles} * arguments.sample_tiles, kPair<Product>, call.dependent,
                  gradient_shared_bytes<Product>(), gpu, stream);

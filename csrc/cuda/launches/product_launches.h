@@ -77,8 +77,8 @@ class Products {
     void* dz;
     int shares, width, first_column, view;
     int64_t samples;
-    float lambd, scale, freedom;
-    bool dependent;
+    float lambd, scale, variance_divisor;
+    bool standardized, dependent;
   };
   virtual int correlation_gradient_features() const = 0;  // of which panels are multiples
   virtual cudaError_t correlation_gradient(const Matrix& y, const CorrelationGradientCall&, const Gpu&,

@@ -67,7 +67,7 @@ struct BatchRows {
   int64_t n, share;  // of a block of the cluster
   int cluster;
   int64_t samples;  // N: n, or more where the rows are a part of the batch
-  double freedom;   // what the variance divides by
+  double variance_divisor;
 };
 
 // What y is made with: mean and r for a column, 0 and 0 for one that does not exist. rstd: where r goes, or null.
@@ -96,7 +96,7 @@ __device__ __forceinline__ void combine_blocks(StandardizeShared<COLUMNS>& share
                        load_cluster(&shared.moments.m2[column], rank)};
   });
   const bool exists = within < static_cast<unsigned>(columns);
-  const float r = exists ? static_cast<float>(1.0 / square_root(moments.m2 / batch.freedom + eps)) : 0.0f;
+  const float r = exists ? static_cast<float>(1.0 / square_root(moments.m2 / batch.variance_divisor + eps)) : 0.0f;
   set_statistics(shared, column, moments.mean, r, exists && rstd != nullptr ? rstd + view * d + within : nullptr);
 }
 

@@ -47,7 +47,7 @@ struct StandardizeArguments {
   int64_t n, d, share;
   int chunk;
   int64_t samples;
-  double eps, freedom;
+  double eps, variance_divisor;
   Statistics statistics;  // Moments::given
   float *c_diagonal, *rstd;
   T* y;
@@ -69,7 +69,7 @@ StandardizeArguments<T> standardize_arguments(const Embeddings& z, double eps, c
           chunk,
           batch.samples,
           eps,
-          batch.freedom,
+          batch.variance_divisor,
           statistics,
           outputs.c_diagonal,
           outputs.rstd,
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kStandardizeThreads, MOMENTS == Moments::chunk
 
   constexpr int kColumns = kBlockColumns<T>;
   const int chunk = arguments.chunk, rank = cluster_rank();
-  const BatchRows batch{arguments.n, arguments.share, cluster_size(), arguments.samples, arguments.freedom};
+  const BatchRows batch{arguments.n, arguments.share, cluster_size(), arguments.samples, arguments.variance_divisor};
   const int64_t column_block = blockIdx.x / batch.cluster, first_column = column_block * kColumns;
   const int64_t there = arguments.d - first_column;
   const int columns = there < kColumns ? static_cast<int>(there) : kColumns;

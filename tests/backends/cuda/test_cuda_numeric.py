@@ -25,7 +25,7 @@ positive = st.floats(2.0**-10, 2.0**10, width=32)
 optional = st.one_of(st.none(), numbers)
 weights = st.tuples(numbers, numbers)
 samples = st.integers(2, 1 << 20)
-freedoms = st.sampled_from([0, 1])  # taken from N
+unbiased = st.booleans()
 
 
 def bound(*summands: tuple[float, int]) -> float:
@@ -62,51 +62,51 @@ def test_diagonal_weight(c_ii, w):
     check(cuda.diagonal_weight(c_ii, w), *diagonal(c_ii, w))
 
 
-@given(numbers, numbers, positive, positive, weights, positive, samples, freedoms)
-def test_gram_feature(t_y, c_ii, rstd, shift, w, eps, n, correction):
+@given(numbers, numbers, positive, positive, weights, positive, samples, unbiased)
+def test_gram_feature(t_y, c_ii, rstd, shift, w, eps, n, unbiased):
     """dz = rstd (alpha unit T + y_other d / N - y_own (q / M - alpha shift eps rstd^2)),
     q = alpha unit sum T y + d C_ii."""
-    of_product, of_other, of_own = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, n - correction)
+    of_product, of_other, of_own = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, n - unbiased, False)
     alpha, unit = 2 * w[1] / n**2, 2.0 ** math.floor(math.log2(shift))
     check(of_product, (rstd * alpha * unit, 3))
     check(of_other, *scaled(rstd / n, diagonal(c_ii, w), 2))
     q = [(alpha * unit * t_y, 4), *scaled(c_ii, diagonal(c_ii, w), 2)]
-    taken_out = [*scaled(1 / (n - correction), q, 2), (-alpha * shift * eps * rstd**2, 7)]
+    taken_out = [*scaled(1 / (n - unbiased), q, 2), (-alpha * shift * eps * rstd**2, 7)]
     check(of_own, *scaled(rstd, taken_out, 1))
 
 
-@given(numbers, numbers, positive, positive, weights, positive, samples)
-def test_gram_feature_of_y_that_was_not_standardized(t_y, c_ii, rstd, shift, w, eps, n):
-    """M is infinite: nothing is taken out, whatever q, and the shift is put back all the same."""
-    *factors, own = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, math.inf)
-    *of_rows, _ = cuda.gram_feature(t_y, c_ii, rstd, shift, w, eps, n, n)
+@given(numbers, numbers, positive, weights, positive, samples)
+def test_gram_feature_of_standardized_embeddings(t_y, c_ii, shift, w, eps, n):
+    """Nothing is taken out, whatever q, and all of the shift is put back, whatever eps."""
+    *factors, own = cuda.gram_feature(t_y, c_ii, 1.0, shift, w, eps, n, n, True)
+    *of_rows, _ = cuda.gram_feature(t_y, c_ii, 1.0, shift, w, eps, n, n, False)
     assert factors == of_rows
-    check(own, (-2 * w[1] / n**2 * shift * eps * rstd**3, 9))
+    check(own, (-2 * w[1] / n**2 * shift, 9))
 
 
-@given(positive, numbers, positive, weights, samples)
-def test_correlation_feature_of_y_that_was_not_standardized(squares, c_ii, rstd, w, n):
-    *factors, own = cuda.correlation_feature(squares, c_ii, rstd, w, n, math.inf)
-    *of_rows, _ = cuda.correlation_feature(squares, c_ii, rstd, w, n, n)
+@given(positive, numbers, weights, samples)
+def test_correlation_feature_of_standardized_embeddings(squares, c_ii, w, n):
+    *factors, own = cuda.correlation_feature(squares, c_ii, 1.0, w, n, n, True)
+    *of_rows, _ = cuda.correlation_feature(squares, c_ii, 1.0, w, n, n, False)
     assert factors == of_rows and own == 0
 
 
-@pytest.mark.parametrize("freedom", [9, math.inf])
-def test_nan_reaches_the_gradient(freedom):
+@pytest.mark.parametrize("standardized", [False, True])
+def test_nan_reaches_the_gradient(standardized):
     w = (1.0, 1.0)
-    assert math.isnan(cuda.gram_feature(math.nan, 0.5, 1.0, 1.0, w, 1.0, 9, freedom)[2])
-    assert math.isnan(cuda.correlation_feature(math.nan, 0.5, 1.0, w, 9, freedom)[2])
+    assert math.isnan(cuda.gram_feature(math.nan, 0.5, 1.0, 1.0, w, 1.0, 9, 9, standardized)[2])
+    assert math.isnan(cuda.correlation_feature(math.nan, 0.5, 1.0, w, 9, 9, standardized)[2])
 
 
-@given(positive, numbers, positive, weights, samples, freedoms)
-def test_correlation_feature(squares, c_ii, rstd, w, n, correction):
+@given(positive, numbers, positive, weights, samples, unbiased)
+def test_correlation_feature(squares, c_ii, rstd, w, n, unbiased):
     """dz = rstd (2 w_off / N C_off y_other + y_other d' / N - y_own q / M), d' = 2 w_on (C_ii - 1),
     q with d' C_ii."""
-    of_product, of_other, of_own = cuda.correlation_feature(squares, c_ii, rstd, w, n, n - correction)
+    of_product, of_other, of_own = cuda.correlation_feature(squares, c_ii, rstd, w, n, n - unbiased, False)
     on = 2 * w[0] * (c_ii - 1)
     check(of_product, (2 * rstd * w[1] / n, 2))
     check(of_other, (rstd * on / n, 4))
-    check(of_own, *scaled(rstd / (n - correction), [(2 * w[1] * squares, 2), (on * c_ii, 4)], 2))
+    check(of_own, *scaled(rstd / (n - unbiased), [(2 * w[1] * squares, 2), (on * c_ii, 4)], 2))
 
 
 @given(numbers, numbers, numbers, numbers, numbers, numbers)
