@@ -1,8 +1,8 @@
 """Each kernel's time, beside the bytes and FLOPs it has to move and do: python -m benchmarks.profile_gpu --help
 
 The fraction is the kernel's own floor, the slower of arithmetic and memory at the measured ceilings, over its
-time; on Hopper the time that benchmarks.expected counts is beside it. A kernel of the cuda backend may start
-before the previous one has ended and wait for it: that is in its time too.
+time. A kernel of the cuda backend may start before the previous one has ended and wait for it: that is in its time
+too.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import sys
 
 import torch
 
-from benchmarks.expected import expected
 from benchmarks.gpu.kernel_work import Work, cuda_partial_bytes, expected_work, triton_partial_bytes
 from benchmarks.loss.__main__ import RESULTS
 from benchmarks.shared import machine, result_file
@@ -67,22 +66,8 @@ def kernel_name(found: str, known: dict[str, Work]) -> str:
     return found
 
 
-def expected_times(cell: Cell, device: CudaDevice) -> dict[str, float]:
-    """Microseconds that benchmarks.expected counts for each kernel, where it has a model."""
-    gpu = torch.cuda.get_device_properties(device.torch_device)
-    if (gpu.major, gpu.minor) != (9, 0) or cell.itemsize != 2 or cell.n <= 128:
-        return {}
-    return {name: found.us for name, found in expected(cell, cell.backend).items()}
-
-
-def report(
-    times: dict[str, list[float]],
-    work: dict[str, Work],
-    ceilings: Ceilings,
-    calls: int,
-    counted: dict[str, float] | None = None,
-) -> list[dict]:
-    """One entry per kernel, slowest first. counted: expected_times."""
+def report(times: dict[str, list[float]], work: dict[str, Work], ceilings: Ceilings, calls: int) -> list[dict]:
+    """One entry per kernel, slowest first."""
     by_name: dict[str, list[float]] = {}
     for found, microseconds in times.items():
         by_name.setdefault(kernel_name(found, work), []).extend(microseconds)
@@ -92,21 +77,17 @@ def report(
         if name in work:
             floor = 1e6 * work[name].seconds(ceilings)
             entry |= {**work[name]._asdict(), "floor_us": floor, "fraction": floor / entry["us"]}
-        if counted and name in counted:
-            entry["expected_us"] = counted[name]
         entries.append(entry)
     return sorted(entries, key=lambda entry: -entry["us"])
 
 
 HEAD = (
-    f"{'kernel':<26}{'launches':>9}{'us':>10}{'expected':>10}"
-    f"{'MB':>10}{'L2 MB':>10}{'GFLOP':>10}{'floor us':>10}{'fraction':>10}"
+    f"{'kernel':<26}{'launches':>9}{'us':>10}{'MB':>10}{'L2 MB':>10}{'GFLOP':>10}{'floor us':>10}{'fraction':>10}"
 )
 
 
 def line(e: dict) -> str:
-    counted = f"{e['expected_us']:.1f}" if "expected_us" in e else ""
-    found = f"{e['kernel'].removeprefix('void ')[:25]:<26}{e['launches']:>9g}{e['us']:>10.1f}{counted:>10}"
+    found = f"{e['kernel'].removeprefix('void ')[:25]:<26}{e['launches']:>9g}{e['us']:>10.1f}"
     if "floor_us" not in e:
         return found
     counts = f"{e['bytes'] / 1e6:>10.1f}{e['l2_bytes'] / 1e6:>10.1f}{e['flops'] / 1e9:>10.1f}"
@@ -126,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     with cell.products():
         work = expected_work(cell, partial_bytes(cell, device))
         times = kernel_times(device, cell, CALLS)
-        entries = report(times, work, ceilings, CALLS, expected_times(cell, device))
+        entries = report(times, work, ceilings, CALLS)
     result = {
         "benchmark": "profile",
         "cell": cell.as_dict(),

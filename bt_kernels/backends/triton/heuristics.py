@@ -3,9 +3,8 @@
 Nothing is tuned at run time, so the same input gives the same bits in every process on the same kind of device.
 
 Where the numbers come from: the compiled code (no spills in loops, 16-byte accesses, matrix instructions of the
-architecture; tests/triton_compiled reads them for every row) and a count of bytes, FLOPs and instructions
-(benchmarks/expected.py has the times that follow; docs/design.md shows them). They have not been measured on a
-GPU yet.
+architecture; tests/triton_compiled reads them for every row) and a count of bytes, FLOPs and instructions. They
+have not been measured on a GPU yet.
 """
 
 import functools
