@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 KERNELS_FOLDER = ROOT / "csrc" / "cuda"
 SOURCES = sorted(str(path.relative_to(KERNELS_FOLDER)) for path in KERNELS_FOLDER.rglob("*.cu"))
@@ -202,6 +204,11 @@ def architectures(source: str) -> tuple[str, ...]:
     return tuple(
         arch for arch in ARCHITECTURES if arch != "sm_90a" or source.replace("portable", "sm90") not in FAMILIES
     )
+
+
+def marks_of(arch: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Of the tests: one architecture, the one with kernels of its own, is enough for a short run."""
+    return () if arch == "sm_90a" else (pytest.mark.long,)
 
 
 def of_source(source: str, arch: str) -> list[Kernel]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 MATRIX = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}  # SASS of mma.sync, wgmma and tcgen05.mma
 GLOBAL_LOADS = ("LDG", "LDGSTS")
@@ -24,6 +24,7 @@ LISTING = re.compile(
     r"^(?:arch = (\w+)|\s+Function : (\w+)|\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)([^;\n]*);)",
     re.MULTILINE,
 )
+Code = TypeVar("Code", bound="MachineCode")
 NUMBER = re.compile(r"\b0x([0-9a-f]+)\s*$")
 
 
@@ -53,6 +54,12 @@ class MachineCode:
     stack: int  # bytes per thread
     shared: int  # bytes per block
     instructions: tuple[Instruction, ...] = field(repr=False)
+
+    @classmethod
+    def read(cls: type[Code], fields: dict) -> Code:
+        """Of the fields as json.loads gives them."""
+        instructions = tuple(Instruction(place, sys.intern(x), last) for place, x, last in fields["instructions"])
+        return cls(**{**fields, "instructions": instructions})
 
     def matrix_instructions(self) -> set[str]:
         return {x.base for x in self.instructions} & set(MATRIX.values())

@@ -3,15 +3,20 @@
 import contextlib
 import importlib
 import io
+import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, get_cache_key, make_backend
+from triton.compiler.compiler import get_cache_invalidating_env_vars
 
-from tests.support.machine_code import MachineCode, functions, resources, warnings
+from tests.support import machine_code
+from tests.support.machine_code import MachineCode, find_cuobjdump, functions, resources, warnings
+from tests.support.outcomes import digest
 
 
 @dataclass(frozen=True)
@@ -34,32 +39,48 @@ class Variant:
     def threads(self) -> int:
         return 32 * dict(self.options)["num_warps"]
 
+    @property
+    def target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.arch, 32)
+
+    def source(self) -> ASTSource:
+        kernel = getattr(importlib.import_module(self.module), self.name)
+        position = {name: (index,) for index, name in enumerate(kernel.arg_names)}
+        return ASTSource(
+            fn=kernel,
+            signature=dict(self.signature),
+            constexprs={position[name]: value for name, value in self.constexprs},
+            attrs={position[name]: [["tt.divisibility", 16]] for name in self.aligned},
+        )
+
+    def key(self) -> str:
+        """Triton's own, which knows the kernel's source and what it calls, with what reads the result."""
+        backend = make_backend(self.target)
+        options = backend.parse_options(dict(self.options))
+        of_triton = get_cache_key(self.source(), backend, options, get_cache_invalidating_env_vars())
+        return digest(of_triton, readers())
+
+
+@cache
+def readers() -> str:
+    version = subprocess.run([find_cuobjdump(), "--version"], capture_output=True, text=True, check=True).stdout
+    return digest(version, *(Path(module).read_bytes() for module in (__file__, machine_code.__file__)))
+
 
 @dataclass(frozen=True)
 class Report(MachineCode):
-    warnings: tuple[str, ...]  # of ptxas
+    warnings: list[str]  # of ptxas
 
 
 def compile_variant(variant: Variant) -> Report:
-    kernel = getattr(importlib.import_module(variant.module), variant.name)
-    position = {name: (index,) for index, name in enumerate(kernel.arg_names)}
-    source = ASTSource(
-        fn=kernel,
-        signature=dict(variant.signature),
-        constexprs={position[name]: value for name, value in variant.constexprs},
-        attrs={position[name]: [["tt.divisibility", 16]] for name in variant.aligned},
-    )
     log = io.StringIO()
     triton.knobs.nvidia.dump_ptxas_log = True
     with contextlib.redirect_stdout(log):
-        compiled = triton.compile(
-            source,
-            target=GPUTarget("cuda", variant.arch, 32),
-            options=dict(variant.options),
-        )
+        compiled = triton.compile(variant.source(), target=variant.target, options=dict(variant.options))
     (used,) = resources(log.getvalue()).values()
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
         (instructions,) = functions(Path(file.name)).values()
-    return Report(used.registers, used.stack, compiled.metadata.shared, instructions, warnings(log.getvalue()))
+    said = list(warnings(log.getvalue()))
+    return Report(used.registers, used.stack, compiled.metadata.shared, instructions, said)

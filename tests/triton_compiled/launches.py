@@ -32,6 +32,10 @@ class Launch:
     kind: str
     gpu: Gpu
 
+    @property
+    def is_float16(self) -> bool:
+        return "*fp16" in dict(self.variant.signature).values()
+
     def __str__(self) -> str:
         v = self.variant
         z = dict(v.signature).get("y", "").strip("*")
