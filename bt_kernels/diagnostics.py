@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.eager import standardize
+from bt_kernels.backends.standardize import standardize
 from bt_kernels.embeddings import check_embeddings, plain
 from bt_kernels.function import without_autocast
 from bt_kernels.options import LossOptions

@@ -21,19 +21,11 @@ from bt_kernels.backends.stages import (
     Terms,
     accumulation_dtype,
 )
+from bt_kernels.backends.standardize import Standardized, split_mean, standardize
 from bt_kernels.options import LossOptions
 
 # Rows of C alive at a time when correlation is forced with N < D.
 BLOCK_ROWS = 256
-
-
-class Standardized(NamedTuple):
-    """One view: y = (z - mean - residual_mean) * rstd per feature."""
-
-    y: Tensor  # (N, D) in the accumulation dtype
-    mean: Tensor  # (D,)
-    residual_mean: Tensor  # (D,) of z - mean: what rounding left of the mean
-    rstd: Tensor  # (D,) 1 / sqrt(variance + eps)
 
 
 class TermWeights(NamedTuple):
@@ -47,18 +39,6 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
     if dtype == torch.float64 and not has_float64(device):
         return Availability(False, f"there is no float64 on {device.type}")
     return Availability(True, "plain PyTorch ops")
-
-
-def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
-    z = z.to(accumulation_dtype(z.dtype))
-    # Centred twice, or a mean far from zero leaves columns of y that do not sum to zero, as the backward takes for
-    # granted. The variance is float64: in float32 it overflows for |z| > 1e19.
-    mean = z.mean(0)
-    residual_mean = (z - mean).mean(0)
-    centred = z - mean - residual_mean
-    variance = sum_of_squares(centred, dim=0) / (z.shape[0] - int(unbiased))
-    rstd = torch.rsqrt(variance + eps).to(z)
-    return Standardized(centred * rstd, mean, residual_mean, rstd)
 
 
 def standardize_again(z: Tensor, statistics: Tensor) -> Tensor:  # (N, D), (3, D) -> (N, D)
@@ -80,8 +60,7 @@ def standardize_both(z_a: Tensor, z_b: Tensor, options: LossOptions) -> tuple[Te
 
 def standardize_as_given(z_a: Tensor, z_b: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
     """The same with statistics from elsewhere."""
-    mean = statistics.mean.to(accumulation_dtype(z_a.dtype))
-    residual_mean = (statistics.mean - mean + statistics.residual_mean).to(mean.dtype)
+    mean, residual_mean = split_mean(statistics.mean, statistics.residual_mean, accumulation_dtype(z_a.dtype))
     rstd = statistics.rstd.to(mean.dtype)
     rows = torch.stack([mean, residual_mean, rstd], 1).flatten(0, 1)
     return standardize_again(z_a, rows[:3]), standardize_again(z_b, rows[3:]), rows

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.eager import standardize
 from bt_kernels.backends.precise_sums import has_float64
 from bt_kernels.backends.registry import BACKENDS, choose_backend
 from bt_kernels.backends.stages import Stages, Terms, accumulation_dtype
+from bt_kernels.backends.standardize import standardize
 from bt_kernels.distributed import correlation, gram
 from bt_kernels.distributed.agreement import agree
 from bt_kernels.distributed.cost import choose_distributed_formulation

@@ -7,7 +7,9 @@ float64 embeddings the mean of z - mean comes between, without which their colum
 import torch
 from torch import Tensor
 
+from bt_kernels.backends.precise_sums import sum_of_squares
 from bt_kernels.backends.stages import Statistics, accumulation_dtype
+from bt_kernels.backends.standardize import split_mean
 from bt_kernels.distributed.exchange import Layout, add_up
 from bt_kernels.options import LossOptions
 
@@ -30,9 +32,8 @@ def global_statistics(z_a: Tensor, z_b: Tensor, layout: Layout, options: LossOpt
 def centred_squares(z: Tensor, mean: Tensor, residual_mean: Tensor) -> Tensor:
     """(n, D), (D,) float64, (D,) float64 -> (D,) float64"""
     z = z.to(accumulation_dtype(z.dtype))
-    rounded = mean.to(z.dtype)
-    centred = z - rounded - (mean - rounded + residual_mean).to(z.dtype)
-    return torch.linalg.vector_norm(centred, dim=0, dtype=torch.float64) ** 2
+    mean, residual_mean = split_mean(mean, residual_mean, z.dtype)
+    return sum_of_squares(z - mean - residual_mean, dim=0)
 
 
 def as_they_are(z: Tensor) -> Statistics:  # z: (any, D)
