@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from benchmarks.gpu.kernel_work import Work, cuda_partial_bytes, expected_work, triton_partial_bytes
+from benchmarks.gpu.kernel_work import Work, cuda_split_tiles_bytes, expected_work, triton_split_tiles_bytes
 from benchmarks.loss.__main__ import RESULTS
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.candidates import OURS, build_step
@@ -24,11 +24,11 @@ from benchmarks.shared.roofline import Ceilings, measure_ceilings, roofline
 WARM_UP, CALLS = 5, 20
 
 
-def partial_bytes(cell: Cell, device: CudaDevice) -> int:
+def split_tiles_bytes(cell: Cell, device: CudaDevice) -> int:
     if cell.backend == "triton":
-        return triton_partial_bytes(cell, device)
+        return triton_split_tiles_bytes(cell, device)
     gpu = torch.cuda.get_device_properties(device.torch_device)
-    return cuda_partial_bytes(cell, gpu.multi_processor_count, (gpu.major, gpu.minor))
+    return cuda_split_tiles_bytes(cell, gpu.multi_processor_count, (gpu.major, gpu.minor))
 
 
 def kernel_times(device: CudaDevice, cell: Cell, calls: int) -> dict[str, list[float]]:
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     ceilings = measure_ceilings(device, cell)
     floor = roofline(cell, ceilings)
     with cell.products():
-        work = expected_work(cell, partial_bytes(cell, device))
+        work = expected_work(cell, split_tiles_bytes(cell, device))
         times = kernel_times(device, cell, CALLS)
         entries = report(times, work, ceilings, CALLS)
     result = {

@@ -1,7 +1,7 @@
 """What each kernel of a GPU backend has to move and do in one forward and backward, by the kernel's name.
 
 Bytes through memory, operands read once each. What a backend keeps small enough to stay in the L2 cache between
-two kernels, partial tiles and the panels of the Gram form's product, is counted beside them.
+two kernels, split tiles and the panels of the Gram form's product, is counted beside them.
 """
 
 from typing import NamedTuple
@@ -25,8 +25,8 @@ class Work(NamedTuple):
         return max(self.flops / ceilings.flops_per_second, self.bytes / ceilings.bytes_per_second)
 
 
-def expected_work(cell: Cell, partial_bytes: int) -> dict[str, Work]:
-    """Of every kernel that either backend may launch. partial_bytes: of the partial tiles of K or C."""
+def expected_work(cell: Cell, split_tiles_bytes: int) -> dict[str, Work]:
+    """Of every kernel that either backend may launch. split_tiles_bytes: of the split tiles of K or C."""
     n, d = cell.n, cell.d
     views = cell.embeddings_bytes  # of both, as z, y or dz
     standardize = Work(2 * views)
@@ -35,23 +35,23 @@ def expected_work(cell: Cell, partial_bytes: int) -> dict[str, Work]:
         product = 2 * 4 * n * d  # float32, both views
         return {
             "standardize": standardize,
-            "standardize_gram": Work(2 * views, 2 * n * n * d, partial_bytes),
-            "gram_tiles": Work(views, 2 * n * n * d, partial_bytes),
-            "gram_combine": Work(k, 0, partial_bytes),
-            "gram_gradient": Work(2 * views + k, 4 * n * n * d),
+            "standardize_gram": Work(2 * views, 2 * n * n * d, split_tiles_bytes),
+            "gram_tiles": Work(views, 2 * n * n * d, split_tiles_bytes),
+            "gram_combine": Work(k, 0, split_tiles_bytes),
+            "gram_backward": Work(2 * views + k, 4 * n * n * d),
             "gram_product": Work(views + k, 4 * n * n * d, product),
             "gram_apply": Work(2 * views, 0, product),
         }
     c = d * d * cell.itemsize
     return {
         "standardize": standardize,
-        "correlation_tiles": Work(views + (0 if partial_bytes else c), 2 * n * d * d, partial_bytes),
-        "correlation_combine": Work(c, 0, partial_bytes),
-        "correlation_gradient": Work(2 * (views + c) + views, 4 * n * d * d),  # one launch a view
+        "correlation_tiles": Work(views + (0 if split_tiles_bytes else c), 2 * n * d * d, split_tiles_bytes),
+        "correlation_combine": Work(c, 0, split_tiles_bytes),
+        "correlation_backward": Work(2 * (views + c) + views, 4 * n * d * d),  # one launch a view
     }
 
 
-def triton_partial_bytes(cell: Cell, device: CudaDevice) -> int:
+def triton_split_tiles_bytes(cell: Cell, device: CudaDevice) -> int:
     """As the triton backend splits the features, or the batch."""
     # Not at the top: without Triton it is parse_cell that should say so.
     from bt_kernels.backends.triton import heuristics
@@ -103,21 +103,21 @@ def cuda_tile(cell: Cell, capability: tuple[int, int]) -> CudaTile:
 FUSED_ROWS, FUSED_COLUMNS = 32, 64  # of a warp in standardize_gram: csrc/cuda/product/portable_product.cuh
 
 
-def fused_partial_bytes(n: int) -> int:
+def fused_split_tiles_bytes(n: int) -> int:
     """Of a block of standardize_gram, whose warps below K's diagonal or beyond N have nothing to store."""
     rows, columns = range(0, n, FUSED_ROWS), range(0, n, FUSED_COLUMNS)
     warps = sum(row < column + FUSED_COLUMNS for row in rows for column in columns)
     return 2 * 4 * warps * FUSED_ROWS * FUSED_COLUMNS
 
 
-def cuda_partial_bytes(cell: Cell, multiprocessors: int, capability: tuple[int, int]) -> int:
+def cuda_split_tiles_bytes(cell: Cell, multiprocessors: int, capability: tuple[int, int]) -> int:
     """As the cuda backend's own functions split the features, or the batch."""
     schedule, tile = host_module().cuda, cuda_tile(cell, capability)
     n, d, itemsize = cell.n, cell.d, cell.itemsize
     slots, step = multiprocessors * tile.blocks, STEP_BYTES // itemsize
     if choose_formulation("auto", n, d) == "gram":
         if fused := schedule.fused_blocks(n, d, itemsize, multiprocessors):
-            return fused * fused_partial_bytes(n)
+            return fused * fused_split_tiles_bytes(n)
         tiles = 2 * schedule.gram_tiles_count(TILE_ROWS, tile.columns, n)
         splits, _ = schedule.choose_splits(tiles, d, step, slots, tile.bytes, cell.embeddings_bytes)
         return splits * tiles * tile.bytes

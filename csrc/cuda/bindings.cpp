@@ -74,8 +74,12 @@ const float* gradient(const OptionalTensor& gradient, const Tensor& z) {
 }
 
 Embeddings embeddings(const Tensor& z_a, const Tensor& z_b) {
-  return {z_a.const_data_ptr(), z_b.const_data_ptr(), z_a.size(0),   z_a.size(1),
-          z_a.stride(0),        z_a.stride(1),        z_b.stride(0), z_b.stride(1)};
+  Embeddings z{};
+  z.z_a = z_a.const_data_ptr(), z.z_b = z_b.const_data_ptr();
+  z.n = z_a.size(0), z.d = z_a.size(1);
+  z.stride_an = z_a.stride(0), z.stride_ad = z_a.stride(1);
+  z.stride_bn = z_b.stride(0), z.stride_bd = z_b.stride(1);
+  return z;
 }
 
 float* float_data(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
@@ -109,15 +113,15 @@ struct StandardizedOutputs {
 // Of C, beside C_ii.
 struct KeptCorrelation {
   bool keep;
-  Tensor c, row_squares, column_squares;
+  Tensor c_off_diagonal, row_squares, column_squares;
 
   KeptCorrelation(const Run& run, int64_t d, bool keep)
-      : keep(keep), c(kept(run, keep, {d, row_stride(d)})), row_squares(squares(run, d)),
+      : keep(keep), c_off_diagonal(kept(run, keep, {d, row_stride(d)})), row_squares(squares(run, d)),
         column_squares(squares(run, d)) {}
 
   CorrelationSaved saved(const Standardized& standardized) const {
     if (!keep) return {standardized, nullptr, nullptr, nullptr};
-    return {standardized, c.mutable_data_ptr(), float_data(row_squares), float_data(column_squares)};
+    return {standardized, c_off_diagonal.mutable_data_ptr(), float_data(row_squares), float_data(column_squares)};
   }
 
  private:
@@ -164,10 +168,10 @@ Tensors<5> gram_partial_op(const Tensor& z_a, const Tensor& z_b, double eps, boo
   Run run("gram_partial", z_a, z_a.scalar_type(), tf32);
   const StandardizedOutputs y(run, n, d, needs_backward);
   Tensor triangles = run.float32({2, n * (n + 1) / 2}), sums = run.float64({4});
-  const GramSums halves{float_data(triangles), static_cast<double*>(sums.mutable_data_ptr())};
+  const GramPartial partial{float_data(triangles), static_cast<double*>(sums.mutable_data_ptr())};
   constexpr double kNoWeight = 0;  // the terms are the other half's
   run.check(gram_partial(run.operands(), embeddings(z_a, z_b), all_of(z_a, unbiased), {kNoWeight, kNoWeight, eps},
-                         statistics, halves, y.standardized(), run, run.gpu(), run.stream()));
+                         statistics, partial, y.standardized(), run, run.gpu(), run.stream()));
   return {triangles, sums, y.c_diagonal, y.rstd, y.y};
 }
 
@@ -175,15 +179,15 @@ Tensors<5> gram_total_op(const Tensor& triangles, const Tensor& sums, int64_t n,
                          double scale, bool tf32, bool needs_backward) {
   STD_TORCH_CHECK(n >= 2, "the loss needs N >= 2 samples");
   constexpr const char* kOrigin = "a sum of what gram_partial returned";
-  const GramSums halves{data_of<float>(triangles, "triangles", kOrigin, n * (n + 1), ScalarType::Float, triangles),
-                        data_of<double>(sums, "sums", kOrigin, 4, ScalarType::Double, triangles)};
+  const GramPartial partial{data_of<float>(triangles, "triangles", kOrigin, n * (n + 1), ScalarType::Float, triangles),
+                            data_of<double>(sums, "sums", kOrigin, 4, ScalarType::Double, triangles)};
   Run run("gram_total", triangles, dtype, tf32);
   const TermOutputs out(run);
   Tensor shifts = run.float32({needs_backward ? 2 : 0}), k = kept(run, needs_backward, {2, n, row_stride(n)});
   const GramSaved saved{{}, needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
   constexpr double kNoEps = 0;  // is in y
   run.check(
-      gram_total(run.operands(), halves, n, {lambd, scale, kNoEps}, out.terms(), saved, run, run.gpu(), run.stream()));
+      gram_total(run.operands(), partial, n, {lambd, scale, kNoEps}, out.terms(), saved, run, run.gpu(), run.stream()));
   return {out.loss, out.on_diagonal, out.off_diagonal, shifts, k};
 }
 
@@ -193,14 +197,14 @@ Tensors<2> gram_backward_op(const OptionalTensor& grad_loss, const OptionalTenso
                             double scale, double eps, OptionalInt correction, bool tf32, bool needs_a, bool needs_b) {
   check_embeddings(z, z);
   const int64_t n = z.size(0), d = z.size(1);
-  const Upstream upstream{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
+  const OutputGradients gradients{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
   const GramSaved saved{saved_standardized(z, c_diagonal, rstd, y),
                         saved_data(shifts, "shifts", 2, ScalarType::Float, z),
                         saved_data<void>(k, "k", 2 * n * row_stride(n), z.scalar_type(), z)};
   Run run("gram_backward", z, z.scalar_type(), tf32);
   Gradients dz(run, z, needs_a, needs_b);
   if (needs_a || needs_b) {
-    run.check(gram_backward(run.operands(), upstream, n, d, batch_of(z, {}, correction), {lambd, scale, eps}, saved,
+    run.check(gram_backward(run.operands(), gradients, n, d, batch_of(z, {}, correction), {lambd, scale, eps}, saved,
                             dz.a, dz.b, run, run.gpu(), run.stream()));
   }
   return {dz.dz_a, dz.dz_b};
@@ -216,7 +220,8 @@ Tensors<9> correlation_forward_op(const Tensor& z_a, const Tensor& z_b, double l
   const KeptCorrelation c(run, d, needs_backward && n >= d);  // where C is not larger than an embedding
   run.check(correlation_forward(run.operands(), embeddings(z_a, z_b), all_of(z_a, unbiased), {lambd, scale, eps},
                                 out.terms(), c.saved(y.standardized()), run, run.gpu(), run.stream()));
-  return {out.loss, out.on_diagonal, out.off_diagonal, y.rstd, y.y, y.c_diagonal, c.c, c.row_squares, c.column_squares};
+  return {out.loss,     out.on_diagonal,  out.off_diagonal, y.rstd,          y.y,
+          y.c_diagonal, c.c_off_diagonal, c.row_squares,    c.column_squares};
 }
 
 Tensors<3> correlation_partial_op(const Tensor& z_a, const Tensor& z_b, const Tensor& mean, const Tensor& rstd,
@@ -241,13 +246,12 @@ Tensors<7> correlation_total_op(const Tensor& c, ScalarType dtype, double lambd,
   Run run("correlation_total", c, dtype, tf32);
   const TermOutputs out(run);
   Tensor c_diagonal = run.float32({d});
-  const KeptCorrelation operands(run, d, needs_backward);
+  const KeptCorrelation kept(run, d, needs_backward);
   constexpr double kNoEps = 0;  // is in y
   run.check(correlation_total(run.operands(), data, d, {lambd, scale, kNoEps}, out.terms(),
-                              operands.saved({float_data(c_diagonal), nullptr, nullptr}), run, run.gpu(),
-                              run.stream()));
-  return {out.loss,   out.on_diagonal,      out.off_diagonal,       c_diagonal,
-          operands.c, operands.row_squares, operands.column_squares};
+                              kept.saved({float_data(c_diagonal), nullptr, nullptr}), run, run.gpu(), run.stream()));
+  return {out.loss,         out.on_diagonal,    out.off_diagonal, c_diagonal, kept.c_off_diagonal,
+          kept.row_squares, kept.column_squares};
 }
 
 Tensors<2> correlation_backward_op(const OptionalTensor& grad_loss, const OptionalTensor& grad_on,
@@ -261,19 +265,19 @@ Tensors<2> correlation_backward_op(const OptionalTensor& grad_loss, const Option
   const Batch batch = batch_of(z, samples, correction);
   STD_TORCH_CHECK(kept || batch.samples == n, "c is not what the forward returned: it is empty beside a share of rows");
   const int64_t squares = kept ? ceil_div(d, kSquaresShare) * d : 0;
-  const Upstream upstream{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
+  const OutputGradients gradients{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
   CorrelationSaved saved{
       saved_standardized(z, c_diagonal, rstd, y),
       saved_data<void>(c, "c", kept ? d * row_stride(d) : 0, z.scalar_type(), z),
       saved_data(row_squares, "row_squares", squares, ScalarType::Float, z),
       saved_data(column_squares, "column_squares", squares, ScalarType::Float, z),
   };
-  if (!kept) saved.c = nullptr, saved.row_squares = saved.column_squares = nullptr;
+  if (!kept) saved.c_off_diagonal = nullptr, saved.row_squares = saved.column_squares = nullptr;
   Run run("correlation_backward", z, z.scalar_type(), tf32);
   Gradients dz(run, z, needs_a, needs_b);
   if (needs_a || needs_b) {
     constexpr double kNoEps = 0;  // is in rstd, and in nothing else of this formulation
-    run.check(correlation_backward(run.operands(), upstream, n, d, batch, {lambd, scale, kNoEps}, saved, dz.a, dz.b,
+    run.check(correlation_backward(run.operands(), gradients, n, d, batch, {lambd, scale, kNoEps}, saved, dz.a, dz.b,
                                    run, run.gpu(), run.stream()));
   }
   return {dz.dz_a, dz.dz_b};

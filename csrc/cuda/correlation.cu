@@ -1,22 +1,21 @@
 // The correlation form's launches. Forward: standardize, correlation_tiles, correlation_combine; in two halves these
-// first, then correlation_diagonal and correlation_combine. Backward: correlation_gradient for each view.
+// first, then correlation_diagonal and correlation_combine. Backward: correlation_backward for each view.
 #include "cuda/correlation/correlation_diagonal.cuh"
 #include "cuda/instructions/launch.cuh"
-#include "cuda/loss.h"
 #include "cuda/launches/product_launches.h"
+#include "cuda/loss.h"
 #include "cuda/schedule/panels.h"
 #include "cuda/standardize/standardize.h"
-#include "cuda/product/views.h"
 
 namespace bt::cuda {
 
 namespace {
 
-// Up to C, or where outputs.whole is null to the terms. sums' inputs are this function's.
+// Up to C, or where outputs.c is null to the terms. sums' inputs are this function's.
 cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, double eps, const Statistics& statistics,
                    const Standardized& standardized, const CorrelationOutputs& outputs, TermSums sums, Scratch& scratch,
                    const Gpu& gpu, cudaStream_t stream) {
-  const Products& kernels = products(operands, gpu);
+  const ProductLaunches& launches = product_launches(operands, gpu);
   const int64_t n = z.n, d = z.d;
   sums.columns = standardize_blocks(operands, n, d, gpu);
   double* features = scratch.take_array<double>(4 * sums.columns);
@@ -24,26 +23,27 @@ cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, d
   const StandardizeOutputs made{standardized.c_diagonal, standardized.rstd, standardized.y, features, sums.counter};
   if (const cudaError_t error = standardize(operands, z, eps, batch, statistics, made, gpu, stream)) return error;
 
-  const TileShape shape = kernels.correlation_shape(gpu);
-  Products::CorrelationCall call{};
-  call.grid = kernels.correlation_grid(d, d);
+  const TileShape shape = launches.correlation_shape(gpu);
+  ProductLaunches::CorrelationCall call{};
+  call.grid = launches.correlation_grid(d, d);
   const int64_t tile_bytes = int64_t{4} * shape.rows * shape.columns,
                 embeddings_bytes = 2 * n * d * operand_bytes(operands);
   const Splits splits = choose_splits(call.grid.tiles(), n, shape.step, shape.slots, tile_bytes, embeddings_bytes / 2);
   call.grid.splits = splits.count, call.share = splits.share, call.dependent = true;
-  if (splits.count > 1) call.partial = static_cast<float*>(scratch.take(splits.count * call.grid.tiles() * tile_bytes));
+  if (splits.count > 1)
+    call.split_tiles = static_cast<float*>(scratch.take(splits.count * call.grid.tiles() * tile_bytes));
   call.outputs = outputs, call.sums = sums;
-  if (outputs.whole == nullptr) {
-    call.sums.parts = scratch.take_array<double>(kernels.correlation_blocks(call.grid, Forward::whole));
+  if (outputs.c == nullptr) {
+    call.sums.parts = scratch.take_array<double>(launches.correlation_blocks(call.grid, Forward::both));
   }
-  return kernels.correlation(matrix_of(standardized.y, 2, n, d), call, gpu, stream);
+  return launches.correlation(matrix_of(standardized.y, 2, n, d), call, gpu, stream);
 }
 
 // All of C, divided by the samples.
 CorrelationOutputs outputs_of(int64_t samples, int64_t d, const CorrelationSaved& saved) {
   CorrelationOutputs outputs{};
   outputs.row_squares = saved.row_squares, outputs.column_squares = saved.column_squares;
-  outputs.c = saved.c, outputs.ldc = row_stride(d);
+  outputs.c_off_diagonal = saved.c_off_diagonal, outputs.ld = row_stride(d);
   outputs.samples = samples, outputs.d = d, outputs.height = static_cast<int>(d);
   return outputs;
 }
@@ -67,14 +67,14 @@ cudaError_t correlation_partial(Operands operands, const Embeddings& z, const Ba
                                 const Statistics& statistics, float* c, const Standardized& standardized,
                                 Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
   CorrelationOutputs outputs = outputs_of(batch.samples, z.d, {});
-  outputs.whole = c, outputs.c_diagonal = standardized.c_diagonal;
+  outputs.c = c, outputs.c_diagonal = standardized.c_diagonal;
   constexpr double kNoEps = 0;  // is in the statistics
   return reduce(operands, z, batch, kNoEps, statistics, standardized, outputs, {}, scratch, gpu, stream);
 }
 
 cudaError_t correlation_total(Operands operands, float* c, int64_t d, const Options& options, const Terms& terms,
                               const CorrelationSaved& saved, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
-  const Products& kernels = products(operands, gpu);
+  const ProductLaunches& launches = product_launches(operands, gpu);
   const int64_t blocks = ceil_div(d, kDiagonalThreads);
   double* distances = scratch.take_array<double>(blocks);
   uint32_t* counter = scratch.take_array<uint32_t>(1);
@@ -84,69 +84,69 @@ cudaError_t correlation_total(Operands operands, float* c, int64_t d, const Opti
                                        {blocks, kDiagonalThreads, kShared, 1, false, stream}, diagonal)) {
     return error;
   }
-  Products::CorrelationCall call{};
-  call.grid = kernels.correlation_grid(d, d);
+  ProductLaunches::CorrelationCall call{};
+  call.grid = launches.correlation_grid(d, d);
   constexpr int64_t kDivided = 1;
-  call.outputs = outputs_of(kDivided, d, saved), call.outputs.whole = c;
+  call.outputs = outputs_of(kDivided, d, saved), call.outputs.c = c;
   call.sums = sums_of(options, terms);
   call.sums.sums = distances, call.sums.columns = blocks, call.sums.counter = counter;
-  call.sums.parts = scratch.take_array<double>(kernels.correlation_blocks(call.grid, Forward::total));
-  return kernels.correlation_total(call, gpu, stream);
+  call.sums.parts = scratch.take_array<double>(launches.correlation_blocks(call.grid, Forward::total));
+  return launches.correlation_total(call, gpu, stream);
 }
 
 namespace {
 
 // C was not kept: its rows (view 0) or those of C^T (view 1) are computed again, a panel at a time, and used at once.
-cudaError_t gradient_by_panels(Operands operands, const Matrix& y, Products::CorrelationGradientCall call,
+cudaError_t backward_by_panels(Operands operands, const Matrix& y, ProductLaunches::CorrelationBackwardCall call,
                                Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
-  const Products& kernels = products(operands, gpu);
+  const ProductLaunches& launches = product_launches(operands, gpu);
   const int64_t n = y.rows, d = y.columns;
-  const int64_t panel = correlation_panel(n, d, kernels.correlation_gradient_features());
-  Matrix c = matrix_of(nullptr, 1, panel, d);
-  c.data = scratch.take(c.view_stride * operand_bytes(operands));
+  const int64_t panel = correlation_panel(n, d, launches.correlation_backward_features());
+  void* c_off_diagonal = scratch.take(panel * row_stride(d) * operand_bytes(operands));
   float* squares = scratch.take_array<float>(ceil_div(d, kSquaresShare) * panel);
   for (int64_t first = 0; first < d; first += panel) {
     const int64_t height = d - first < panel ? d - first : panel;
-    Products::CorrelationCall product{};
-    product.own_view = call.view, product.grid = kernels.correlation_grid(height, d), product.share = n;
+    ProductLaunches::CorrelationCall product{};
+    product.own_view = call.backward.view, product.grid = launches.correlation_grid(height, d), product.share = n;
     product.outputs.row_squares = squares;
-    product.outputs.c = const_cast<void*>(c.data), product.outputs.ldc = c.row_stride;
+    product.outputs.c_off_diagonal = c_off_diagonal, product.outputs.ld = row_stride(d);
     product.outputs.samples = n, product.outputs.d = d;
     product.outputs.first_row = static_cast<int>(first), product.outputs.height = static_cast<int>(height);
     product.dependent = call.dependent;
-    if (const cudaError_t error = kernels.correlation(y, product, gpu, stream)) return error;
-    c.rows = height;
-    call.c = c, call.by_columns = false, call.squares = squares, call.dependent = true;
-    call.shares = static_cast<int>(ceil_div(d, kSquaresShare));
-    call.width = static_cast<int>(height), call.first_column = static_cast<int>(first);
-    if (const cudaError_t error = kernels.correlation_gradient(y, call, gpu, stream)) return error;
+    if (const cudaError_t error = launches.correlation(y, product, gpu, stream)) return error;
+    call.c_off_diagonal = matrix_of(c_off_diagonal, 1, height, d), call.by_columns = false, call.dependent = true;
+    call.backward.squares = squares;
+    call.backward.width = static_cast<int>(height), call.backward.first_column = static_cast<int>(first);
+    if (const cudaError_t error = launches.correlation_backward(y, call, gpu, stream)) return error;
   }
   return cudaSuccess;
 }
 
 }  // namespace
 
-cudaError_t correlation_backward(Operands operands, const Upstream& upstream, int64_t n, int64_t d, const Batch& batch,
-                                 const Options& options, const CorrelationSaved& saved, void* dz_a, void* dz_b,
-                                 Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
+cudaError_t correlation_backward(Operands operands, const OutputGradients& gradients, int64_t n, int64_t d,
+                                 const Batch& batch, const Options& options, const CorrelationSaved& saved, void* dz_a,
+                                 void* dz_b, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
   const Matrix y = matrix_of(saved.standardized.y, 2, n, d);
-  Products::CorrelationGradientCall call{};
-  call.upstream = upstream, call.c_diagonal = saved.standardized.c_diagonal, call.rstd = saved.standardized.rstd;
-  call.samples = batch.samples, call.variance_divisor = static_cast<float>(batch.variance_divisor);
-  call.standardized = batch.standardized;
-  call.lambd = static_cast<float>(options.lambd), call.scale = static_cast<float>(options.scale);
+  ProductLaunches::CorrelationBackwardCall call{};
+  CorrelationBackward& backward = call.backward;
+  backward.gradients = gradients;
+  backward.c_diagonal = saved.standardized.c_diagonal, backward.rstd = saved.standardized.rstd;
+  backward.shares = static_cast<int>(ceil_div(d, kSquaresShare)), backward.samples = batch.samples;
+  backward.lambd = static_cast<float>(options.lambd), backward.scale = static_cast<float>(options.scale);
+  backward.variance_divisor = static_cast<float>(batch.variance_divisor), backward.standardized = batch.standardized;
   for (int view = 0; view < 2; ++view) {
-    call.dz = view == 0 ? dz_a : dz_b;
-    if (call.dz == nullptr) continue;
-    call.view = view;
+    backward.dz = view == 0 ? dz_a : dz_b;
+    if (backward.dz == nullptr) continue;
+    backward.view = view;
     cudaError_t error;
-    if (saved.c == nullptr) {
-      error = gradient_by_panels(operands, y, call, scratch, gpu, stream);
+    if (saved.c_off_diagonal == nullptr) {
+      error = backward_by_panels(operands, y, call, scratch, gpu, stream);
     } else {
-      call.c = matrix_of(saved.c, 1, d, d), call.by_columns = view == 1;
-      call.squares = view == 0 ? saved.row_squares : saved.column_squares;
-      call.shares = static_cast<int>(ceil_div(d, kSquaresShare)), call.width = static_cast<int>(d);
-      error = products(operands, gpu).correlation_gradient(y, call, gpu, stream);
+      call.c_off_diagonal = matrix_of(saved.c_off_diagonal, 1, d, d), call.by_columns = view == 1;
+      backward.squares = view == 0 ? saved.row_squares : saved.column_squares;
+      backward.width = static_cast<int>(d);
+      error = product_launches(operands, gpu).correlation_backward(y, call, gpu, stream);
     }
     if (error != cudaSuccess) return error;
     call.dependent = true;

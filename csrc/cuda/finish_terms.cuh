@@ -13,7 +13,7 @@ namespace bt::cuda {
 
 // What a kernel does of a forward: all that is behind the products; its first half, up to what adds up over processes;
 // or the second half, from the sums.
-enum class Forward { whole, partial, total };
+enum class Forward { both, partial, total };
 
 // What standardize left for the terms, or what it added up to, and where they go.
 struct TermSums {
@@ -87,8 +87,8 @@ __device__ __forceinline__ void end_sums(const Doubles (&arrays)[COUNT], double 
 
 // Called by the first `threads` threads of every block with the block's part in thread 0's `part`.
 template <typename Sync>
-__device__ __forceinline__ void finish_in_last_block(const TermSums& sums, double part, double* shared, int threads,
-                                                     Sync&& sync) {
+__device__ __forceinline__ void finish_terms(const TermSums& sums, double part, double* shared, int threads,
+                                             Sync&& sync) {
   if (threadIdx.x == 0) {
     sums.parts[blockIdx.x] = part;
     fence_device();

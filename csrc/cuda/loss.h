@@ -1,5 +1,5 @@
-// The CUDA backend's host side without torch: forward and backward of both formulations, the forward whole and in the
-// two halves of bt_kernels/backends/stages.py, on raw pointers and a stream.
+// The CUDA backend's host side without torch: forward and backward of both formulations, the forward at once and in
+// the two halves of bt_kernels/backends/stages.py, on raw pointers and a stream.
 //
 // Each call queues its kernels and returns; nothing waits for the GPU, allocates device memory by itself or changes its
 // inputs. Formulas: docs/mathematics.md. N samples, D features; every matrix is row-major.
@@ -68,7 +68,7 @@ struct Terms {
 };
 
 // Gradients of the three outputs, float32 scalars; null where an output was not used.
-struct Upstream {
+struct OutputGradients {
   const float *loss, *on_diagonal, *off_diagonal;
 };
 
@@ -83,7 +83,7 @@ struct Standardized {
 };
 
 // What adds up over shares of the features, between the halves of the Gram form's forward.
-struct GramSums {
+struct GramPartial {
   float* triangles;  // (2, N (N + 1) / 2) K - shift I, upper triangles by rows
   double* sums;      // (4,) of (1 - C_ii)^2, of C_ii^2 of the rounded y, and both shifts
 };
@@ -97,10 +97,10 @@ struct GramSaved {
 // Features whose squares of C are added up together in row_squares and column_squares.
 constexpr int64_t kSquaresShare = 64;
 
-// Null where no gradient is needed, and where a whole forward has N < D: the backward computes C again by panels.
+// Null where no gradient is needed, and where a forward at once has N < D: the backward computes C again by panels.
 struct CorrelationSaved {
   Standardized standardized;
-  void* c;                // (D, row_stride(D)) operands, C without its diagonal
+  void* c_off_diagonal;   // (D, row_stride(D)) operands
   float* row_squares;     // (ceil(D / kSquaresShare), D) sums of C_ij^2, i != j, over shares of j
   float* column_squares;  // (ceil(D / kSquaresShare), D) over shares of i
 };
@@ -108,15 +108,15 @@ struct CorrelationSaved {
 cudaError_t gram_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&, const GramSaved&,
                          Scratch&, const Gpu&, cudaStream_t);
 
-cudaError_t gram_partial(Operands, const Embeddings&, const Batch&, const Options&, const Statistics&, const GramSums&,
-                         const Standardized&, Scratch&, const Gpu&, cudaStream_t);
+cudaError_t gram_partial(Operands, const Embeddings&, const Batch&, const Options&, const Statistics&,
+                         const GramPartial&, const Standardized&, Scratch&, const Gpu&, cudaStream_t);
 
 // Fills in all of GramSaved but Standardized.
-cudaError_t gram_total(Operands, const GramSums&, int64_t n, const Options&, const Terms&, const GramSaved&, Scratch&,
-                       const Gpu&, cudaStream_t);
+cudaError_t gram_total(Operands, const GramPartial&, int64_t n, const Options&, const Terms&, const GramSaved&,
+                       Scratch&, const Gpu&, cudaStream_t);
 
 // dz_a, dz_b: (N, D) contiguous in the embeddings' dtype, null where not needed.
-cudaError_t gram_backward(Operands, const Upstream&, int64_t n, int64_t d, const Batch&, const Options&,
+cudaError_t gram_backward(Operands, const OutputGradients&, int64_t n, int64_t d, const Batch&, const Options&,
                           const GramSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
 
 cudaError_t correlation_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&,
@@ -131,7 +131,7 @@ cudaError_t correlation_total(Operands, float* c, int64_t d, const Options&, con
                               Scratch&, const Gpu&, cudaStream_t);
 
 // n: rows at hand.
-cudaError_t correlation_backward(Operands, const Upstream&, int64_t n, int64_t d, const Batch&, const Options&,
+cudaError_t correlation_backward(Operands, const OutputGradients&, int64_t n, int64_t d, const Batch&, const Options&,
                                  const CorrelationSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
 
 }  // namespace bt::cuda

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import profile_gpu
 from benchmarks.gpu import kernel_work
-from benchmarks.gpu.kernel_work import NARROW, PORTABLE, WIDE, cuda_partial_bytes, cuda_tile, expected_work
+from benchmarks.gpu.kernel_work import NARROW, PORTABLE, WIDE, cuda_split_tiles_bytes, cuda_tile, expected_work
 from benchmarks.shared.cell import Cell
 from bt_kernels.build_report import host_module
 from tests.support.benchmarks.gpu_fakes import CEILINGS
@@ -22,7 +22,7 @@ needs_host = pytest.mark.skipif(not hasattr(host_module(), "cuda"), reason="the 
 
 def test_the_profile_compares_each_kernel_with_its_own_floor():
     cell = Cell(1024, 8192, "bfloat16", "cuda")
-    work = expected_work(cell, partial_bytes=1000)
+    work = expected_work(cell, split_tiles_bytes=1000)
     assert work["gram_tiles"].flops + work["gram_product"].flops == 6 * 1024**2 * 8192
     assert (work["gram_tiles"].bytes, work["gram_tiles"].l2_bytes) == (cell.embeddings_bytes, 1000)
     recorded = {"gram_tiles_kernel": [40.0, 60.0], "fill": [1.0, 1.0]}
@@ -51,11 +51,11 @@ def test_kernels_are_known_by_name_whoever_wrote_them(found, name):
 
 
 def test_instances_of_one_kernel_are_one_kernel():
-    """correlation_gradient runs as another instance for each view; the work is that of both."""
+    """correlation_backward runs as another instance for each view; the work is that of both."""
     cell = Cell(8192, 4096, "bfloat16", "cuda")
-    recorded = {f"void bt::cuda::correlation_gradient_kernel<{major}>()": [200.0] for major in "01"}
+    recorded = {f"void bt::cuda::correlation_backward_kernel<{major}>()": [200.0] for major in "01"}
     [entry] = profile_gpu.report(recorded, expected_work(cell, 0), CEILINGS, calls=1)
-    assert (entry["kernel"], entry["launches"], entry["us"]) == ("correlation_gradient", 2, 400)
+    assert (entry["kernel"], entry["launches"], entry["us"]) == ("correlation_backward", 2, 400)
     assert entry["flops"] == 4 * 8192 * 4096**2
 
 
@@ -98,16 +98,16 @@ def test_the_tile_of_the_cuda_backend(cell, capability, tile):
 
 
 @needs_host
-def test_partial_tiles_of_the_cuda_backend():
-    def partial(*cell) -> int:
-        return cuda_partial_bytes(Cell(*cell), 132, HOPPER)
+def test_split_tiles_of_the_cuda_backend():
+    def split_tiles(*cell) -> int:
+        return cuda_split_tiles_bytes(Cell(*cell), 132, HOPPER)
 
     tile = 4 * 128 * 128
-    assert partial(64, 8192, "bfloat16") % (2 * tile) == 0 and partial(64, 8192, "bfloat16") <= 8 << 20
-    gram = partial(256, 8192, "bfloat16")
+    assert split_tiles(64, 8192, "bfloat16") % (2 * tile) == 0 and split_tiles(64, 8192, "bfloat16") <= 8 << 20
+    gram = split_tiles(256, 8192, "bfloat16")
     assert gram % (2 * 3 * tile) == 0 and gram <= Cell(256, 8192, "bfloat16").embeddings_bytes
-    assert partial(1024, 8192, "bfloat16") % (2 * 20 * 2 * tile) == 0
-    assert partial(8192, 4096, "bfloat16") == 0 < partial(8192, 256, "bfloat16")
+    assert split_tiles(1024, 8192, "bfloat16") % (2 * 20 * 2 * tile) == 0
+    assert split_tiles(8192, 4096, "bfloat16") == 0 < split_tiles(8192, 256, "bfloat16")
     split = expected_work(Cell(8192, 256, "bfloat16"), 1000)
     assert split["correlation_combine"].bytes == 256 * 256 * 2
     assert split["correlation_tiles"].bytes == Cell(8192, 256, "bfloat16").embeddings_bytes

@@ -23,11 +23,11 @@ MULTIPLY = {
     "float16": "NarrowMultiply<__half>",
 }
 PRODUCTS = (
-    "standardize_gram", "gram_tiles", "gram_gradient", "gram_product", "correlation_tiles", "correlation_gradient",
+    "standardize_gram", "gram_tiles", "gram_backward", "gram_product", "correlation_tiles", "correlation_backward",
 )  # fmt: skip
 # With a template argument for tf32.
 ROUND_THEMSELVES = ("standardize_gram", "gram_combine", "correlation_tiles", "correlation_combine")
-WHOLE, PARTIAL, TOTAL = FORWARD = range(3)  # Forward, a template argument of these
+BOTH, PARTIAL, TOTAL = FORWARD = range(3)  # Forward, a template argument of these
 COMBINE = ("gram_combine", "correlation_combine")
 
 
@@ -68,26 +68,26 @@ PORTABLE = {
     "standardize_gram": [FUSED],
     "gram_tiles": [Tile("k", "k")],
     "gram_combine": [Tile("k", "k")],
-    "gram_gradient": [Tile("mn", "k")],
+    "gram_backward": [Tile("mn", "k")],
     "gram_product": [Tile("mn", "k")],
     "correlation_tiles": [Tile("mn", "mn")],
     "correlation_combine": [Tile("mn", "mn")],
-    "correlation_gradient": [Tile("k", "k"), Tile("mn", "k")],
+    "correlation_backward": [Tile("k", "k"), Tile("mn", "k")],
 }
 HOPPER = {
     "standardize_gram": [FUSED],
     "gram_tiles": [narrow("k", "k"), wide("k", "k")],
     "gram_combine": [FUSED, narrow("k", "k"), wide("k", "k")],
-    "gram_gradient": [narrow("mn", "k"), wide("mn", "k")],
+    "gram_backward": [narrow("mn", "k"), wide("mn", "k")],
     "gram_product": [wide("mn", "k")],
     "correlation_tiles": [wide("mn", "mn")],
     "correlation_combine": [wide("mn", "mn")],
-    "correlation_gradient": [wide("k", "k"), wide("mn", "k")],
+    "correlation_backward": [wide("k", "k"), wide("mn", "k")],
 }
 # C's product has both operands along the batch, which wgmma does not take in tf32. A's part of the registers
-# leaves room for one block of the narrow gradient.
+# leaves room for one block of the narrow backward.
 HOPPER_TF32 = HOPPER | {
-    "gram_gradient": [Tile("mn", "k", 128, hopper=True, stages=4), wide("mn", "k")],
+    "gram_backward": [Tile("mn", "k", 128, hopper=True, stages=4), wide("mn", "k")],
     "correlation_tiles": [Tile("mn", "mn")],
     "correlation_combine": [Tile("mn", "mn")],
 }
@@ -109,7 +109,7 @@ class Kernel:
     variant: str  # what tells it from the source's others of that name, for people
     blocks: int  # on a multiprocessor, at the least
     tile: Tile | None = None
-    forward: int = WHOLE
+    forward: int = BOTH
 
     @property
     def instance(self) -> str:
@@ -151,7 +151,7 @@ def of_family(source: str, arch: str) -> list[Kernel]:
 
 def of_tiles(kernels: dict[str, list[Tile]]) -> Iterator[tuple[str, Tile, int]]:
     for name, tiles in kernels.items():
-        for tile, forward in product(tiles, FORWARD if name in COMBINE else (WHOLE,)):
+        for tile, forward in product(tiles, FORWARD if name in COMBINE else (BOTH,)):
             # What begins with sums needs no tile of a product: the Gram form's takes the narrow one for all N.
             if (name, forward) != ("gram_combine", TOTAL) or tile == kernels["gram_tiles"][0]:
                 yield name, tile, forward

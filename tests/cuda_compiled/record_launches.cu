@@ -124,7 +124,7 @@ __attribute__((visibility("default"))) int record(const char* op, int operands, 
   const Options options{0.005, 1.0, 1e-5};
   const Batch all{n, static_cast<double>(n - 1)}, part{16 * n, static_cast<double>(16 * n - 1)};
   const Terms terms{numbers(1), numbers(1), numbers(1)};
-  const Upstream upstream{numbers(1), nullptr, nullptr};
+  const OutputGradients gradients{numbers(1), nullptr, nullptr};
   const Standardized y{numbers(d), numbers(2 * d), memory.take(2 * n * row_stride(d) * itemsize)};
   void* dz_a = views & 1 ? memory.take(n * d * itemsize) : nullptr;
   void* dz_b = views & 2 ? memory.take(n * d * itemsize) : nullptr;
@@ -137,7 +137,7 @@ __attribute__((visibility("default"))) int record(const char* op, int operands, 
       return correlation_forward(kind, z, all, options, terms, saved, memory, *gpu, nullptr);
     }
     if (name == "correlation_backward") {
-      return correlation_backward(kind, upstream, n, d, halves ? part : all, options, saved, dz_a, dz_b, memory, *gpu,
+      return correlation_backward(kind, gradients, n, d, halves ? part : all, options, saved, dz_a, dz_b, memory, *gpu,
                                   nullptr);
     }
     float* c = numbers(d * d);
@@ -148,11 +148,11 @@ __attribute__((visibility("default"))) int record(const char* op, int operands, 
   const GramSaved saved{y, numbers(2), memory.take(2 * n * row_stride(n) * itemsize)};
   if (name == "gram_forward") return gram_forward(kind, z, all, options, terms, saved, memory, *gpu, nullptr);
   if (name == "gram_backward") {
-    return gram_backward(kind, upstream, n, d, all, options, saved, dz_a, dz_b, memory, *gpu, nullptr);
+    return gram_backward(kind, gradients, n, d, all, options, saved, dz_a, dz_b, memory, *gpu, nullptr);
   }
-  const GramSums sums{numbers(n * (n + 1)), doubles(4)};
-  if (name == "gram_total") return gram_total(kind, sums, n, options, terms, saved, memory, *gpu, nullptr);
-  return gram_partial(kind, z, all, options, {}, sums, y, memory, *gpu, nullptr);
+  const GramPartial partial{numbers(n * (n + 1)), doubles(4)};
+  if (name == "gram_total") return gram_total(kind, partial, n, options, terms, saved, memory, *gpu, nullptr);
+  return gram_partial(kind, z, all, options, {}, partial, y, memory, *gpu, nullptr);
 }
 
 // Blocks that a multiprocessor holds, by NVIDIA's own count; 0 if not even one, negative if the GPU is not known.

@@ -23,20 +23,20 @@ from tests.support.properties import assert_each
 
 MEMORY = ("LD", "LDG", "LDGSTS", "ST", "STG", "ATOM", "ATOMG", "RED", "REDG", "UTMALDG")
 FENCES = ("MEMBAR", "ERRBAR", "CCTL")  # what a fence of more than the block, or an acquire beyond it, costs
-EXCHANGE = ("standardize", "gram_gradient")  # blocks of a cluster exchange numbers
-# Accesses that move matrices, or their partial tiles, 16 bytes at a time.
+EXCHANGE = ("standardize", "gram_backward")  # blocks of a cluster exchange numbers
+# Accesses that move matrices, or their split tiles, 16 bytes at a time.
 WIDE = {
     "standardize": {"LDGSTS", "STG"},
     "standardize_gram": {"LDGSTS", "STG"},
     "gram_tiles": {"STG"},
     "gram_combine": {"LDG"},
-    "gram_gradient": {"LDGSTS", "STG"},
+    "gram_backward": {"LDGSTS", "STG"},
     "gram_product": set(),
     "gram_apply": {"LDGSTS", "LDG", "STG"},
     "correlation_tiles": {"STG"},
     "correlation_combine": {"LDG"},
     "correlation_diagonal": set(),
-    "correlation_gradient": {"LDGSTS", "STG"},
+    "correlation_backward": {"LDGSTS", "STG"},
 }
 
 
@@ -97,7 +97,7 @@ def operands_move_16_bytes_at_a_time(code: MachineCode, kernel: Kernel) -> None:
 
 def matrices_move_16_bytes_at_a_time(code: MachineCode, kernel: Kernel) -> None:
     wide = WIDE[kernel.name]
-    if kernel.name.endswith("gradient") and kernel.itemsize == 4:
+    if kernel.name.endswith("backward") and kernel.itemsize == 4:
         wide = set()  # eight lanes move a sector, 4 bytes each: backward_tile.cuh
     if kernel.forward == TOTAL:
         wide = set()  # rows of a packed triangle, or of D numbers, begin anywhere

@@ -39,7 +39,7 @@ KNOWN = [
     Known("* ldk + column) =", 2, "a piece of K is 8 numbers wide, 16 bytes of a sector"),
     Known("k[view][row * ldk + column]", 5, "pieces on K's diagonal, number by number, and float32"),
     Known("k[view][column * ldk + row]", 4, "their mirror image"),
-    Known("parts[i] = partial_tile<Product>", 2, "lanes below K's diagonal read nothing"),
+    Known("parts[i] = split_tile<Product>", 2, "lanes below K's diagonal read nothing"),
     Known("a[k][i] = ", 2, "tf32 through registers: wgmma fixes which k a lane has"),
     Known("sums[(2 + lane) * stride]", 2, "two numbers of a column block"),
     Known("shared.factor(slot,", 2, "once per block, so that reading is free of conflicts"),
@@ -102,7 +102,7 @@ def test_what_is_known_to_waste_still_does(traffic):
 
 
 SMALL = 1.03  # statistics, sums and padding
-EXACT = ("gram_gradient", "gram_product", "correlation_tiles", "correlation_gradient")
+EXACT = ("gram_backward", "gram_product", "correlation_tiles", "correlation_backward")
 
 
 def test_bytes_and_flops_are_those_that_benchmarks_count_on(traffic, cell):
@@ -111,12 +111,14 @@ def test_bytes_and_flops_are_those_that_benchmarks_count_on(traffic, cell):
     if cell.dtype == "tf32":
         measured = replace(measured, precision="tf32")
     capability, multiprocessors, *_ = GPUS[cell.gpu]
-    partial = kernel_work.cuda_partial_bytes(measured, multiprocessors, (capability // 10, capability % 10))
-    work = kernel_work.expected_work(measured, partial)
+    split_tiles = kernel_work.cuda_split_tiles_bytes(
+        measured, multiprocessors, (capability // 10, capability % 10)
+    )
+    work = kernel_work.expected_work(measured, split_tiles)
     for name in {kernel.kernel for kernel in traffic[cell]}:
         kernels = [kernel for kernel in traffic[cell] if kernel.kernel == name]
         moved, expected = sum(k.read + k.written for k in kernels), work[name]
-        # Of partial tiles gram_combine reads those parts alone that are on or above K's diagonal.
+        # Of split tiles gram_combine reads those parts alone that are on or above K's diagonal.
         least = expected.bytes + (expected.l2_bytes if name != "gram_combine" else expected.l2_bytes // 2)
         assert least <= moved <= SMALL * (expected.bytes + expected.l2_bytes), name
         if cell.dtype != "float32":  # whose products are no matrix instructions

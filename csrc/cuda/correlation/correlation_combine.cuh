@@ -11,7 +11,7 @@
 namespace bt::cuda {
 
 struct CorrelationCombineArguments {
-  float* partial;  // (splits, tiles) tiles
+  float* split_tiles;  // (splits, tiles) tiles
   CorrelationGrid grid;
   CorrelationOutputs outputs;
   TermSums sums;  // counter null: no terms are wanted
@@ -36,9 +36,9 @@ __global__ void __launch_bounds__(Product::kWorkers, Product::kClusterShares ? 3
     for (int i = 0; i < Pieces::kRowTiles; ++i) {
 #pragma unroll
       for (int j = 0; j < kColumnTiles; ++j) {
-        const PartialPiece sum =
-            add_partial<Product>(arguments.partial, {0, 1, arguments.grid.splits}, arguments.grid.tiles(), tile,
-                                 static_cast<int>(threadIdx.x), i * Pieces::kColumnTiles + first_piece + j);
+        const ThreadPiece sum =
+            add_split_tiles<Product>(arguments.split_tiles, {0, 1, arguments.grid.splits}, arguments.grid.tiles(), tile,
+                                     static_cast<int>(threadIdx.x), i * Pieces::kColumnTiles + first_piece + j);
 #pragma unroll
         for (int v = 0; v < 4; ++v) d[4 * (i * kColumnTiles + j) + v] = sum.x[v];
       }
@@ -53,8 +53,7 @@ __global__ void __launch_bounds__(Product::kWorkers, Product::kClusterShares ? 3
     if (arguments.sums.counter == nullptr) return;
     const auto sync = [] { sync_block(); };
     double* sums = reinterpret_cast<double*>(shared);
-    finish_in_last_block(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers,
-                         sync);
+    finish_terms(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers, sync);
   }
 }
 

@@ -6,8 +6,8 @@
 // Grid: blocks of kDiagonalThreads features. The numbers are D + 1 apart, a sector for each.
 #pragma once
 
-#include "cuda/instructions/grid.cuh"
 #include "cuda/finish_terms.cuh"
+#include "cuda/instructions/grid.cuh"
 
 namespace bt::cuda {
 

@@ -3,7 +3,7 @@
 //     squares          sum of C_ij^2 over the block's part of the tile without the diagonal, float64
 //     row_squares      the same per row, over shares of kSquaresShare columns
 //     column_squares   per column, over shares of as many rows: with C_ii^2 the two make the q of the backward
-//     C                without its diagonal, which the backward has in float32, as the backward's operand
+//     c_off_diagonal   C without its diagonal, which the backward has in float32, as the backward's operand
 //
 // The off-diagonal numbers themselves are summed, so there is no difference of sums here. Sums of at most 64 squares
 // are float32, whole blocks' are float64.
@@ -13,19 +13,19 @@
 #pragma once
 
 #include "cuda/finish_terms.cuh"
-#include "cuda/product/tile.cuh"
 #include "cuda/product/store_pieces.cuh"
+#include "cuda/product/tile.cuh"
 
 namespace bt::cuda {
 
 struct CorrelationOutputs {
   float* row_squares;     // (shares of D, height) or null
   float* column_squares;  // (shares of height, D) or null
-  void* c;                // (height, ldc) operands or null
-  int64_t ldc;
+  void* c_off_diagonal;   // (height, ld) operands or null
+  int64_t ld;
   int64_t samples, d;       // samples: what the product is divided by
   int first_row, height;    // of C: a panel's, or 0 and D
-  float* whole;             // (D, D) between the halves, or null
+  float* c;                 // (D, D) between the halves, or null
   const float* c_diagonal;  // (D,) its diagonal, in the first half
 };
 
@@ -43,7 +43,7 @@ __device__ __forceinline__ void store_correlation(const float (&d)[4 * Fragment<
     const int row = tile_row + Pieces::first_row() + 8 * i;
     if (row >= size) continue;
     const float c_ii = out.c_diagonal[row];
-    float* target = out.whole + row * out.d + first_column;
+    float* target = out.c + row * out.d + first_column;
 #pragma unroll
     for (int tile = 0; tile < COLUMN_TILES; ++tile) {
       const int column = first_column + 8 * tile;
@@ -67,7 +67,7 @@ __device__ __forceinline__ void load_correlation(float (&d)[4 * Fragment<Product
 #pragma unroll
   for (int i = 0; i < 2 * Pieces::kRowTiles; ++i) {
     const int row = tile_row + Pieces::first_row() + 8 * i;
-    const float* source = out.whole + row * out.d + first_column;
+    const float* source = out.c + row * out.d + first_column;
 #pragma unroll
     for (int tile = 0; tile < COLUMN_TILES; ++tile) {
 #pragma unroll
@@ -110,8 +110,8 @@ __device__ __forceinline__ Pair sum_columns(const float (&x)[8][2]) {
   return {sums[0], sums[1]};
 }
 
-// Stores C and the row sums, leaves the warps' column sums in shared memory and returns the thread's sum of squares.
-// WHOLE: all of the tile exists and is off C's diagonal, so no number has to be asked.
+// Stores C without its diagonal and the row sums, leaves the warps' column sums in shared memory and returns the
+// thread's sum of squares. WHOLE: all of the tile exists and is off C's diagonal, so no number has to be asked.
 template <typename Product, bool TF32, int COLUMN_TILES, bool WHOLE>
 __device__ __forceinline__ double reduce_warp(const float (&d)[4 * Fragment<Product>::kRowTiles * COLUMN_TILES],
                                               const CorrelationOutputs& out, const CorrelationTile& tile,
@@ -122,7 +122,7 @@ __device__ __forceinline__ double reduce_warp(const float (&d)[4 * Fragment<Prod
   const int within_row = tile.row + Pieces::first_row(),
             first_column = tile.column + Pieces::first_column() + 8 * tile.first_piece;
   const float per_sample = 1.0f / static_cast<float>(out.samples);
-  const PiecePairs<T, TF32> c(static_cast<T*>(out.c), out.ldc, within_row, first_column);
+  const PiecePairs<T, TF32> pairs(static_cast<T*>(out.c_off_diagonal), out.ld, within_row, first_column);
   double squares = 0;
 #pragma unroll
   for (int share = 0; share < COLUMN_TILES / kPieces; ++share) {
@@ -144,9 +144,9 @@ __device__ __forceinline__ double reduce_warp(const float (&d)[4 * Fragment<Prod
           sum += values[e] * values[e];
           columns[piece][e] += values[e] * values[e];
         }
-        if (out.c != nullptr && piece % 2 == 1) {
+        if (out.c_off_diagonal != nullptr && piece % 2 == 1) {
           // At column D there is a row's padding.
-          c.template put<WHOLE>(8 * i, 8 * (share * kPieces + piece - 1), both[0], both[1], out.height, out.d);
+          pairs.template put<WHOLE>(8 * i, 8 * (share * kPieces + piece - 1), both[0], both[1], out.height, out.d);
         }
       }
       squares += static_cast<double>(sum);
@@ -170,7 +170,6 @@ template <typename Product, bool TF32, int COLUMN_TILES>
 __device__ __forceinline__ double reduce_correlation(const float (&d)[4 * Fragment<Product>::kRowTiles * COLUMN_TILES],
                                                      const CorrelationOutputs& out, const CorrelationTile& tile,
                                                      float* shared) {
-  using Pieces = Fragment<Product>;
   constexpr int kWarpsPerShare = kSquaresShare / Product::kWarpRows;
   static_assert(COLUMN_TILES % (kSquaresShare / 8) == 0 && kSquaresShare % Product::kWarpRows == 0);
   const int row = out.first_row + tile.row;

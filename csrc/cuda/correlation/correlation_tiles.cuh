@@ -30,7 +30,7 @@ template <typename Product>
 struct CorrelationTilesArguments {
   typename Product::Operand own, other;  // both of y (2, N, D)
   int own_view;
-  float* partial;  // (splits, tiles) tiles; null: one split
+  float* split_tiles;  // (splits, tiles) tiles; null: one split
   CorrelationGrid grid;
   int64_t n, share;  // samples, and those of a split
   CorrelationOutputs outputs;
@@ -57,11 +57,11 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
                             tile_column,        static_cast<int>(begin),  static_cast<int>(end)};
   Product::template run<Product::kClusterShares ? Shared::b : Shared::none, 0>(
       arguments.own, arguments.other, product, [&](const float (&d)[Pieces::kValues]) {
-        if (arguments.partial != nullptr) {
-          store_partial<Product>(arguments.partial, blockIdx.x, d);
+        if (arguments.split_tiles != nullptr) {
+          store_split_tile<Product>(arguments.split_tiles, blockIdx.x, d);
           return;
         }
-        if (out.whole != nullptr) {
+        if (out.c != nullptr) {
           store_correlation<Product, Pieces::kColumnTiles>(d, out, tile_row, tile_column, 0);
           return;
         }
@@ -71,8 +71,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
         if (arguments.sums.counter == nullptr) return;
         const auto sync = [] { Product::sync_workers(); };
         double* sums = reinterpret_cast<double*>(shared);
-        finish_in_last_block(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers,
-                             sync);
+        finish_terms(arguments.sums, block_sum(squares, sums, Product::kWorkers, sync), sums, Product::kWorkers, sync);
       });
 }
 

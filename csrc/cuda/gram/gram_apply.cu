@@ -10,33 +10,12 @@ namespace {
 template <typename T>
 cudaError_t launch_gram_apply(const GramApply& apply, const Gpu& gpu, cudaStream_t stream) {
   const auto aligned = [&](const void* dz) { return reinterpret_cast<uintptr_t>(dz) % 16 == 0; };
+  const GramBackward& backward = apply.backward;
   const int64_t tiles = ceil_div(apply.width, GramApplyShared<T>::kFeatures);
-  const GramApplyArguments<T> arguments{
-      apply.product,
-      apply.column_sums,
-      static_cast<int>(apply.count),
-      apply.width,
-      apply.first_column,
-      apply.ldt,
-      apply.upstream,
-      apply.c_diagonal,
-      apply.rstd,
-      apply.shifts,
-      static_cast<const T*>(apply.y),
-      row_stride(apply.d),
-      {static_cast<T*>(apply.dz_a), static_cast<T*>(apply.dz_b)},
-      apply.n,
-      apply.d,
-      static_cast<float>(apply.lambd),
-      static_cast<float>(apply.scale),
-      static_cast<float>(apply.eps),
-      static_cast<float>(apply.variance_divisor),
-      apply.standardized,
-      apply.first_view,
-      apply.views,
-      static_cast<int>(tiles),
-      apply.d % Piece<T>::kNumbers == 0 && aligned(apply.dz_a) && aligned(apply.dz_b)};
-  const Launch shape{tiles * ceil_div(apply.n, kApplySamples),
+  GramApplyArguments arguments{};
+  arguments.apply = apply, arguments.tiles = static_cast<int>(tiles);
+  arguments.aligned = backward.d % Piece<T>::kNumbers == 0 && aligned(backward.dz_a) && aligned(backward.dz_b);
+  const Launch shape{tiles * ceil_div(backward.n, kApplySamples),
                      kApplyThreads,
                      static_cast<int>(sizeof(GramApplyShared<T>)),
                      1,

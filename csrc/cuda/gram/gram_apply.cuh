@@ -1,4 +1,4 @@
-// gradient, Gram form, more samples than one cluster holds, second half: dz of a panel of features from gram_product's
+// backward, Gram form, more samples than one cluster holds, second half: dz of a panel of features from gram_product's
 // T and column sums.
 //
 //     q    = alpha unit sum_n T y + d C_ii                              alpha = 2 w_off / N^2, unit that of K_other
@@ -14,29 +14,16 @@
 // of T.
 #pragma once
 
+#include "cuda/gram/gram_apply.h"
 #include "cuda/instructions/copy_async.cuh"
 #include "cuda/instructions/grid.cuh"
 #include "cuda/instructions/numbers.cuh"
-#include "cuda/loss.h"
-#include "cuda/numeric.h"
 #include "cuda/schedule/gram_apply.h"
 
 namespace bt::cuda {
 
-template <typename T>
 struct GramApplyArguments {
-  const float *product, *column_sums;
-  int count;
-  int64_t width, first_column, ldt;
-  Upstream upstream;
-  const float *c_diagonal, *rstd, *shifts;
-  const T* y;
-  int64_t ld;
-  T* dz[2];
-  int64_t n, d;
-  float lambd, scale, eps, variance_divisor;
-  bool standardized;
-  int first_view, views;
+  GramApply apply;
   int tiles;     // of features
   bool aligned;  // rows of dz to 16 bytes
 };
@@ -90,18 +77,18 @@ struct GramApplyShared {
 
 // Starts to copy T of the tile.
 template <typename T>
-__device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const GramApplyArguments<T>& arguments,
-                                              int64_t within, int64_t first_sample) {
+__device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const GramApply& apply, int64_t within,
+                                              int64_t first_sample) {
   constexpr int kAcross = kApplySamples / 4, kSteps = GramApplyShared<T>::kFeatures * kAcross / kApplyThreads;
   const int across = static_cast<int>(threadIdx.x) % kAcross, down = static_cast<int>(threadIdx.x) / kAcross;
   const int64_t sample = first_sample + 4 * across;
-  for (int slot = 0; slot < arguments.views; ++slot) {
+  for (int slot = 0; slot < apply.backward.views; ++slot) {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const int feature = down + step * (kApplyThreads / kAcross);
-      const bool exists = within + feature < arguments.width && sample < arguments.ldt;
-      const int64_t row = slot * arguments.width + within + feature;
-      const float* source = exists ? arguments.product + row * arguments.ldt + sample : arguments.product;
+      const bool exists = within + feature < apply.width && sample < apply.ldt;
+      const int64_t row = slot * apply.width + within + feature;
+      const float* source = exists ? apply.product + row * apply.ldt + sample : apply.product;
       const int place = crossed(4 * across, feature / Piece<T>::kNumbers);
       copy_async_16(&shared.product[slot][feature][place], source, exists ? 16 : 0);
     }
@@ -111,22 +98,17 @@ __device__ __forceinline__ void fetch_product(GramApplyShared<T>& shared, const 
 
 // One feature of one view per thread.
 template <typename T>
-__device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const GramApplyArguments<T>& arguments,
-                                             int64_t within) {
+__device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const GramApply& apply, int64_t within) {
   constexpr int kFeatures = GramApplyShared<T>::kFeatures;
   const int slot = static_cast<int>(threadIdx.x) / kFeatures, feature = static_cast<int>(threadIdx.x) % kFeatures;
-  const int64_t column = arguments.first_column + within + feature;
-  if (slot >= arguments.views || within + feature >= arguments.width || column >= arguments.d) return;
-  const int view = arguments.first_view + slot;
-  const float* part = arguments.column_sums + int64_t{slot} * arguments.count * arguments.width + within + feature;
+  const int64_t column = apply.first_column + within + feature;
+  if (slot >= apply.backward.views || within + feature >= apply.width || column >= apply.backward.d) return;
+  const int view = apply.backward.first_view + slot;
+  const float* part = apply.column_sums + int64_t{slot} * apply.sample_tiles * apply.width + within + feature;
   float sum = 0;
 #pragma unroll 8
-  for (int i = 0; i < arguments.count; ++i) sum += part[i * arguments.width];
-  const TermWeights weights = term_weights(arguments.upstream.loss, arguments.upstream.on_diagonal,
-                                           arguments.upstream.off_diagonal, arguments.lambd, arguments.scale);
-  const FeatureGradient factors = gram_feature(
-      sum, arguments.c_diagonal[column], arguments.rstd[view * arguments.d + column], arguments.shifts[1 - view],
-      weights, arguments.eps, arguments.n, arguments.variance_divisor, arguments.standardized);
+  for (int i = 0; i < apply.sample_tiles; ++i) sum += part[i * apply.width];
+  const FeatureGradient factors = feature_factors(apply.backward, load_feature(apply.backward, view, column), sum);
   shared.factor(slot, 0, feature) = factors.product;
   shared.factor(slot, 1, feature) = factors.other;
   shared.factor(slot, 2, feature) = factors.own;
@@ -134,36 +116,39 @@ __device__ __forceinline__ void make_factors(GramApplyShared<T>& shared, const G
 
 template <typename T>
 __global__ void __launch_bounds__(kApplyThreads, 3)
-    gram_apply_kernel(const __grid_constant__ GramApplyArguments<T> arguments) {
+    gram_apply_kernel(const __grid_constant__ GramApplyArguments arguments) {
   constexpr int kNumbers = Piece<T>::kNumbers, kFeatures = GramApplyShared<T>::kFeatures;
   constexpr int kAcross = kFeatures / kNumbers, kRows = kApplyThreads / kAcross, kSteps = kApplySamples / kRows;
   start_next_grid();
   wait_for_previous_grid();
+  const GramApply& apply = arguments.apply;
+  const GramBackward& backward = apply.backward;
   auto& shared = *dynamic_shared<GramApplyShared<T>>();
   const int block = static_cast<int>(blockIdx.x);
   const int64_t within = block % arguments.tiles * kFeatures;
   const int64_t first_sample = block / arguments.tiles * int64_t{kApplySamples};
   const int piece = static_cast<int>(threadIdx.x) % kAcross, row = static_cast<int>(threadIdx.x) / kAcross;
-  const int64_t column = arguments.first_column + within + piece * kNumbers;
-  const int64_t left = arguments.width - (within + piece * kNumbers), behind = arguments.d - column;
+  const int64_t column = apply.first_column + within + piece * kNumbers;
+  const int64_t left = apply.width - (within + piece * kNumbers), behind = backward.d - column;
   const int64_t columns = left < behind ? left : behind;  // of the thread's that exist
 
-  fetch_product(shared, arguments, within, first_sample);
+  fetch_product(shared, apply, within, first_sample);
   Piece<T> y[2][kSteps]{};  // from memory, the longest way: on its way before the factors are made
 #pragma unroll
   for (int i = 0; i < 2 * kSteps; ++i) {
     const int64_t sample = first_sample + row + i / 2 * kRows;
-    const T* source = arguments.y + (i % 2 * arguments.n + sample) * arguments.ld + column;
-    if (sample < arguments.n && columns > 0) y[i % 2][i / 2] = *reinterpret_cast<const Piece<T>*>(source);
+    const T* source =
+        static_cast<const T*>(backward.y.data) + (i % 2 * backward.n + sample) * backward.y.row_stride + column;
+    if (sample < backward.n && columns > 0) y[i % 2][i / 2] = *reinterpret_cast<const Piece<T>*>(source);
   }
-  make_factors(shared, arguments, within);
+  make_factors(shared, apply, within);
   copy_async_wait<0>();
   sync_block();
 
 #pragma unroll
   for (int view = 0; view < 2; ++view) {
-    const int slot = view - arguments.first_view;
-    if (slot < 0 || slot >= arguments.views) continue;
+    const int slot = view - backward.first_view;
+    if (slot < 0 || slot >= backward.views) continue;
     FeatureGradient factors[kNumbers];
 #pragma unroll
     for (int four = 0; four < kNumbers / 4; ++four) {
@@ -175,14 +160,14 @@ __global__ void __launch_bounds__(kApplyThreads, 3)
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const int64_t sample = first_sample + row + step * kRows;
-      if (sample >= arguments.n) continue;
+      if (sample >= backward.n) continue;
       float dz[kNumbers];
 #pragma unroll
       for (int i = 0; i < kNumbers; ++i) {
         const float t = shared.product[slot][piece * kNumbers + i][crossed(row + step * kRows, piece)];
         dz[i] = feature_gradient(factors[i], t, y[view][step][i], y[1 - view][step][i]);
       }
-      T* target = arguments.dz[view] + sample * arguments.d + column;
+      T* target = static_cast<T*>(view == 0 ? backward.dz_a : backward.dz_b) + sample * backward.d + column;
       if (arguments.aligned && columns >= kNumbers) {
         store_piece(target, dz);
       } else {

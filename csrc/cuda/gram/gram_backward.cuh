@@ -1,4 +1,4 @@
-// gradient, Gram form, up to as many samples as a cluster's blocks hold: nothing but dz leaves the multiprocessors.
+// backward, Gram form, up to as many samples as a cluster's blocks hold: nothing but dz leaves the multiprocessors.
 //
 //     T^T  = y_own^T (K_other - shift I) / unit        the matrix product: features x samples, float32 accumulators
 //     q    = alpha unit sum_n T y_own + d C_ii         alpha = 2 w_off / N^2
@@ -13,56 +13,24 @@
 // other.
 #pragma once
 
-#include "cuda/product/backward_epilogue.cuh"
+#include "cuda/gram/gram_backward.h"
 #include "cuda/instructions/cluster.cuh"
 #include "cuda/instructions/grid.cuh"
-#include "cuda/loss.h"
+#include "cuda/product/backward_epilogue.cuh"
 
 namespace bt::cuda {
 
-// What both ways to the Gram form's gradient need behind the product.
-struct GramGradient {
-  Upstream upstream;
-  const float *c_diagonal, *rstd, *shifts;  // (D,), (2, D), (2,)
-  Matrix y;                                 // (2, N, D)
-  void *dz_a, *dz_b;                        // (N, D), null where not needed
-  int64_t n, d;
-  float lambd, scale, eps, variance_divisor;
-  bool standardized;
-  int first_view, views;
-};
-
 template <typename Product>
-struct GramGradientArguments {
+struct GramBackwardArguments {
   typename Product::Operand y, k;
-  GramGradient gradient;
+  GramBackward backward;
 };
-
-// What a feature's factors are made of beside its sum.
-struct GramFeature {
-  float c_ii, rstd, shift;
-  TermWeights weights;
-};
-
-__device__ __forceinline__ GramFeature load_feature(const GramGradient& g, int view, int64_t feature) {
-  return {g.c_diagonal[feature], g.rstd[view * g.d + feature], g.shifts[1 - view],
-          term_weights(g.upstream.loss, g.upstream.on_diagonal, g.upstream.off_diagonal, g.lambd, g.scale)};
-}
-
-// After the tiles of y: the block's sums, and the factors of its features.
-template <typename Product>
-constexpr int gradient_shared_bytes() {
-  constexpr int kSums = Fragment<Product>::kWarpsAcross * Product::kRows * static_cast<int>(sizeof(float));
-  constexpr int kFactors = Product::kRows * static_cast<int>(sizeof(FeatureGradient));
-  constexpr int kEpilogue = GradientTile<Product>::kSharedBytes + kSums + kFactors;
-  return Product::kSharedBytes > kEpilogue ? Product::kSharedBytes : kEpilogue;
-}
 
 template <typename Product>
 __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultiprocessor)
-    gram_gradient_kernel(const __grid_constant__ GramGradientArguments<Product> arguments) {
+    gram_backward_kernel(const __grid_constant__ GramBackwardArguments<Product> arguments) {
   start_next_grid();  // Product::run waits for the previous one
-  const GramGradient& g = arguments.gradient;
+  const GramBackward& g = arguments.backward;
   const int size = cluster_size(), cluster = static_cast<int>(blockIdx.x) / size;
   const int view = g.first_view + cluster % g.views;
   const int first_feature = cluster / g.views * Product::kRows, first_sample = cluster_rank() * Product::kColumns;
@@ -70,10 +38,10 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   Product::template run<Product::kClusterShares ? Shared::a : Shared::none, 1>(
       arguments.y, arguments.k, product, [&](const float (&d)[Fragment<Product>::kValues]) {
         unsigned char* shared = dynamic_shared<unsigned char>();
-        float* sums = reinterpret_cast<float*>(shared + GradientTile<Product>::kSharedBytes);
+        float* sums = reinterpret_cast<float*>(shared + BackwardTile<Product>::kSharedBytes);
         FeatureGradient* factors =
             reinterpret_cast<FeatureGradient*>(sums + Fragment<Product>::kWarpsAcross * Product::kRows);
-        GradientTile<Product> tile({g.y, view == 0 ? g.dz_a : g.dz_b, view, first_feature, first_sample}, shared);
+        BackwardTile<Product> tile({g.y, view == 0 ? g.dz_a : g.dz_b, view, first_feature, first_sample}, shared);
         tile.template fetch<true>();
         const int row = static_cast<int>(threadIdx.x);
         const bool has_feature = row < Product::kRows && first_feature + row < g.d;
@@ -83,7 +51,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
         row_sums<Product>(d, tile, sums);
         Product::sync_workers();
         if (size > 1) {
-          if (row < Product::kRows) sums[row] = whole_row_sum<Product>(sums, row);
+          if (row < Product::kRows) sums[row] = add_row_sums<Product>(sums, row);
           cluster_sync();
         }
         if (has_feature) {
@@ -91,10 +59,9 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
           if (size > 1) {
             for (int rank = 0; rank < size; ++rank) sum += load_cluster(sums + row, rank);
           } else {
-            sum = whole_row_sum<Product>(sums, row);
+            sum = add_row_sums<Product>(sums, row);
           }
-          factors[row] = gram_feature(sum, feature.c_ii, feature.rstd, feature.shift, feature.weights, g.eps, g.n,
-                                      g.variance_divisor, g.standardized);
+          factors[row] = feature_factors(g, feature, sum);
         }
         Product::sync_workers();
         write_gradient<Product>(d, tile, factors);

@@ -1,4 +1,4 @@
-// gram, behind the product: K_a and K_b from their partial tiles, <K_a, K_b>, and in the last block the loss.
+// gram, behind the product: K_a and K_b from their split tiles, <K_a, K_b>, and in the last block the loss.
 //
 //     inner   sum_ij K_a[i,j] K_b[i,j] in float64; above the diagonal numbers count twice, below it they are not read
 //     K       (K - shift I) / unit, shift = trace(K) / N, with its mirror image, as the backward's operand
@@ -14,21 +14,21 @@
 // goes on from the sums of such triangles: there the shift has to be put back for <K_a, K_b>, in float64.
 #pragma once
 
+#include "cuda/finish_terms.cuh"
 #include "cuda/instructions/grid.cuh"
 #include "cuda/instructions/matrix.cuh"
 #include "cuda/instructions/numbers.cuh"
-#include "cuda/finish_terms.cuh"
 #include "cuda/product/split_tiles.cuh"
-#include "cuda/schedule/tiles.h"
 #include "cuda/product/store_pieces.cuh"
+#include "cuda/schedule/tiles.h"
 
 namespace bt::cuda {
 
 constexpr int kCombineWarps = 8;
 
 struct GramCombineArguments {
-  float* partial;   // (splits, 2, tiles) tiles; not for Forward::total
-  GramSums halves;  // Forward::partial's outputs, of which Forward::total takes the triangles
+  float* split_tiles;   // (splits, 2, tiles) tiles; not for Forward::total
+  GramPartial partial;  // Forward::partial's outputs, of which Forward::total takes the triangles
   int splits, tiles;
   int warps;      // that add one piece together
   void* k;        // (2, N, ldk) operands; null: no gradient is needed
@@ -51,7 +51,7 @@ __device__ __forceinline__ void store_both(T* k, int64_t ldk, int row, int colum
 
 // Both views' numbers of one piece, of the calling lane.
 struct GramPiece {
-  PartialPiece k[2];
+  ThreadPiece k[2];
 };
 
 constexpr int kCombineSharedBytes = 32 * kCombineWarps * static_cast<int>(sizeof(GramPiece));
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
   const double* const values = arguments.sums.sums;
   const Doubles for_terms[2] = {{values, columns}, {values + columns, columns}};
   const Doubles for_shifts[2] = {{values + 2 * columns, columns}, {values + 3 * columns, columns}};
-  const bool shifts = FORWARD != Forward::whole || arguments.k != nullptr;
+  const bool shifts = FORWARD != Forward::both || arguments.k != nullptr;
   double summed[2] = {0, 0};  // trace(K) / N
   if (shifts) begin_sums(for_shifts, summed);
 
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
   const bool counts = tile < arguments.tiles && first_row <= first_column + 1 && first_column < n;
   // Of each view's packed triangle; row <= column < n.
   const auto packed = [&](int view, int64_t row, int64_t column) -> float& {
-    return arguments.halves.triangles[view * triangle_size(n) + packed_offset(row, column, n)];
+    return arguments.partial.triangles[view * triangle_size(n) + packed_offset(row, column, n)];
   };
   GramPiece sum{};
   if (kTotal && counts) {
@@ -105,12 +105,12 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
 #pragma unroll
     for (int view = 0; view < 2; ++view) {
       sum.k[view] =
-          add_partial<Product>(arguments.partial, {part, arguments.warps, arguments.splits}, 2 * arguments.tiles,
-                               view * arguments.tiles + tile, 32 * warp + lane_id(), piece);
+          add_split_tiles<Product>(arguments.split_tiles, {part, arguments.warps, arguments.splits},
+                                   2 * arguments.tiles, view * arguments.tiles + tile, 32 * warp + lane_id(), piece);
     }
   }
   if (!kTotal && arguments.warps > 1) {
-    PartialPiece(*parts)[kThreads] = reinterpret_cast<PartialPiece(*)[kThreads]>(memory);  // by view
+    ThreadPiece(*parts)[kThreads] = reinterpret_cast<ThreadPiece(*)[kThreads]>(memory);  // by view
 #pragma unroll
     for (int view = 0; view < 2; ++view) parts[view][threadIdx.x] = sum.k[view];
     sync_block();
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
       for (int other = 1; other < arguments.warps; ++other) {
 #pragma unroll
         for (int view = 0; view < 2; ++view) {
-          const PartialPiece next = parts[view][threadIdx.x + 32 * other];
+          const ThreadPiece next = parts[view][threadIdx.x + 32 * other];
 #pragma unroll
           for (int v = 0; v < 4; ++v) sum.k[view].x[v] += next.x[v];
         }
@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
     end_sums(for_terms, sums, shared, kThreads, sync);
     if (threadIdx.x == 0) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) arguments.halves.sums[i] = sums[i], arguments.halves.sums[2 + i] = shift[i];
+      for (int i = 0; i < 2; ++i) arguments.partial.sums[i] = sums[i], arguments.partial.sums[2 + i] = shift[i];
     }
   }
 
@@ -160,18 +160,18 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
       const int row = first_row + 8 * (v / 2), column = first_column + v % 2;
       if (row > column || column >= n) continue;
       const bool diagonal = row == column;
-      double whole[2];
+      double unshifted[2];
       float shifted[2];
 #pragma unroll
       for (int view = 0; view < 2; ++view) {
         const float x = sum.k[view].x[v];
-        whole[view] = kTotal && diagonal ? static_cast<double>(x) + summed[view] : static_cast<double>(x);
+        unshifted[view] = kTotal && diagonal ? static_cast<double>(x) + summed[view] : static_cast<double>(x);
         shifted[view] = !kTotal && diagonal ? x - shift[view] : x;
       }
       if constexpr (FORWARD == Forward::partial) {
         packed(0, row, column) = shifted[0], packed(1, row, column) = shifted[1];
       } else {
-        const double product = whole[0] * whole[1];
+        const double product = unshifted[0] * unshifted[1];
         inner += diagonal ? product : 2 * product;
         if (arguments.k == nullptr) continue;
 #pragma unroll
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(32 * kCombineWarps, kCombineBlocks<Product>)
     }
   }
   if constexpr (FORWARD != Forward::partial) {
-    finish_in_last_block(arguments.sums, block_sum(inner, shared, kThreads, sync), shared, kThreads, sync);
+    finish_terms(arguments.sums, block_sum(inner, shared, kThreads, sync), shared, kThreads, sync);
   }
 }
 

@@ -1,4 +1,4 @@
-// gradient, Gram form, more samples than a cluster holds, first half: T for a panel of features.
+// backward, Gram form, more samples than a cluster holds, first half: T for a panel of features.
 //
 //     product[v][i][n]       T^T = y_own^T (K_other - shift I) / unit, float32
 //     column_sums[v][t][i]   sum of T y_own over the samples of the t-th tile: what q is made of
@@ -7,7 +7,8 @@
 // L2; gram_apply does the rest. Grid: views x tiles of the panel; on Hopper pairs of blocks share the features.
 #pragma once
 
-#include "cuda/gram/gram_backward.cuh"
+#include "cuda/instructions/grid.cuh"
+#include "cuda/product/backward_epilogue.cuh"
 #include "cuda/schedule/tiles.h"
 
 namespace bt::cuda {
@@ -39,8 +40,8 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   Product::template run<Product::kClusterShares ? Shared::a : Shared::none, 0>(
       arguments.y, arguments.k, product, [&](const float (&d)[Pieces::kValues]) {
         unsigned char* shared = dynamic_shared<unsigned char>();
-        float* sums = reinterpret_cast<float*>(shared + GradientTile<Product>::kSharedBytes);
-        GradientTile<Product> tile({arguments.y_matrix, nullptr, view, first_feature, first_sample}, shared);
+        float* sums = reinterpret_cast<float*>(shared + BackwardTile<Product>::kSharedBytes);
+        BackwardTile<Product> tile({arguments.y_matrix, nullptr, view, first_feature, first_sample}, shared);
         tile.template fetch<false>();
         float* out = arguments.product + (static_cast<int64_t>(slot) * arguments.width + within) * arguments.ldt;
 #pragma unroll
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
         const int row = static_cast<int>(threadIdx.x);
         if (row < Product::kRows) {
           arguments.column_sums[(static_cast<int64_t>(slot) * arguments.sample_tiles + sample_tile) * arguments.width +
-                                within + row] = whole_row_sum<Product>(sums, row);
+                                within + row] = add_row_sums<Product>(sums, row);
         }
       });
 }

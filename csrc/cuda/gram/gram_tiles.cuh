@@ -1,6 +1,6 @@
-// gram, first half: partial tiles of K_a = y_a y_a^T and K_b = y_b y_b^T over shares of the features.
+// gram, first half: split tiles of K_a = y_a y_a^T and K_b = y_b y_b^T over shares of the features.
 //
-//     partial[s][v][t] = y_v[rows of t, s-th features] y_v[columns of t, s-th features]^T
+//     split_tiles[s][v][t] = y_v[rows of t, s-th features] y_v[columns of t, s-th features]^T
 //
 // Only the tiles that have numbers on or above the diagonal exist (GramTiles), so the symmetric K is computed once. N^2
 // tiles alone cannot fill a GPU, hence the shares. Operands as standardize left them, float32 accumulators;
@@ -18,7 +18,7 @@ namespace bt::cuda {
 template <typename Product>
 struct GramTilesArguments {
   typename Product::Operand rows, columns;  // both of y (2, N, D)
-  float* partial;                           // (splits, 2, tiles) of Product's tiles
+  float* split_tiles;                       // (splits, 2, tiles) of Product's tiles
   int64_t d, share;
   int tiles;
 };
@@ -34,8 +34,9 @@ __global__ void __launch_bounds__(Product::kThreads, Product::kBlocksPerMultipro
   const int64_t end = begin + arguments.share < arguments.d ? begin + arguments.share : arguments.d;
   const ProductTile product{view, origin.row, view, origin.column, static_cast<int>(begin), static_cast<int>(end)};
   Product::template run<Product::kClusterShares ? Shared::b : Shared::none, 0>(
-      arguments.rows, arguments.columns, product,
-      [&](const float (&d)[Fragment<Product>::kValues]) { store_partial<Product>(arguments.partial, block, d); });
+      arguments.rows, arguments.columns, product, [&](const float (&d)[Fragment<Product>::kValues]) {
+        store_split_tile<Product>(arguments.split_tiles, block, d);
+      });
 }
 
 }  // namespace bt::cuda

@@ -2,7 +2,7 @@
 // standardized features are multiplied where they lie in shared memory, and a launch and a pass over y are saved.
 //
 //     y, rstd, C_ii, sums   as standardize/standardize.cuh leaves them
-//     partial[s][v]         sum over the s-th block's features of y_v y_v^T, as gram_tiles leaves a tile
+//     split_tiles[s][v]         sum over the s-th block's features of y_v y_v^T, as gram_tiles leaves a tile
 //
 // Accumulators are float32 in registers, both views', 128 x 128 numbers each; warps without a sample, or all below the
 // diagonal, have none to add. A tile of y is an operand of the product as it is: rows are samples, 128 bytes of
@@ -21,7 +21,7 @@ namespace bt::cuda {
 template <typename T>
 struct StandardizeGramArguments {
   StandardizeArguments<T> standardize;
-  float* partial;  // (blocks, 2) tiles of Product
+  float* split_tiles;  // (blocks, 2) tiles of Product
 };
 
 template <typename Product, typename Multiply, bool TF32>
@@ -69,9 +69,9 @@ __global__ void __launch_bounds__(Product::kThreads, 1)
     sync_block();
     combine_blocks(shared, batch, a.eps, columns, a.rstd + first_column, a.d);
     sync_block();
-    const Standardization<T> standardization[2] = {standardization_of<T>(shared, 0), standardization_of<T>(shared, 1)};
+    const ColumnStatistics<T> statistics[2] = {column_statistics<T>(shared, 0), column_statistics<T>(shared, 1)};
     ProductSums<T> sums{};
-    standardize_rows<T, TF32>(tiles, rows, standardization, sums);
+    standardize_rows<T, TF32>(tiles, rows, statistics, sums);
     share_sums<T>(shared, sums);
     sync_block();
     combine_sums(shared);
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(Product::kThreads, 1)
   }
   if (!multiplies) return;
 #pragma unroll
-  for (int view = 0; view < 2; ++view) store_partial<Product>(arguments.partial, 2 * blockIdx.x + view, k[view]);
+  for (int view = 0; view < 2; ++view) store_split_tile<Product>(arguments.split_tiles, 2 * blockIdx.x + view, k[view]);
 }
 
 }  // namespace bt::cuda

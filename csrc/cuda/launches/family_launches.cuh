@@ -1,28 +1,30 @@
-// Products for a family of tiles: instantiates the kernels and launches them.
+// ProductLaunches for a family of tiles: instantiates the kernels and launches them.
 //
 // A family names the product that each kernel runs with:
 //
-//     FusedGram, FusedMultiply              standardize_gram: the tile, and how a warp multiplies it
-//     GramTiles, WideGramTiles              K up to kWideFrom samples, and beyond
-//     GramGradient, WideGramGradient        one kernel, up to what a portable cluster of the first holds, and beyond
-//     GramProduct                           by panels
-//     CorrelationTiles                      C
-//     RowGradient, ColumnGradient           with C's rows, with C's columns
-//     kTf32                                 operands are rounded to tf32
+//     FusedGram, FusedMultiply         standardize_gram: the tile, and how a warp multiplies it
+//     GramTiles, WideGramTiles         K up to kWideFrom samples, and beyond
+//     GramBackward, WideGramBackward   gram_backward up to what a portable cluster of the first holds, and beyond
+//     GramProduct                      gram_product: by panels
+//     CorrelationTiles                 C
+//     CorrelationBackwardByRows        correlation_backward with C's rows
+//     CorrelationBackwardByColumns     with C's columns
+//     kTf32                            operands are rounded to tf32
 #pragma once
 
-#include "cuda/correlation/correlation_combine.cuh"
 #include "cuda/correlation/correlation_backward.cuh"
+#include "cuda/correlation/correlation_combine.cuh"
+#include "cuda/gram/gram_backward.cuh"
 #include "cuda/gram/gram_product.cuh"
 #include "cuda/gram/gram_tiles.cuh"
+#include "cuda/gram/standardize_gram.cuh"
 #include "cuda/instructions/launch.cuh"
 #include "cuda/launches/product_launches.h"
-#include "cuda/gram/standardize_gram.cuh"
 
 namespace bt::cuda {
 
 template <typename Family>
-class ProductsOf final : public Products {
+class FamilyLaunches final : public ProductLaunches {
   static constexpr int64_t kWideFrom = 512;  // samples; from here on a tile's operands weigh more than its partial sums
 
   // Calls f with a value of the product's type that fits.
@@ -31,9 +33,9 @@ class ProductsOf final : public Products {
     return n > kWideFrom ? f(typename Family::WideGramTiles{}) : f(typename Family::GramTiles{});
   }
   template <typename F>
-  static auto with_gram_gradient(int64_t n, const F& f) {
-    using Narrow = typename Family::GramGradient;
-    return n > kPortableCluster * Narrow::kColumns ? f(typename Family::WideGramGradient{}) : f(Narrow{});
+  static auto with_gram_backward(int64_t n, const F& f) {
+    using Narrow = typename Family::GramBackward;
+    return n > kPortableCluster * Narrow::kColumns ? f(typename Family::WideGramBackward{}) : f(Narrow{});
   }
 
   template <typename Product>
@@ -54,13 +56,13 @@ class ProductsOf final : public Products {
 
  public:
   cudaError_t standardize_gram(const Embeddings& z, double eps, const Batch& batch, const StandardizeOutputs& outputs,
-                               float* partial, int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
+                               float* split_tiles, int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
     using Product = typename Family::FusedGram;
     using T = typename Product::Element;
     using Tile = SharedTile<T, Product::kRows, Product::kStep>;
     constexpr int kShared = 2 * Tile::kBytes + standardize_statistics_bytes(sizeof(T));
     const StandardizeGramArguments<T> arguments{
-        standardize_arguments<T>(z, eps, batch, {}, outputs, z.n, static_cast<int>(z.n)), partial};
+        standardize_arguments<T>(z, eps, batch, {}, outputs, z.n, static_cast<int>(z.n)), split_tiles};
     return run(standardize_gram_kernel<Product, typename Family::FusedMultiply, Family::kTf32>, arguments, Product{},
                blocks, 1, false, kShared, gpu, stream);
   }
@@ -69,7 +71,7 @@ class ProductsOf final : public Products {
     return with_gram_tiles(n, [&](auto product) { return shape_of(product, gpu); });
   }
 
-  cudaError_t gram_tiles(const Matrix& y, float* partial, Splits splits, const Gpu& gpu,
+  cudaError_t gram_tiles(const Matrix& y, float* split_tiles, Splits splits, const Gpu& gpu,
                          cudaStream_t stream) const override {
     return with_gram_tiles(y.rows, [&](auto product) {
       using Product = decltype(product);
@@ -77,7 +79,7 @@ class ProductsOf final : public Products {
       GramTilesArguments<Product> arguments{};
       if (const cudaError_t error = Product::make_a(&arguments.rows, y)) return error;
       if (const cudaError_t error = Product::make_b(&arguments.columns, y)) return error;
-      arguments.partial = partial, arguments.d = y.columns, arguments.share = splits.share;
+      arguments.split_tiles = split_tiles, arguments.d = y.columns, arguments.share = splits.share;
       arguments.tiles = kTiles.count(y.rows);
       const int cluster = Product::kClusterShares ? kTiles.per_square() : 1;
       return run(gram_tiles_kernel<Product>, arguments, product, int64_t{2} * splits.count * arguments.tiles, cluster,
@@ -96,8 +98,8 @@ class ProductsOf final : public Products {
         gram_combine_launch(gram_pieces(arguments.n, fused) * arguments.warps, gpu.capability >= 90, stream);
     const auto combine = [&](auto product) {
       using Product = decltype(product);
-      return launch(arguments.halves.sums != nullptr ? gram_combine_kernel<Product, Family::kTf32, Forward::partial>
-                                                     : gram_combine_kernel<Product, Family::kTf32, Forward::whole>,
+      return launch(arguments.partial.sums != nullptr ? gram_combine_kernel<Product, Family::kTf32, Forward::partial>
+                                                      : gram_combine_kernel<Product, Family::kTf32, Forward::both>,
                     shape, arguments);
     };
     return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
@@ -114,38 +116,38 @@ class ProductsOf final : public Products {
   }
 
   template <typename Product>
-  static Launch gram_gradient_launch(Product, int64_t n, int64_t d, int views, cudaStream_t stream) {
+  static Launch gram_backward_launch(Product, int64_t n, int64_t d, int views, cudaStream_t stream) {
     const int cluster = static_cast<int>(ceil_div(n, Product::kColumns));
     return {views * ceil_div(d, Product::kRows) * cluster,
             Product::kThreads,
-            gradient_shared_bytes<Product>(),
+            backward_shared_bytes<Product>(),
             cluster,
             false,
             stream};
   }
 
-  bool gram_gradient_fits(int64_t n, const Gpu& gpu) const override {
-    return with_gram_gradient(n, [&](auto product) {
+  bool gram_backward_fits(int64_t n, const Gpu& gpu) const override {
+    return with_gram_backward(n, [&](auto product) {
       using Product = decltype(product);
       // Where there is a wider tile, it reaches as far with a portable cluster as the narrow one with a larger one.
-      constexpr bool kWider = Product::kColumns > Family::GramGradient::kColumns;
+      constexpr bool kWider = Product::kColumns > Family::GramBackward::kColumns;
       const int most = kWider && gpu.max_cluster > kPortableCluster ? kPortableCluster : gpu.max_cluster;
       if (n > int64_t{most} * Product::kColumns) return false;
-      const Launch shape = gram_gradient_launch(product, n, 1, 1, nullptr);
-      return shape.cluster <= kPortableCluster || cluster_fits(gram_gradient_kernel<Product>, shape);
+      const Launch shape = gram_backward_launch(product, n, 1, 1, nullptr);
+      return shape.cluster <= kPortableCluster || cluster_fits(gram_backward_kernel<Product>, shape);
     });
   }
 
-  cudaError_t gram_gradient(const GramGradient& gradient, const Matrix& k, const Gpu& gpu,
+  cudaError_t gram_backward(const GramBackward& backward, const Matrix& k, const Gpu& gpu,
                             cudaStream_t stream) const override {
-    return with_gram_gradient(gradient.n, [&](auto product) {
+    return with_gram_backward(backward.n, [&](auto product) {
       using Product = decltype(product);
-      GramGradientArguments<Product> arguments{};
-      if (const cudaError_t error = Product::make_a(&arguments.y, gradient.y)) return error;
+      GramBackwardArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.y, backward.y)) return error;
       if (const cudaError_t error = Product::make_b(&arguments.k, k)) return error;
-      arguments.gradient = gradient;
-      return launch(gram_gradient_kernel<Product>,
-                    gram_gradient_launch(product, gradient.n, gradient.d, gradient.views, stream), arguments);
+      arguments.backward = backward;
+      return launch(gram_backward_kernel<Product>,
+                    gram_backward_launch(product, backward.n, backward.d, backward.views, stream), arguments);
     });
   }
 
@@ -170,7 +172,7 @@ class ProductsOf final : public Products {
     arguments.sample_tiles = gram_product_sample_tiles(y.rows), arguments.first_view = panel.first_view;
     const int64_t blocks = int64_t{panel.views} * arguments.sample_tiles * (panel.width / GramProduct::kRows);
     return run(gram_product_kernel<GramProduct>, arguments, GramProduct{}, blocks, kPair<GramProduct>, dependent,
-               gradient_shared_bytes<GramProduct>(), gpu, stream);
+               backward_shared_bytes<GramProduct>(), gpu, stream);
   }
 
   using CorrelationTiles = typename Family::CorrelationTiles;
@@ -192,22 +194,22 @@ class ProductsOf final : public Products {
     CorrelationTilesArguments<CorrelationTiles> arguments{};
     if (const cudaError_t error = CorrelationTiles::make_a(&arguments.own, y)) return error;
     if (const cudaError_t error = CorrelationTiles::make_b(&arguments.other, y)) return error;
-    arguments.own_view = call.own_view, arguments.partial = call.partial, arguments.grid = call.grid;
+    arguments.own_view = call.own_view, arguments.split_tiles = call.split_tiles, arguments.grid = call.grid;
     arguments.n = y.rows, arguments.share = call.share;
     arguments.outputs = call.outputs, arguments.sums = call.sums;
     const cudaError_t error = run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments,
                                   CorrelationTiles{}, call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>,
                                   call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
-    if (error != cudaSuccess || call.partial == nullptr) return error;
-    return call.outputs.whole != nullptr ? correlation_combine<Forward::partial>(call, gpu, stream)
-                                         : correlation_combine<Forward::whole>(call, gpu, stream);
+    if (error != cudaSuccess || call.split_tiles == nullptr) return error;
+    return call.outputs.c != nullptr ? correlation_combine<Forward::partial>(call, gpu, stream)
+                                     : correlation_combine<Forward::both>(call, gpu, stream);
   }
 
   template <Forward FORWARD>
   cudaError_t correlation_combine(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const {
     constexpr int kShared =
         kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
-    const CorrelationCombineArguments combine{call.partial, call.grid, call.outputs, call.sums};
+    const CorrelationCombineArguments combine{call.split_tiles, call.grid, call.outputs, call.sums};
     const int64_t blocks = correlation_blocks(call.grid, FORWARD);
     return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32, FORWARD>,
                   {blocks, CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
@@ -217,32 +219,27 @@ class ProductsOf final : public Products {
     return correlation_combine<Forward::total>(call, gpu, stream);
   }
 
-  int correlation_gradient_features() const override {
-    return Family::RowGradient::kRows * kPair<typename Family::RowGradient>;
+  int correlation_backward_features() const override {
+    return Family::CorrelationBackwardByRows::kRows * kPair<typename Family::CorrelationBackwardByRows>;
   }
 
-  cudaError_t correlation_gradient(const Matrix& y, const CorrelationGradientCall& call, const Gpu& gpu,
+  cudaError_t correlation_backward(const Matrix& y, const CorrelationBackwardCall& call, const Gpu& gpu,
                                    cudaStream_t stream) const override {
     const auto run_with = [&](auto product) {
       using Product = decltype(product);
-      CorrelationGradientArguments<Product> arguments{};
-      if (const cudaError_t error = Product::make_a(&arguments.c, call.c)) return error;
+      CorrelationBackwardArguments<Product> arguments{};
+      if (const cudaError_t error = Product::make_a(&arguments.c_off_diagonal, call.c_off_diagonal)) return error;
       if (const cudaError_t error = Product::make_b(&arguments.y, y)) return error;
-      arguments.y_matrix = y, arguments.upstream = call.upstream;
-      arguments.c_diagonal = call.c_diagonal, arguments.rstd = call.rstd, arguments.squares = call.squares;
-      arguments.dz = call.dz, arguments.shares = call.shares;
-      arguments.width = call.width, arguments.first_column = call.first_column;
+      arguments.y_matrix = y, arguments.backward = call.backward;
       arguments.feature_tiles =
-          static_cast<int>(ceil_div(call.width, Product::kRows * kPair<Product>)) * kPair<Product>;
+          static_cast<int>(ceil_div(call.backward.width, Product::kRows * kPair<Product>)) * kPair<Product>;
       arguments.sample_tiles = static_cast<int>(ceil_div(y.rows, Product::kColumns));
-      arguments.view = call.view, arguments.samples = call.samples, arguments.d = y.columns;
-      arguments.lambd = call.lambd, arguments.scale = call.scale, arguments.variance_divisor = call.variance_divisor;
-      arguments.standardized = call.standardized;
-      return run(correlation_gradient_kernel<Product>, arguments, product,
+      return run(correlation_backward_kernel<Product>, arguments, product,
                  int64_t{arguments.feature_tiles} * arguments.sample_tiles, kPair<Product>, call.dependent,
-                 gradient_shared_bytes<Product>(), gpu, stream);
+                 backward_shared_bytes<Product>(), gpu, stream);
     };
-    return call.by_columns ? run_with(typename Family::ColumnGradient{}) : run_with(typename Family::RowGradient{});
+    return call.by_columns ? run_with(typename Family::CorrelationBackwardByColumns{})
+                           : run_with(typename Family::CorrelationBackwardByRows{});
   }
 
  private:

@@ -1,16 +1,25 @@
-// The two passes that a gradient's epilogue makes over the accumulators of its tile.
+// The two passes that a backward's epilogue makes over the accumulators of its tile, and the memory that it needs.
 #pragma once
 
-#include "cuda/product/backward_tile.cuh"
 #include "cuda/numeric.h"
+#include "cuda/product/backward_tile.cuh"
 
 namespace bt::cuda {
+
+// After the tiles of y: the block's sums, and the factors of its features.
+template <typename Product>
+constexpr int backward_shared_bytes() {
+  constexpr int kSums = Fragment<Product>::kWarpsAcross * Product::kRows * static_cast<int>(sizeof(float));
+  constexpr int kFactors = Product::kRows * static_cast<int>(sizeof(FeatureGradient));
+  constexpr int kEpilogue = BackwardTile<Product>::kSharedBytes + kSums + kFactors;
+  return Product::kSharedBytes > kEpilogue ? Product::kSharedBytes : kEpilogue;
+}
 
 // sums[w][row]: the part of sum_n T y_own that the w-th of the warps next to each other has, per feature row of the
 // tile.
 template <typename Product>
 __device__ __forceinline__ void row_sums(const float (&d)[Fragment<Product>::kValues],
-                                         const GradientTile<Product>& tile, float* sums) {
+                                         const BackwardTile<Product>& tile, float* sums) {
   using Pieces = Fragment<Product>;
 #pragma unroll
   for (int i = 0; i < Pieces::kRowTiles; ++i) {
@@ -34,9 +43,9 @@ __device__ __forceinline__ void row_sums(const float (&d)[Fragment<Product>::kVa
   }
 }
 
-// The same of all warps next to each other, in their order.
+// All of a row: the parts of the warps next to each other, in their order.
 template <typename Product>
-__device__ __forceinline__ float whole_row_sum(const float* sums, int row) {
+__device__ __forceinline__ float add_row_sums(const float* sums, int row) {
   float sum = sums[row];
   for (int w = 1; w < Fragment<Product>::kWarpsAcross; ++w) sum += sums[w * Product::kRows + row];
   return sum;
@@ -45,7 +54,7 @@ __device__ __forceinline__ float whole_row_sum(const float* sums, int row) {
 // dz of the tile from the factors of its features.
 template <typename Product>
 __device__ __forceinline__ void write_gradient(const float (&d)[Fragment<Product>::kValues],
-                                               GradientTile<Product>& tile, const FeatureGradient* factors) {
+                                               BackwardTile<Product>& tile, const FeatureGradient* factors) {
   using Pieces = Fragment<Product>;
 #pragma unroll
   for (int i = 0; i < Pieces::kRowTiles; ++i) {

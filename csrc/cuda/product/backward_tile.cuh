@@ -1,4 +1,4 @@
-// What the gradient's epilogues do with a tile of dz: rows of the product's tile are features, its columns samples.
+// What the backward's epilogues do with a tile of dz: rows of the product's tile are features, its columns samples.
 //
 //     own(i, j), other(i, j)   y_own and y_other where the thread's numbers of pieces (i, j) and (i, j + 1) are
 //     put(i, j, dz)            dz in the same place
@@ -8,8 +8,8 @@
 // a time, and ldmatrix transposes. float32 needs no detour: eight lanes move the 32 bytes of a sector.
 #pragma once
 
-#include "cuda/product/copy_tile.cuh"
 #include "cuda/instructions/matrix.cuh"
+#include "cuda/product/copy_tile.cuh"
 
 namespace bt::cuda {
 
@@ -19,7 +19,7 @@ struct FourPairs {
 };
 
 // dz and what its tile is made from.
-struct GradientPlace {
+struct BackwardPlace {
   Matrix y;  // (2, N, D)
   void* dz;  // (N, D)
   int view;  // 0: dz is that of z_a
@@ -27,14 +27,14 @@ struct GradientPlace {
 };
 
 template <typename Product, typename T = typename Product::Element>
-class GradientTile {
+class BackwardTile {
   using Pieces = Fragment<Product>;
   using Tile = SharedTile<T, Product::kColumns, Product::kRows>;  // rows: samples
 
  public:
   static constexpr int kSharedBytes = 2 * Tile::kBytes;
 
-  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char* shared)
+  __device__ __forceinline__ BackwardTile(const BackwardPlace& place, unsigned char* shared)
       : place_(place), shared_(shared) {}
 
   // Starts to copy y_own and, if BOTH, y_other; ready() waits for them.
@@ -127,20 +127,20 @@ class GradientTile {
     return {{unpack<T>(r[0]), unpack<T>(r[1]), unpack<T>(r[2]), unpack<T>(r[3])}};
   }
 
-  GradientPlace place_;
+  BackwardPlace place_;
   unsigned char* shared_;
 };
 
 // float32: straight from and to global memory. Offsets are 32 bits times 32 bits from the thread's first number on, and
 // what exists is counted from there too: 64-bit ones would take the registers that the accumulators leave.
 template <typename Product>
-class GradientTile<Product, float> {
+class BackwardTile<Product, float> {
   using Pieces = Fragment<Product>;
 
  public:
   static constexpr int kSharedBytes = 0;
 
-  __device__ __forceinline__ GradientTile(const GradientPlace& place, unsigned char*) {
+  __device__ __forceinline__ BackwardTile(const BackwardPlace& place, unsigned char*) {
     const int64_t sample = place.first_sample + Pieces::first_column(),
                   feature = place.first_feature + Pieces::first_row();
     const float* y = static_cast<const float*>(place.y.data) + sample * place.y.row_stride + feature;

@@ -15,13 +15,13 @@ template <typename T, int ROWS, int COLUMNS, int THREADS>
 __device__ __forceinline__ void copy_tile(unsigned char* tile, const Matrix& matrix, int view, int row, int column) {
   constexpr int kPiece = 16 / static_cast<int>(sizeof(T)), kAcross = COLUMNS / kPiece, kDown = THREADS / kAcross;
   static_assert(THREADS % kAcross == 0 && kDown % 8 == 0 && ROWS % kDown == 0);
-  const int down = static_cast<int>(threadIdx.x / kAcross), c = static_cast<int>(threadIdx.x % kAcross) * kPiece;
-  const int64_t rows_left = matrix.rows - row - down, columns_left = matrix.columns - column - c;
+  const int down = static_cast<int>(threadIdx.x / kAcross), across = static_cast<int>(threadIdx.x % kAcross) * kPiece;
+  const int64_t rows_left = matrix.rows - row - down, columns_left = matrix.columns - column - across;
   const int rows = rows_left < ROWS ? static_cast<int>(rows_left) : ROWS;
   const int there = columns_left < 0 ? 0 : columns_left < kPiece ? static_cast<int>(columns_left) : kPiece;
-  const T* source =
-      static_cast<const T*>(matrix.data) + view * matrix.view_stride + (row + down) * matrix.row_stride + column + c;
-  unsigned char* target = tile + SharedTile<T, ROWS, COLUMNS>::offset(down, c);
+  const T* source = static_cast<const T*>(matrix.data) + view * matrix.view_stride + (row + down) * matrix.row_stride +
+                    column + across;
+  unsigned char* target = tile + SharedTile<T, ROWS, COLUMNS>::offset(down, across);
 #pragma unroll 4  // more would hold more addresses than there are registers beside accumulators
   for (int i = 0; i < ROWS / kDown; ++i) {
     const int bytes = i * kDown < rows ? there * static_cast<int>(sizeof(T)) : 0;  // of 0 nothing is read

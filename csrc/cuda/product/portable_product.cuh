@@ -4,9 +4,9 @@
 // ones are on their way. All threads copy and all multiply. What lies outside of the matrices is copied as zeros.
 #pragma once
 
-#include "cuda/product/copy_tile.cuh"
 #include "cuda/instructions/cluster.cuh"
 #include "cuda/instructions/grid.cuh"
+#include "cuda/product/copy_tile.cuh"
 #include "cuda/product/multiply.cuh"
 
 namespace bt::cuda {

@@ -1,31 +1,33 @@
-// Partial tiles of a split product in global memory, in the order of the registers that they come from: the kernel that
-// adds them goes by the same order, so every access is 16 bytes per thread and 512 per warp and nothing is converted.
+// Tiles of a product over shares of its summed index (split tiles) in global memory, in the order of the registers that
+// they come from. The kernel that adds them goes by the same order, so every access is 16 bytes per thread and 512 per
+// warp and nothing is converted.
 //
-//     partial[split][tile][piece][thread] of four float32; piece = row_tile * kColumnTiles + column_tile
+//     split_tiles[split][tile][piece][thread] of four float32; piece = row_tile * kColumnTiles + column_tile
 #pragma once
 
 #include "cuda/product/tile.cuh"
 
 namespace bt::cuda {
 
-struct alignas(16) PartialPiece {
+// A thread's four numbers of a piece.
+struct alignas(16) ThreadPiece {
   float x[4];
 };
 
 // thread: of those that computed the tile.
 template <typename Product>
-__device__ __forceinline__ PartialPiece* partial_tile(float* partial, int64_t tile, int thread) {
-  return reinterpret_cast<PartialPiece*>(partial) + tile * (Product::kRows * Product::kColumns / 4) + thread;
+__device__ __forceinline__ ThreadPiece* split_tile(float* split_tiles, int64_t tile, int thread) {
+  return reinterpret_cast<ThreadPiece*>(split_tiles) + tile * (Product::kRows * Product::kColumns / 4) + thread;
 }
 
 template <typename Product>
-__device__ __forceinline__ void store_partial(float* partial, int64_t tile,
-                                              const float (&d)[Fragment<Product>::kValues]) {
-  PartialPiece* out = partial_tile<Product>(partial, tile, static_cast<int>(threadIdx.x));
+__device__ __forceinline__ void store_split_tile(float* split_tiles, int64_t tile,
+                                                 const float (&d)[Fragment<Product>::kValues]) {
+  ThreadPiece* out = split_tile<Product>(split_tiles, tile, static_cast<int>(threadIdx.x));
 #pragma unroll
   for (int piece = 0; piece < Fragment<Product>::kValues / 4; ++piece) {
     const float* x = d + 4 * piece;
-    const PartialPiece four{{x[0], x[1], x[2], x[3]}};
+    const ThreadPiece four{{x[0], x[1], x[2], x[3]}};
     out[piece * Product::kWorkers] = four;
   }
 }
@@ -36,18 +38,18 @@ struct SplitRange {
 
 // The sum of a thread's piece over the splits, in their order. A few of them are loaded at once.
 template <typename Product>
-__device__ __forceinline__ PartialPiece add_partial(float* partial, SplitRange splits, int64_t tiles, int64_t tile,
-                                                    int thread, int piece) {
+__device__ __forceinline__ ThreadPiece add_split_tiles(float* split_tiles, SplitRange splits, int64_t tiles,
+                                                       int64_t tile, int thread, int piece) {
   constexpr int kAhead = 4;
-  PartialPiece sum{};
+  ThreadPiece sum{};
 #pragma unroll 1
   for (int first = splits.first; first < splits.end; first += kAhead * splits.step) {
-    PartialPiece parts[kAhead]{};
+    ThreadPiece parts[kAhead]{};
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       const int split = first + i * splits.step;
       if (split < splits.end) {
-        parts[i] = partial_tile<Product>(partial, split * tiles + tile, thread)[piece * Product::kWorkers];
+        parts[i] = split_tile<Product>(split_tiles, split * tiles + tile, thread)[piece * Product::kWorkers];
       }
     }
 #pragma unroll

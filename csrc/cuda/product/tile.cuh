@@ -16,17 +16,10 @@
 #pragma once
 
 #include "cuda/instructions/wgmma.cuh"
+#include "cuda/product/matrix.h"
 #include "cuda/schedule/shared_tile.h"
 
 namespace bt::cuda {
-
-// A stack of row-major matrices in global memory.
-struct Matrix {
-  const void* data;
-  int views;
-  int64_t rows, columns, row_stride;  // columns that exist, row_stride in numbers
-  int64_t view_stride;
-};
 
 // Where a tile's operands begin. first_a, first_b: index along the tile's rows and columns; k from k_begin to k_end.
 struct ProductTile {

@@ -11,12 +11,12 @@ struct Splits {
 };
 
 // What a split costs beyond its steps, in steps: filling and draining the pipeline, and writing and reading one partial
-// tile. Counted from bytes: a step of a 128 x 128 tile moves 32 KB through L2, a partial tile 64 KB twice.
+// tile. Counted from bytes: a step of a 128 x 128 tile moves 32 KB through L2, a split tile 64 KB twice.
 constexpr double kSplitFixed = 4, kSplitCombine = 3;
 constexpr int kMaxSplits = 128;
 
 // The cheapest, by steps of the busiest of `slots` (blocks that run at a time), with no more than `budget` bytes of
-// partial tiles, tile_bytes each.
+// split tiles, tile_bytes each.
 BT_HOST_DEVICE Splits choose_splits(int64_t tiles, int64_t length, int step, int64_t slots, int64_t tile_bytes,
                                     int64_t budget) {
   const int64_t steps = ceil_div(length, step);

@@ -15,12 +15,13 @@ struct StandardizeShared {
   union {
     ColumnMoments<COLUMNS> moments[kStandardizeWarps];
     struct {
-      float c[kStandardizeWarps][COLUMNS], c_rounded[kStandardizeWarps][COLUMNS], traces[kStandardizeWarps][2];
+      float products[kStandardizeWarps][COLUMNS], rounded_products[kStandardizeWarps][COLUMNS],
+          traces[kStandardizeWarps][2];
     } sums;
   } warps;
-  ColumnMoments<COLUMNS> moments;                            // of the block's rows
-  double c[COLUMNS], c_rounded[COLUMNS], traces[2];          // likewise, sums
-  alignas(8) float centre[kBoth], rstd[kBoth], rest[kBoth];  // of all rows: Standardization
+  ColumnMoments<COLUMNS> moments;                                  // of the block's rows
+  double products[COLUMNS], rounded_products[COLUMNS], traces[2];  // likewise, sums
+  alignas(8) float centre[kBoth], rstd[kBoth], rest[kBoth];        // of all rows: ColumnStatistics
 };
 static_assert(sizeof(StandardizeShared<64>) == standardize_statistics_bytes(2));
 static_assert(sizeof(StandardizeShared<32>) == standardize_statistics_bytes(4));
@@ -114,7 +115,7 @@ __device__ __forceinline__ void take_statistics(StandardizeShared<COLUMNS>& shar
 
 // After sync_block(), for the columns of a lane.
 template <typename T>
-__device__ __forceinline__ Standardization<T> standardization_of(const StandardizeSharedOf<T>& shared, int view) {
+__device__ __forceinline__ ColumnStatistics<T> column_statistics(const StandardizeSharedOf<T>& shared, int view) {
   const int first = view * kBlockColumns<T>;
   return {own_columns<T>(shared.centre + first), own_columns<T>(shared.rstd + first),
           own_columns<T>(shared.rest + first)};
@@ -125,8 +126,8 @@ template <typename T>
 __device__ __forceinline__ void share_sums(StandardizeSharedOf<T>& shared, const ProductSums<T>& sums) {
   const int warp = warp_id();
   auto& warps = shared.warps.sums;
-  own_columns<T>(warps.c[warp]) = sums.c;
-  own_columns<T>(warps.c_rounded[warp]) = sums.c_rounded;
+  own_columns<T>(warps.products[warp]) = sums.products;
+  own_columns<T>(warps.rounded_products[warp]) = sums.rounded_products;
 #pragma unroll
   for (int view = 0; view < 2; ++view) {
     float trace = sums.traces[view];
@@ -147,8 +148,8 @@ __device__ __forceinline__ void combine_sums(StandardizeShared<COLUMNS>& shared)
   };
   const auto& warps = shared.warps.sums;
   switch (threadIdx.x / COLUMNS) {
-    case 0: shared.c[column] = sum(&warps.c[0][column], COLUMNS); break;
-    case 1: shared.c_rounded[column] = sum(&warps.c_rounded[0][column], COLUMNS); break;
+    case 0: shared.products[column] = sum(&warps.products[0][column], COLUMNS); break;
+    case 1: shared.rounded_products[column] = sum(&warps.rounded_products[0][column], COLUMNS); break;
     case 2:
       if (column < 2) shared.traces[column] = sum(&warps.traces[0][column], 2);
       break;
@@ -157,7 +158,7 @@ __device__ __forceinline__ void combine_sums(StandardizeShared<COLUMNS>& shared)
 }
 
 // After the cluster's barrier, by one block: C_ii (from the first column on) and the block of columns' four sums,
-// `stride` apart: (1 - C_ii)^2, c_rounded_ii^2, y_a^2 / N, y_b^2 / N.
+// `stride` apart: (1 - C_ii)^2, C_ii^2 of the rounded y, y_a^2 / N, y_b^2 / N.
 template <int COLUMNS>
 __device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& shared, const BatchRows& batch,
                                            int columns, float* c_diagonal, double* sums, int64_t stride) {
@@ -167,17 +168,17 @@ __device__ __forceinline__ void write_sums(const StandardizeShared<COLUMNS>& sha
     double on_diagonal = 0, squares = 0;
 #pragma unroll 1
     for (int column = lane; column < COLUMNS; column += 32) {
-      double c = 0, rounded = 0;
+      double c_ii = 0, rounded_c_ii = 0;
 #pragma unroll 4
       for (int rank = 0; rank < cluster; ++rank) {
-        c += load_cluster(&shared.c[column], rank);
-        rounded += load_cluster(&shared.c_rounded[column], rank);
+        c_ii += load_cluster(&shared.products[column], rank);
+        rounded_c_ii += load_cluster(&shared.rounded_products[column], rank);
       }
       if (column >= columns) continue;
-      c /= samples, rounded /= samples;
-      c_diagonal[column] = static_cast<float>(c);
-      on_diagonal += (1 - c) * (1 - c);
-      squares += rounded * rounded;
+      c_ii /= samples, rounded_c_ii /= samples;
+      c_diagonal[column] = static_cast<float>(c_ii);
+      on_diagonal += (1 - c_ii) * (1 - c_ii);
+      squares += rounded_c_ii * rounded_c_ii;
     }
     for (int mask = 16; mask > 0; mask /= 2) {
       on_diagonal += shuffle_xor(on_diagonal, mask);

@@ -39,8 +39,8 @@ template <typename T, typename Number>
 struct alignas(kWordColumns<T> * sizeof(Number)) OfColumns {
   Number x[kWordColumns<T>];
 
-  __device__ __forceinline__ Number& operator[](int c) { return x[c]; }
-  __device__ __forceinline__ Number operator[](int c) const { return x[c]; }
+  __device__ __forceinline__ Number& operator[](int column) { return x[column]; }
+  __device__ __forceinline__ Number operator[](int column) const { return x[column]; }
 };
 
 // The numbers of a word.
@@ -82,10 +82,10 @@ __device__ __forceinline__ int piece_byte() { return lane_id() % 8 * 16; }
 // f(places) for the warp's rows among `rows`, four or one at a time: of the lane's words in a tile.
 template <typename F>
 __device__ __forceinline__ void for_each_word(int rows, F&& f) {
-  const int first = kRowsAtOnce * warp_id(), byte = 4 * lane_id(), whole = rows / kRoundRows * kRoundRows;
+  const int first = kRowsAtOnce * warp_id(), byte = 4 * lane_id(), full = rows / kRoundRows * kRoundRows;
   int place = swizzled(first, byte);
 #pragma unroll 1
-  for (int round = 0; round < whole; round += kRoundRows) {  // that all warps have in full
+  for (int round = 0; round < full; round += kRoundRows) {  // that all warps have in full
     int places[kRowsAtOnce];  // swizzled(first + round + i, byte): the first of them is a multiple of 4
 #pragma unroll
     for (int i = 0; i < kRowsAtOnce; ++i) places[i] = (place ^ (i << 4)) + i * kBoxBytes;
@@ -93,7 +93,7 @@ __device__ __forceinline__ void for_each_word(int rows, F&& f) {
     place += kRoundRows * kBoxBytes;
   }
 #pragma unroll 1
-  for (int row = whole + first; row < rows && row < whole + first + kRowsAtOnce; ++row) {
+  for (int row = full + first; row < rows && row < full + first + kRowsAtOnce; ++row) {
     const int places[1] = {swizzled(row, byte)};
     f(places);
   }
@@ -120,8 +120,9 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const T* z, int64
     }
   } else {
     using Bits = std::conditional_t<kBytes == 2, uint16_t, uint32_t>;
-    const int column = lane_id() * kWordColumns<T>;
-    const Bits* source = reinterpret_cast<const Bits*>(z) + kRowsAtOnce * warp_id() * stride_n + column * stride_d;
+    const int first_column = lane_id() * kWordColumns<T>;
+    const Bits* source =
+        reinterpret_cast<const Bits*>(z) + kRowsAtOnce * warp_id() * stride_n + first_column * stride_d;
     int64_t offset = 0;
     for_each_word(rows, [&](const auto& places) {
       constexpr int kRows = sizeof(places) / sizeof(int);
@@ -129,9 +130,9 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const T* z, int64
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
 #pragma unroll
-        for (int c = 0; c < kWordColumns<T>; ++c) {
-          const int64_t at = offset + i * stride_n + c * stride_d;
-          if (column + c < columns) words[i] |= static_cast<uint32_t>(source[at]) << (16 * c);
+        for (int column = 0; column < kWordColumns<T>; ++column) {
+          const int64_t at = offset + i * stride_n + column * stride_d;
+          if (first_column + column < columns) words[i] |= static_cast<uint32_t>(source[at]) << (16 * column);
         }
       }
 #pragma unroll
@@ -164,27 +165,27 @@ __device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], in
       for (int i = 0; i < 2 * kRows; ++i) {
         const Columns<T> x = columns_of<T>(word_at(tiles[i % 2], places[i / 2]));
 #pragma unroll
-        for (int c = 0; c < kColumns; ++c) f(i % 2, c, x[c]);
+        for (int column = 0; column < kColumns; ++column) f(i % 2, column, x[column]);
       }
     });
   };
   const float part = 1.0f / static_cast<float>(count);  // not used if there are none
   float shift[2][kColumns]{}, largest[2][kColumns]{};
-  for_each_number([&](int view, int c, float x) {
-    shift[view][c] += x * part;  // of the parts: the sum of the numbers themselves could overflow
-    largest[view][c] = fmaxf(largest[view][c], fabsf(x));
+  for_each_number([&](int view, int column, float x) {
+    shift[view][column] += x * part;  // of the parts: the sum of the numbers themselves could overflow
+    largest[view][column] = fmaxf(largest[view][column], fabsf(x));
   });
   float per_unit[2][kColumns], start[2][kColumns], sum[2][kColumns]{}, square[2][kColumns]{};
 #pragma unroll
   for (int i = 0; i < 2 * kColumns; ++i) {
-    const int view = i % 2, c = i / 2;
-    per_unit[view][c] = inverse_power(power_of_two_below(largest[view][c]));
-    start[view][c] = shift[view][c] * per_unit[view][c];
+    const int view = i % 2, column = i / 2;
+    per_unit[view][column] = inverse_power(power_of_two_below(largest[view][column]));
+    start[view][column] = shift[view][column] * per_unit[view][column];
   }
-  for_each_number([&](int view, int c, float x) {
-    const float u = x * per_unit[view][c] - start[view][c];  // the product is exact
-    sum[view][c] += u;
-    square[view][c] += u * u;
+  for_each_number([&](int view, int column, float x) {
+    const float u = x * per_unit[view][column] - start[view][column];  // the product is exact
+    sum[view][column] += u;
+    square[view][column] += u * u;
   });
   const double n = count, per_n = count == 0 ? 0 : 1.0 / n, n_before = static_cast<double>(before);
   const double share = FIRST ? 1 : count == 0 ? 0 : n / (n_before + n);
@@ -195,12 +196,12 @@ __device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], in
     OfColumns<T, double> mean{}, m2{};
     if (!FIRST && before != 0) mean = own_mean, m2 = own_m2;
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      const double rest = sum[view][c] * per_n, unit = inverse_power(per_unit[view][c]);
-      const double within = square[view][c] - sum[view][c] * rest, there = shift[view][c] + rest * unit;
-      const double m2_there = (within < 0 ? 0 : within) * unit * unit, delta = there - mean[c];
-      mean[c] = FIRST ? there : mean[c] + delta * share;
-      m2[c] = FIRST ? m2_there : m2[c] + m2_there + delta * delta * share * n_before;
+    for (int column = 0; column < kColumns; ++column) {
+      const double rest = sum[view][column] * per_n, unit = inverse_power(per_unit[view][column]);
+      const double within = square[view][column] - sum[view][column] * rest, there = shift[view][column] + rest * unit;
+      const double m2_there = (within < 0 ? 0 : within) * unit * unit, delta = there - mean[column];
+      mean[column] = FIRST ? there : mean[column] + delta * share;
+      m2[column] = FIRST ? m2_there : m2[column] + m2_there + delta * delta * share * n_before;
     }
     own_mean = mean, own_m2 = m2;
   }
@@ -208,21 +209,21 @@ __device__ __forceinline__ void add_moments(unsigned char* const (&tiles)[2], in
 
 // Of the columns of a lane: y = (x - mean) rstd - rest, rest = rstd times what rounding left of the mean.
 template <typename T>
-struct Standardization {
+struct ColumnStatistics {
   Columns<T> mean, rstd, rest;
 };
 
 // Over rows of a warp: of y_a y_b per column, before and after the rounding, and of the rounded y_a^2 and y_b^2.
 template <typename T>
 struct ProductSums {
-  Columns<T> c, c_rounded;
+  Columns<T> products, rounded_products;
   float traces[2];
 };
 
 // y in place of z; adds to sums.
 template <typename T, bool TF32>
 __device__ __forceinline__ void standardize_rows(unsigned char* const (&tiles)[2], int rows,
-                                                 const Standardization<T> (&columns)[2], ProductSums<T>& sums) {
+                                                 const ColumnStatistics<T> (&columns)[2], ProductSums<T>& sums) {
   for_each_word(rows, [&](const auto& places) {
     constexpr int kRows = sizeof(places) / sizeof(int);
     uint32_t words[2][kRows];  // all read before any is written
@@ -233,20 +234,21 @@ __device__ __forceinline__ void standardize_rows(unsigned char* const (&tiles)[2
       Columns<T> y[2], rounded[2];
 #pragma unroll
       for (int view = 0; view < 2; ++view) {
-        const Standardization<T>& s = columns[view];
+        const ColumnStatistics<T>& s = columns[view];
         y[view] = columns_of<T>(words[view][i]);
 #pragma unroll
-        for (int c = 0; c < kWordColumns<T>; ++c) y[view][c] = (y[view][c] - s.mean[c]) * s.rstd[c] - s.rest[c];
+        for (int column = 0; column < kWordColumns<T>; ++column)
+          y[view][column] = (y[view][column] - s.mean[column]) * s.rstd[column] - s.rest[column];
         words[view][i] = word_of<T, TF32>(y[view]);
         rounded[view] = columns_of<T>(words[view][i]);
         word_at(tiles[view], places[i]) = words[view][i];
       }
 #pragma unroll
-      for (int c = 0; c < kWordColumns<T>; ++c) {
-        sums.c[c] += y[0][c] * y[1][c];
-        sums.c_rounded[c] += rounded[0][c] * rounded[1][c];
-        sums.traces[0] += rounded[0][c] * rounded[0][c];
-        sums.traces[1] += rounded[1][c] * rounded[1][c];
+      for (int column = 0; column < kWordColumns<T>; ++column) {
+        sums.products[column] += y[0][column] * y[1][column];
+        sums.rounded_products[column] += rounded[0][column] * rounded[1][column];
+        sums.traces[0] += rounded[0][column] * rounded[0][column];
+        sums.traces[1] += rounded[1][column] * rounded[1][column];
       }
     }
   });

@@ -26,8 +26,8 @@
 #pragma once
 
 #include "cuda/instructions/grid.cuh"
-#include "cuda/standardize/standardize.h"
 #include "cuda/standardize/exchange.cuh"
+#include "cuda/standardize/standardize.h"
 
 namespace bt::cuda {
 
@@ -61,23 +61,17 @@ template <typename T>
 StandardizeArguments<T> standardize_arguments(const Embeddings& z, double eps, const Batch& batch,
                                               const Statistics& statistics, const StandardizeOutputs& outputs,
                                               int64_t share, int chunk) {
-  return {{{static_cast<const T*>(z.z_a), z.stride_an, z.stride_ad},
-           {static_cast<const T*>(z.z_b), z.stride_bn, z.stride_bd}},
-          z.n,
-          z.d,
-          share,
-          chunk,
-          batch.samples,
-          eps,
-          batch.variance_divisor,
-          statistics,
-          outputs.c_diagonal,
-          outputs.rstd,
-          static_cast<T*>(outputs.y),
-          row_stride(z.d),
-          outputs.sums,
-          ceil_div(z.d, kBlockColumns<T>),
-          outputs.counter};
+  StandardizeArguments<T> arguments{};
+  arguments.views[0] = {static_cast<const T*>(z.z_a), z.stride_an, z.stride_ad};
+  arguments.views[1] = {static_cast<const T*>(z.z_b), z.stride_bn, z.stride_bd};
+  arguments.n = z.n, arguments.d = z.d, arguments.share = share, arguments.chunk = chunk;
+  arguments.samples = batch.samples, arguments.eps = eps, arguments.variance_divisor = batch.variance_divisor;
+  arguments.statistics = statistics;
+  arguments.c_diagonal = outputs.c_diagonal, arguments.rstd = outputs.rstd;
+  arguments.y = static_cast<T*>(outputs.y), arguments.ld = row_stride(z.d);
+  arguments.sums = outputs.sums, arguments.column_blocks = ceil_div(z.d, kBlockColumns<T>);
+  arguments.counter = outputs.counter;
+  return arguments;
 }
 
 template <typename T, bool TF32, Moments MOMENTS>
@@ -143,11 +137,11 @@ __global__ void __launch_bounds__(kStandardizeThreads, MOMENTS == Moments::chunk
   }
   sync_block();
 
-  const Standardization<T> standardization[2] = {standardization_of<T>(shared, 0), standardization_of<T>(shared, 1)};
+  const ColumnStatistics<T> statistics[2] = {column_statistics<T>(shared, 0), column_statistics<T>(shared, 1)};
   ProductSums<T> sums{};
   for_each_chunk([&](int begin) {
     if (!kResident) load(begin);
-    standardize_rows<T, TF32>(tiles, rows_from(begin), standardization, sums);
+    standardize_rows<T, TF32>(tiles, rows_from(begin), statistics, sums);
     sync_warp();
     if (!kResident) store(begin);
   });

@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& bfloat16_products() {
-  static const ProductsOf<PortableFamily<NarrowMultiply<bf16>, false>> products;
-  return products;
+const ProductLaunches& bfloat16_launches() {
+  static const FamilyLaunches<PortableFamily<NarrowMultiply<bf16>, false>> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda

@@ -1,8 +1,8 @@
 // The portable kernels' tiles: one for everything, whatever multiplies.
 #pragma once
 
-#include "cuda/product/portable_product.cuh"
 #include "cuda/launches/family_launches.cuh"
+#include "cuda/product/portable_product.cuh"
 
 namespace bt::cuda {
 
@@ -13,12 +13,12 @@ struct PortableFamily {
   using FusedGram = PortableProduct<Multiply, Major::k, Major::k>;
   using GramTiles = PortableProduct<Multiply, Major::k, Major::k>;
   using WideGramTiles = GramTiles;
-  using GramGradient = PortableProduct<Multiply, Major::mn, Major::k>;
-  using WideGramGradient = GramGradient;
-  using GramProduct = GramGradient;
+  using GramBackward = PortableProduct<Multiply, Major::mn, Major::k>;
+  using WideGramBackward = GramBackward;
+  using GramProduct = GramBackward;
   using CorrelationTiles = PortableProduct<Multiply, Major::mn, Major::mn>;
-  using RowGradient = PortableProduct<Multiply, Major::k, Major::k>;
-  using ColumnGradient = PortableProduct<Multiply, Major::mn, Major::k>;
+  using CorrelationBackwardByRows = PortableProduct<Multiply, Major::k, Major::k>;
+  using CorrelationBackwardByColumns = PortableProduct<Multiply, Major::mn, Major::k>;
 };
 
 }  // namespace bt::cuda

@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& float16_products() {
-  static const ProductsOf<PortableFamily<NarrowMultiply<half_t>, false>> products;
-  return products;
+const ProductLaunches& float16_launches() {
+  static const FamilyLaunches<PortableFamily<NarrowMultiply<half_t>, false>> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda

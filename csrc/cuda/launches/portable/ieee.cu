@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& ieee_products() {
-  static const ProductsOf<PortableFamily<IeeeMultiply, false>> products;
-  return products;
+const ProductLaunches& ieee_launches() {
+  static const FamilyLaunches<PortableFamily<IeeeMultiply, false>> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda

@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& tf32_products() {
-  static const ProductsOf<PortableFamily<Tf32Multiply, true>> products;
-  return products;
+const ProductLaunches& tf32_launches() {
+  static const FamilyLaunches<PortableFamily<Tf32Multiply, true>> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda

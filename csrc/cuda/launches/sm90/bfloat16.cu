@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& hopper_bfloat16_products() {
-  static const ProductsOf<HopperFamily<bf16>> products;
-  return products;
+const ProductLaunches& hopper_bfloat16_launches() {
+  static const FamilyLaunches<HopperFamily<bf16>> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda

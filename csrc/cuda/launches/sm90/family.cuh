@@ -2,9 +2,9 @@
 // product; two blocks of 128 x 128 hide each other's epilogues, which weigh where the sum over the batch is short.
 #pragma once
 
-#include "cuda/product/portable_product.cuh"
 #include "cuda/launches/family_launches.cuh"
 #include "cuda/product/hopper_product.cuh"
+#include "cuda/product/portable_product.cuh"
 
 namespace bt::cuda {
 
@@ -26,12 +26,12 @@ struct HopperFamily {
   using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
   using GramTiles = NarrowTile<T, Major::k, Major::k>;
   using WideGramTiles = WideTile<T, Major::k, Major::k>;
-  using GramGradient = NarrowTile<T, Major::mn, Major::k>;
-  using WideGramGradient = WideTile<T, Major::mn, Major::k>;
+  using GramBackward = NarrowTile<T, Major::mn, Major::k>;
+  using WideGramBackward = WideTile<T, Major::mn, Major::k>;
   using GramProduct = WideTile<T, Major::mn, Major::k>;
   using CorrelationTiles = WideTile<T, Major::mn, Major::mn>;
-  using RowGradient = WideTile<T, Major::k, Major::k>;
-  using ColumnGradient = WideTile<T, Major::mn, Major::k>;
+  using CorrelationBackwardByRows = WideTile<T, Major::k, Major::k>;
+  using CorrelationBackwardByColumns = WideTile<T, Major::mn, Major::k>;
 };
 
 // C in tf32 has both operands along the batch, and wgmma takes but one of them from registers.
@@ -41,13 +41,13 @@ struct HopperTf32Family {
   using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
   using GramTiles = NarrowTile<float, Major::k, Major::k>;
   using WideGramTiles = WideTile<float, Major::k, Major::k>;
-  using GramGradient =
+  using GramBackward =
       HopperProduct<float, Major::mn, Major::k, 128, 4, 1>;  // A's part of the registers leaves room for one block
-  using WideGramGradient = WideTile<float, Major::mn, Major::k>;
+  using WideGramBackward = WideTile<float, Major::mn, Major::k>;
   using GramProduct = WideTile<float, Major::mn, Major::k>;
   using CorrelationTiles = PortableProduct<FusedMultiply, Major::mn, Major::mn>;
-  using RowGradient = WideTile<float, Major::k, Major::k>;
-  using ColumnGradient = WideTile<float, Major::mn, Major::k>;
+  using CorrelationBackwardByRows = WideTile<float, Major::k, Major::k>;
+  using CorrelationBackwardByColumns = WideTile<float, Major::mn, Major::k>;
 };
 
 }  // namespace bt::cuda

@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& hopper_float16_products() {
-  static const ProductsOf<HopperFamily<half_t>> products;
-  return products;
+const ProductLaunches& hopper_float16_launches() {
+  static const FamilyLaunches<HopperFamily<half_t>> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda

@@ -2,9 +2,9 @@
 
 namespace bt::cuda {
 
-const Products& hopper_tf32_products() {
-  static const ProductsOf<HopperTf32Family> products;
-  return products;
+const ProductLaunches& hopper_tf32_launches() {
+  static const FamilyLaunches<HopperTf32Family> launches;
+  return launches;
 }
 
 }  // namespace bt::cuda
