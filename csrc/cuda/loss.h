@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/gpu.h"
 #include "cuda/instructions/cuda.cuh"
 
 namespace bt::cuda {
@@ -18,14 +19,6 @@ enum class Operands { ieee, tf32, bfloat16, float16 };
 constexpr int64_t operand_bytes(Operands operands) {
   return operands == Operands::ieee || operands == Operands::tf32 ? 4 : 2;
 }
-
-// What tiles, splits and clusters depend on.
-struct Gpu {
-  int capability;  // 90 for 9.0
-  int multiprocessors;
-  int shared_bytes;  // largest shared memory of a block
-  int max_cluster;   // blocks of a cluster; 1: the GPU has none
-};
 
 struct Options {
   double lambd, scale, eps;

@@ -33,7 +33,7 @@ void add_tile(py::dict& tiles) {
   tiles[py::make_tuple(sizeof(T), ROWS, COLUMNS)] = py::make_tuple(Tile::kBytes, offset, offset_from);
 }
 
-// Those of the products' operands and of the gradients' tiles, for operands of one size.
+// Those of the products' operands and of the backward's tiles, for operands of one size.
 template <typename T>
 void add_tiles(py::dict& tiles) {
   constexpr int kStep = kBoxBytes / static_cast<int>(sizeof(T));

@@ -1,10 +1,11 @@
-// What the choices of tiles, splits and clusters depend on, asked once per device.
+// The numbers of gpu.h, asked once per device.
 #pragma once
 
 #include <array>
 #include <mutex>
 
-#include "cuda/loss.h"
+#include "cuda/gpu.h"
+#include "cuda/instructions/cuda.cuh"
 
 namespace bt::cuda {
 

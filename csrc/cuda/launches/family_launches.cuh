@@ -2,14 +2,14 @@
 //
 // A family names the product that each kernel runs with:
 //
-//     FusedGram, FusedMultiply         standardize_gram: the tile, and how a warp multiplies it
-//     GramTiles, WideGramTiles         K up to kWideFrom samples, and beyond
-//     GramBackward, WideGramBackward   gram_backward up to what a portable cluster of the first holds, and beyond
-//     GramProduct                      gram_product: by panels
-//     CorrelationTiles                 C
-//     CorrelationBackwardByRows        correlation_backward with C's rows
-//     CorrelationBackwardByColumns     with C's columns
-//     kTf32                            operands are rounded to tf32
+//     ForStandardizeGram, FusedMultiply      standardize_gram: the tile, and how a warp multiplies it
+//     ForGramTiles, ForWideGramTiles         gram_tiles up to kWideFrom samples, and beyond
+//     ForGramBackward, ForWideGramBackward   gram_backward up to what a portable cluster of the first holds, and beyond
+//     ForGramProduct                         gram_product
+//     ForCorrelationTiles                    correlation_tiles
+//     ForCorrelationBackwardByRows           correlation_backward with C's rows
+//     ForCorrelationBackwardByColumns        with C's columns
+//     kTf32                                  operands are rounded to tf32
 #pragma once
 
 #include "cuda/correlation/correlation_backward.cuh"
@@ -25,17 +25,17 @@ namespace bt::cuda {
 
 template <typename Family>
 class FamilyLaunches final : public ProductLaunches {
-  static constexpr int64_t kWideFrom = 512;  // samples; from here on a tile's operands weigh more than its partial sums
+  static constexpr int64_t kWideFrom = 512;  // samples; from here on a tile's operands weigh more than its sums
 
   // Calls f with a value of the product's type that fits.
   template <typename F>
   static auto with_gram_tiles(int64_t n, const F& f) {
-    return n > kWideFrom ? f(typename Family::WideGramTiles{}) : f(typename Family::GramTiles{});
+    return n > kWideFrom ? f(typename Family::ForWideGramTiles{}) : f(typename Family::ForGramTiles{});
   }
   template <typename F>
   static auto with_gram_backward(int64_t n, const F& f) {
-    using Narrow = typename Family::GramBackward;
-    return n > kPortableCluster * Narrow::kColumns ? f(typename Family::WideGramBackward{}) : f(Narrow{});
+    using Narrow = typename Family::ForGramBackward;
+    return n > kPortableCluster * Narrow::kColumns ? f(typename Family::ForWideGramBackward{}) : f(Narrow{});
   }
 
   template <typename Product>
@@ -57,7 +57,7 @@ class FamilyLaunches final : public ProductLaunches {
  public:
   cudaError_t standardize_gram(const Embeddings& z, double eps, const Batch& batch, const StandardizeOutputs& outputs,
                                float* split_tiles, int64_t blocks, const Gpu& gpu, cudaStream_t stream) const override {
-    using Product = typename Family::FusedGram;
+    using Product = typename Family::ForStandardizeGram;
     using T = typename Product::Element;
     using Tile = SharedTile<T, Product::kRows, Product::kStep>;
     constexpr int kShared = 2 * Tile::kBytes + standardize_statistics_bytes(sizeof(T));
@@ -89,7 +89,7 @@ class FamilyLaunches final : public ProductLaunches {
 
   int64_t gram_pieces(int64_t n, bool fused) const override {
     const auto pieces = [&](auto product) { return pieces_of(product, n); };
-    return fused ? pieces(typename Family::FusedGram{}) : with_gram_tiles(n, pieces);
+    return fused ? pieces(typename Family::ForStandardizeGram{}) : with_gram_tiles(n, pieces);
   }
 
   cudaError_t gram_combine(const GramCombineArguments& arguments, bool fused, const Gpu& gpu,
@@ -102,13 +102,13 @@ class FamilyLaunches final : public ProductLaunches {
                                                       : gram_combine_kernel<Product, Family::kTf32, Forward::both>,
                     shape, arguments);
     };
-    return fused ? combine(typename Family::FusedGram{}) : with_gram_tiles(arguments.n, combine);
+    return fused ? combine(typename Family::ForStandardizeGram{}) : with_gram_tiles(arguments.n, combine);
   }
 
-  int64_t gram_total_pieces(int64_t n) const override { return pieces_of(typename Family::GramTiles{}, n); }
+  int64_t gram_total_pieces(int64_t n) const override { return pieces_of(typename Family::ForGramTiles{}, n); }
 
   cudaError_t gram_total(const GramCombineArguments& arguments, const Gpu&, cudaStream_t stream) const override {
-    using Product = typename Family::GramTiles;
+    using Product = typename Family::ForGramTiles;
     GramCombineArguments total = arguments;
     total.tiles = GramTiles{Product::kRows, Product::kColumns}.count(arguments.n), total.warps = 1;
     return launch(gram_combine_kernel<Product, Family::kTf32, Forward::total>,
@@ -130,7 +130,7 @@ class FamilyLaunches final : public ProductLaunches {
     return with_gram_backward(n, [&](auto product) {
       using Product = decltype(product);
       // Where there is a wider tile, it reaches as far with a portable cluster as the narrow one with a larger one.
-      constexpr bool kWider = Product::kColumns > Family::GramBackward::kColumns;
+      constexpr bool kWider = Product::kColumns > Family::ForGramBackward::kColumns;
       const int most = kWider && gpu.max_cluster > kPortableCluster ? kPortableCluster : gpu.max_cluster;
       if (n > int64_t{most} * Product::kColumns) return false;
       const Launch shape = gram_backward_launch(product, n, 1, 1, nullptr);
@@ -151,38 +151,38 @@ class FamilyLaunches final : public ProductLaunches {
     });
   }
 
-  using GramProduct = typename Family::GramProduct;
+  using ForGramProduct = typename Family::ForGramProduct;
 
-  TileShape gram_product_shape(const Gpu& gpu) const override { return shape_of(GramProduct{}, gpu); }
+  TileShape gram_product_shape(const Gpu& gpu) const override { return shape_of(ForGramProduct{}, gpu); }
 
   int gram_product_sample_tiles(int64_t n) const override {
-    constexpr int kTiles = kPair<GramProduct>;
-    return static_cast<int>(ceil_div(n, GramProduct::kColumns * kTiles)) * kTiles;
+    constexpr int kTiles = kPair<ForGramProduct>;
+    return static_cast<int>(ceil_div(n, ForGramProduct::kColumns * kTiles)) * kTiles;
   }
 
   cudaError_t gram_product(const Matrix& y, const Matrix& k, const Panel& panel, bool dependent, const Gpu& gpu,
                            cudaStream_t stream) const override {
-    GramProductArguments<GramProduct> arguments{};
-    if (const cudaError_t error = GramProduct::make_a(&arguments.y, y)) return error;
-    if (const cudaError_t error = GramProduct::make_b(&arguments.k, k)) return error;
+    GramProductArguments<ForGramProduct> arguments{};
+    if (const cudaError_t error = ForGramProduct::make_a(&arguments.y, y)) return error;
+    if (const cudaError_t error = ForGramProduct::make_b(&arguments.k, k)) return error;
     arguments.y_matrix = y;
     arguments.product = panel.product, arguments.column_sums = panel.column_sums;
     arguments.n = y.rows, arguments.ldt = panel.ldt;
     arguments.width = panel.width, arguments.first_column = panel.first_column;
     arguments.sample_tiles = gram_product_sample_tiles(y.rows), arguments.first_view = panel.first_view;
-    const int64_t blocks = int64_t{panel.views} * arguments.sample_tiles * (panel.width / GramProduct::kRows);
-    return run(gram_product_kernel<GramProduct>, arguments, GramProduct{}, blocks, kPair<GramProduct>, dependent,
-               backward_shared_bytes<GramProduct>(), gpu, stream);
+    const int64_t blocks = int64_t{panel.views} * arguments.sample_tiles * (panel.width / ForGramProduct::kRows);
+    return run(gram_product_kernel<ForGramProduct>, arguments, ForGramProduct{}, blocks, kPair<ForGramProduct>,
+               dependent, backward_shared_bytes<ForGramProduct>(), gpu, stream);
   }
 
-  using CorrelationTiles = typename Family::CorrelationTiles;
+  using ForCorrelationTiles = typename Family::ForCorrelationTiles;
 
-  TileShape correlation_shape(const Gpu& gpu) const override { return shape_of(CorrelationTiles{}, gpu); }
+  TileShape correlation_shape(const Gpu& gpu) const override { return shape_of(ForCorrelationTiles{}, gpu); }
 
   CorrelationGrid correlation_grid(int64_t height, int64_t columns) const override {
-    constexpr int kTiles = kPair<CorrelationTiles>;
-    return {static_cast<int>(ceil_div(height, CorrelationTiles::kRows * kTiles)) * kTiles,
-            static_cast<int>(ceil_div(columns, CorrelationTiles::kColumns)), 1};
+    constexpr int kTiles = kPair<ForCorrelationTiles>;
+    return {static_cast<int>(ceil_div(height, ForCorrelationTiles::kRows * kTiles)) * kTiles,
+            static_cast<int>(ceil_div(columns, ForCorrelationTiles::kColumns)), 1};
   }
 
   int64_t correlation_blocks(const CorrelationGrid& grid, Forward forward) const override {
@@ -191,15 +191,16 @@ class FamilyLaunches final : public ProductLaunches {
 
   cudaError_t correlation(const Matrix& y, const CorrelationCall& call, const Gpu& gpu,
                           cudaStream_t stream) const override {
-    CorrelationTilesArguments<CorrelationTiles> arguments{};
-    if (const cudaError_t error = CorrelationTiles::make_a(&arguments.own, y)) return error;
-    if (const cudaError_t error = CorrelationTiles::make_b(&arguments.other, y)) return error;
+    CorrelationTilesArguments<ForCorrelationTiles> arguments{};
+    if (const cudaError_t error = ForCorrelationTiles::make_a(&arguments.own, y)) return error;
+    if (const cudaError_t error = ForCorrelationTiles::make_b(&arguments.other, y)) return error;
     arguments.own_view = call.own_view, arguments.split_tiles = call.split_tiles, arguments.grid = call.grid;
     arguments.n = y.rows, arguments.share = call.share;
     arguments.outputs = call.outputs, arguments.sums = call.sums;
-    const cudaError_t error = run(correlation_tiles_kernel<CorrelationTiles, Family::kTf32>, arguments,
-                                  CorrelationTiles{}, call.grid.splits * call.grid.tiles(), kPair<CorrelationTiles>,
-                                  call.dependent, CorrelationTiles::kSharedBytes, gpu, stream);
+    const cudaError_t error =
+        run(correlation_tiles_kernel<ForCorrelationTiles, Family::kTf32>, arguments, ForCorrelationTiles{},
+            call.grid.splits * call.grid.tiles(), kPair<ForCorrelationTiles>, call.dependent,
+            ForCorrelationTiles::kSharedBytes, gpu, stream);
     if (error != cudaSuccess || call.split_tiles == nullptr) return error;
     return call.outputs.c != nullptr ? correlation_combine<Forward::partial>(call, gpu, stream)
                                      : correlation_combine<Forward::both>(call, gpu, stream);
@@ -208,11 +209,11 @@ class FamilyLaunches final : public ProductLaunches {
   template <Forward FORWARD>
   cudaError_t correlation_combine(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const {
     constexpr int kShared =
-        kCorrelationWarps<CorrelationTiles> * CorrelationTiles::kColumns * static_cast<int>(sizeof(float));
+        kCorrelationWarps<ForCorrelationTiles> * ForCorrelationTiles::kColumns * static_cast<int>(sizeof(float));
     const CorrelationCombineArguments combine{call.split_tiles, call.grid, call.outputs, call.sums};
     const int64_t blocks = correlation_blocks(call.grid, FORWARD);
-    return launch(correlation_combine_kernel<CorrelationTiles, Family::kTf32, FORWARD>,
-                  {blocks, CorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
+    return launch(correlation_combine_kernel<ForCorrelationTiles, Family::kTf32, FORWARD>,
+                  {blocks, ForCorrelationTiles::kWorkers, kShared, 1, gpu.capability >= 90, stream}, combine);
   }
 
   cudaError_t correlation_total(const CorrelationCall& call, const Gpu& gpu, cudaStream_t stream) const override {
@@ -220,7 +221,7 @@ class FamilyLaunches final : public ProductLaunches {
   }
 
   int correlation_backward_features() const override {
-    return Family::CorrelationBackwardByRows::kRows * kPair<typename Family::CorrelationBackwardByRows>;
+    return Family::ForCorrelationBackwardByRows::kRows * kPair<typename Family::ForCorrelationBackwardByRows>;
   }
 
   cudaError_t correlation_backward(const Matrix& y, const CorrelationBackwardCall& call, const Gpu& gpu,
@@ -238,13 +239,13 @@ class FamilyLaunches final : public ProductLaunches {
                  int64_t{arguments.feature_tiles} * arguments.sample_tiles, kPair<Product>, call.dependent,
                  backward_shared_bytes<Product>(), gpu, stream);
     };
-    return call.by_columns ? run_with(typename Family::CorrelationBackwardByColumns{})
-                           : run_with(typename Family::CorrelationBackwardByRows{});
+    return call.by_columns ? run_with(typename Family::ForCorrelationBackwardByColumns{})
+                           : run_with(typename Family::ForCorrelationBackwardByRows{});
   }
 
  private:
   static constexpr int kCombineSlices =
-      Fragment<CorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
+      Fragment<ForCorrelationTiles>::kColumnTiles / (static_cast<int>(kSquaresShare) / 8);
 
   template <typename Product>
   static int64_t pieces_of(Product, int64_t n) {

@@ -36,7 +36,7 @@ class ProductLaunches {
   virtual int64_t gram_total_pieces(int64_t n) const = 0;
   virtual cudaError_t gram_total(const GramCombineArguments&, const Gpu&, cudaStream_t) const = 0;
 
-  // The gradient in one kernel, if a cluster of that GPU holds n samples.
+  // dz in one kernel, if a cluster of that GPU holds n samples.
   virtual bool gram_backward_fits(int64_t n, const Gpu&) const = 0;
   virtual cudaError_t gram_backward(const GramBackward&, const Matrix& k, const Gpu&, cudaStream_t) const = 0;
 

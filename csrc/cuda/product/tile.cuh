@@ -9,7 +9,7 @@
 // the same form: kRowTiles x kColumnTiles pieces of 16 x 8 numbers per warp, four numbers of each piece per thread, in
 // the order of mma.sync's result and wgmma's: rows g and g + 8, columns 2 t and 2 t + 1; g = lane / 4, t = lane % 4.
 //
-// Why not CUTLASS: what costs in this loss is behind the product. The gradient's column sums cross the blocks of a
+// Why not CUTLASS: what costs in this loss is behind the product. The backward's column sums cross the blocks of a
 // cluster, K is one triangle cut in squares that clusters share, and the sums over C go by row, by column and in all.
 // CUTLASS's epilogue visitors have the last, with atomics; the others would be ours inside its templates, and could not
 // run on a CPU.

@@ -10,15 +10,15 @@ template <typename Multiply, bool TF32>
 struct PortableFamily {
   static constexpr bool kTf32 = TF32;
   using FusedMultiply = Multiply;
-  using FusedGram = PortableProduct<Multiply, Major::k, Major::k>;
-  using GramTiles = PortableProduct<Multiply, Major::k, Major::k>;
-  using WideGramTiles = GramTiles;
-  using GramBackward = PortableProduct<Multiply, Major::mn, Major::k>;
-  using WideGramBackward = GramBackward;
-  using GramProduct = GramBackward;
-  using CorrelationTiles = PortableProduct<Multiply, Major::mn, Major::mn>;
-  using CorrelationBackwardByRows = PortableProduct<Multiply, Major::k, Major::k>;
-  using CorrelationBackwardByColumns = PortableProduct<Multiply, Major::mn, Major::k>;
+  using ForStandardizeGram = PortableProduct<Multiply, Major::k, Major::k>;
+  using ForGramTiles = PortableProduct<Multiply, Major::k, Major::k>;
+  using ForWideGramTiles = ForGramTiles;
+  using ForGramBackward = PortableProduct<Multiply, Major::mn, Major::k>;
+  using ForWideGramBackward = ForGramBackward;
+  using ForGramProduct = ForGramBackward;
+  using ForCorrelationTiles = PortableProduct<Multiply, Major::mn, Major::mn>;
+  using ForCorrelationBackwardByRows = PortableProduct<Multiply, Major::k, Major::k>;
+  using ForCorrelationBackwardByColumns = PortableProduct<Multiply, Major::mn, Major::k>;
 };
 
 }  // namespace bt::cuda

@@ -23,31 +23,31 @@ template <typename T>
 struct HopperFamily {
   static constexpr bool kTf32 = false;
   using FusedMultiply = OnHopper<NarrowMultiply<T>>;
-  using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
-  using GramTiles = NarrowTile<T, Major::k, Major::k>;
-  using WideGramTiles = WideTile<T, Major::k, Major::k>;
-  using GramBackward = NarrowTile<T, Major::mn, Major::k>;
-  using WideGramBackward = WideTile<T, Major::mn, Major::k>;
-  using GramProduct = WideTile<T, Major::mn, Major::k>;
-  using CorrelationTiles = WideTile<T, Major::mn, Major::mn>;
-  using CorrelationBackwardByRows = WideTile<T, Major::k, Major::k>;
-  using CorrelationBackwardByColumns = WideTile<T, Major::mn, Major::k>;
+  using ForStandardizeGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
+  using ForGramTiles = NarrowTile<T, Major::k, Major::k>;
+  using ForWideGramTiles = WideTile<T, Major::k, Major::k>;
+  using ForGramBackward = NarrowTile<T, Major::mn, Major::k>;
+  using ForWideGramBackward = WideTile<T, Major::mn, Major::k>;
+  using ForGramProduct = WideTile<T, Major::mn, Major::k>;
+  using ForCorrelationTiles = WideTile<T, Major::mn, Major::mn>;
+  using ForCorrelationBackwardByRows = WideTile<T, Major::k, Major::k>;
+  using ForCorrelationBackwardByColumns = WideTile<T, Major::mn, Major::k>;
 };
 
 // C in tf32 has both operands along the batch, and wgmma takes but one of them from registers.
 struct HopperTf32Family {
   static constexpr bool kTf32 = true;
   using FusedMultiply = OnHopper<Tf32Multiply>;
-  using FusedGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
-  using GramTiles = NarrowTile<float, Major::k, Major::k>;
-  using WideGramTiles = WideTile<float, Major::k, Major::k>;
-  using GramBackward =
+  using ForStandardizeGram = PortableProduct<FusedMultiply, Major::k, Major::k>;
+  using ForGramTiles = NarrowTile<float, Major::k, Major::k>;
+  using ForWideGramTiles = WideTile<float, Major::k, Major::k>;
+  using ForGramBackward =
       HopperProduct<float, Major::mn, Major::k, 128, 4, 1>;  // A's part of the registers leaves room for one block
-  using WideGramBackward = WideTile<float, Major::mn, Major::k>;
-  using GramProduct = WideTile<float, Major::mn, Major::k>;
-  using CorrelationTiles = PortableProduct<FusedMultiply, Major::mn, Major::mn>;
-  using CorrelationBackwardByRows = WideTile<float, Major::k, Major::k>;
-  using CorrelationBackwardByColumns = WideTile<float, Major::mn, Major::k>;
+  using ForWideGramBackward = WideTile<float, Major::mn, Major::k>;
+  using ForGramProduct = WideTile<float, Major::mn, Major::k>;
+  using ForCorrelationTiles = PortableProduct<FusedMultiply, Major::mn, Major::mn>;
+  using ForCorrelationBackwardByRows = WideTile<float, Major::k, Major::k>;
+  using ForCorrelationBackwardByColumns = WideTile<float, Major::mn, Major::k>;
 };
 
 }  // namespace bt::cuda

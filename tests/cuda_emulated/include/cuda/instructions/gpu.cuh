@@ -1,7 +1,8 @@
 // The emulated GPU's side of csrc/cuda/instructions/gpu.cuh: what bt_emulated_gpu() last said.
 #pragma once
 
-#include "cuda/loss.h"
+#include "cuda/gpu.h"
+#include "cuda/instructions/cuda.cuh"
 
 namespace bt::cuda {
 
