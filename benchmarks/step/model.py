@@ -10,7 +10,7 @@ from benchmarks.shared.cell import DTYPES
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.model.network import build_network
 from bt_kernels.trainer.optimization.optimizers import build_optimizer
-from bt_kernels.trainer.training.precision import Precision
+from bt_kernels.trainer.precision import Precision
 
 PAPER_WIDTH = 8192  # of the paper's projector
 SEED = 0

@@ -6,36 +6,31 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
-import torch
-
+from bt_kernels.trainer.command_line import INTERRUPTED, describe_options, set_threads
 from bt_kernels.trainer.config import Config
-from bt_kernels.trainer.config.option import OptionPart, shown
 from bt_kernels.trainer.config.presets import build_parser, given_options, resumed_config
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork, build_network
 from bt_kernels.trainer.parallel.processes import Processes
-from bt_kernels.trainer.parallel.replicas import whole
+from bt_kernels.trainer.parallel.replicas import full_tensors
+from bt_kernels.trainer.precision import settle_precision
 from bt_kernels.trainer.run.console import outlived_console
 from bt_kernels.trainer.run.files import write_json
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop
+from bt_kernels.trainer.training.continuation import begin_from
+from bt_kernels.trainer.training.initial_weights import begin_with
 from bt_kernels.trainer.training.loop import train
 from bt_kernels.trainer.training.neighbours import settle_neighbours
-from bt_kernels.trainer.training.precision import settle_precision
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.training.resume import resume
-from bt_kernels.trainer.weights.continuation import begin_from
-from bt_kernels.trainer.weights.initial import begin_with
 
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 PREEMPTED = 75  # sysexits.h: a temporary failure, start the command again
 
 
@@ -133,15 +128,6 @@ def warn(sentence: str) -> None:
     print(f"warning: {sentence}", file=sys.stderr)
 
 
-def set_threads(processes: Processes) -> None:
-    """Share the cores among this machine's processes."""
-    # PyTorch counts the machine's cores; a container may have been given fewer. And torchrun, unless told
-    # otherwise by OMP_NUM_THREADS, sets it to 1, however many cores there are.
-    cores = joblib.cpu_count()
-    threads = min(torch.get_num_threads(), cores) if processes.size == 1 else cores // processes.local_size
-    torch.set_num_threads(max(1, threads))
-
-
 def run(given: dict[str, Any], processes: Processes, locks: ExitStack) -> int:
     """Start or resume a run and take it to its end; return the exit status.
 
@@ -211,17 +197,11 @@ def whole_network(state: Pretraining) -> BarlowTwinsNetwork:
     """Return the trained network as one process has it; all ranks have to ask."""
     if state.processes.size == 1 and not state.config.compile:  # compiled, it would be compiled again for each use
         return state.network
-    weights = whole(dict(state.network.state_dict()), keep=state.processes.first)
+    weights = full_tensors(dict(state.network.state_dict()), keep=state.processes.first)
     network = build_network(state.config)
     if state.processes.first:
         network.load_state_dict(weights)
     return network.to(state.device)
-
-
-def describe_options(config: OptionPart) -> str:
-    """The resolved configuration, as many options to a line as fit."""
-    options = [f"{name}={shown(getattr(config, name))}" for name in config.as_dict()]
-    return textwrap.fill(" ".join(options), width=115, break_long_words=False, break_on_hyphens=False)
 
 
 def describe_start(state: Pretraining, folder: RunFolder) -> str:

@@ -21,9 +21,9 @@ from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.run.checkpoint import Checkpoints, load_checkpoint
+from bt_kernels.trainer.training.continuation import begin_from
+from bt_kernels.trainer.training.initial_weights import differences
 from bt_kernels.trainer.training.pretraining import Pretraining
-from bt_kernels.trainer.weights.continuation import begin_from
-from bt_kernels.trainer.weights.initial import differences
 from bt_kernels.trainer.weights.load import read_backbone
 from bt_kernels.trainer.weights.names import WRAPPERS
 from tests.support.small_weights import behind, same, small_backbone, state_of

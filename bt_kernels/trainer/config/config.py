@@ -46,7 +46,7 @@ class InitialOptions(OptionPart):
 
 
 @dataclass(frozen=True)
-class LossOptions(OptionPart):
+class CriterionOptions(OptionPart):
     """Projector and loss."""
 
     projector: str = option("512-512", "widths of the projector's layers, the last one is the embedding's")
@@ -158,7 +158,7 @@ class Config(
     AugmentationOptions,
     BackboneOptions,
     InitialOptions,
-    LossOptions,
+    CriterionOptions,
     OptimizationOptions,
     DeviceOptions,
 ):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from bt_kernels.trainer.cli import INTERRUPTED, describe_options, set_threads
+from bt_kernels.trainer.command_line import INTERRUPTED, describe_options, set_threads
 from bt_kernels.trainer.config import resolve_device
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.command import PROTOCOLS, build_parser
@@ -21,9 +21,9 @@ from bt_kernels.trainer.evaluate.semi_supervised import evaluate_semi_supervised
 from bt_kernels.trainer.evaluate.sources import resolve_options
 from bt_kernels.trainer.evaluate.unfinished import unfinished_file
 from bt_kernels.trainer.parallel.processes import Processes
+from bt_kernels.trainer.precision import lacking_instructions, slow_precision
 from bt_kernels.trainer.run.console import outlived_console
 from bt_kernels.trainer.run.files import write_json
-from bt_kernels.trainer.training.precision import lacking_instructions, slow_precision
 
 EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "knn": evaluate_knn,

@@ -16,7 +16,7 @@ from bt_kernels.trainer.evaluate.options import EvaluationOptions
 from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.model.backbone import build_backbone
 from bt_kernels.trainer.model.network import three_channels
-from bt_kernels.trainer.training.precision import Precision
+from bt_kernels.trainer.precision import Precision
 from bt_kernels.trainer.weights.load import read_backbone
 
 

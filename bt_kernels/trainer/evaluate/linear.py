@@ -23,7 +23,7 @@ from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
 from bt_kernels.trainer.evaluate.unfinished import Unfinished
 from bt_kernels.trainer.model.network import three_channels
-from bt_kernels.trainer.training.precision import Precision
+from bt_kernels.trainer.precision import Precision
 
 # One epoch's features (n, F) and labels (n,), given the images' order and the epoch over all repetitions.
 Batches = Callable[[np.ndarray, int], Iterator[tuple[Tensor, Tensor]]]

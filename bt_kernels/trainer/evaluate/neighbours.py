@@ -10,7 +10,7 @@ from bt_kernels.trainer.evaluate.knn import knn_accuracy, usual_neighbours
 from bt_kernels.trainer.evaluate.options import KnnOptions
 from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
-from bt_kernels.trainer.training.precision import Precision
+from bt_kernels.trainer.precision import Precision
 
 
 def evaluate_knn(options: KnnOptions) -> Evaluation:

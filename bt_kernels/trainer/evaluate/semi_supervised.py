@@ -24,8 +24,8 @@ from bt_kernels.trainer.evaluate.progress import bar
 from bt_kernels.trainer.evaluate.result import Evaluation, Repetition
 from bt_kernels.trainer.evaluate.unfinished import Unfinished
 from bt_kernels.trainer.model.network import three_channels
-from bt_kernels.trainer.training.precision import Precision
-from bt_kernels.trainer.training.randomness import seed_rank
+from bt_kernels.trainer.precision import Precision
+from bt_kernels.trainer.randomness import seed_rank
 
 
 class Classifier(nn.Module):

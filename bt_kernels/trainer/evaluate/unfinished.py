@@ -19,8 +19,8 @@ from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.evaluate.accuracy import TopAccuracy
 from bt_kernels.trainer.evaluate.options import EvaluationOptions
 from bt_kernels.trainer.evaluate.result import Repetition
+from bt_kernels.trainer.randomness import random_state, restore_random_state
 from bt_kernels.trainer.run.files import write_atomically
-from bt_kernels.trainer.training.randomness import random_state, restore_random_state
 
 # Where weights and data lie and what computes may change; what they are may not.
 _CHANGEABLE = ("output", "workers", "device", "weights", "data_dir", "max_image_pixels")

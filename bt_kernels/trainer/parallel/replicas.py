@@ -128,7 +128,7 @@ def layout_of(tensor: Tensor) -> tuple[DeviceMesh, tuple[Placement, ...]]:
     return spread.device_mesh, spread.placements
 
 
-def whole(state: Any, keep: bool = True) -> Any:
+def full_tensors(state: Any, keep: bool = True) -> Any:
     """Return a state_dict with whole tensors on the CPU; collective where they are spread over the ranks.
 
     Args:
@@ -136,9 +136,9 @@ def whole(state: Any, keep: bool = True) -> Any:
         keep: False on ranks that only take part: tensors are left out there.
     """
     if isinstance(state, dict):
-        return {key: whole(value, keep) for key, value in state.items()}
+        return {key: full_tensors(value, keep) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(whole(value, keep) for value in state)
+        return type(state)(full_tensors(value, keep) for value in state)
     if not isinstance(state, Tensor):
         return state
     tensor = cast("DTensor", state).full_tensor() if is_spread(state) else state

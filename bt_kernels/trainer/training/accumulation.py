@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bt_kernels.loss import LossTerms
-from bt_kernels.trainer.training.randomness import random_state, restore_random_state
+from bt_kernels.trainer.randomness import random_state, restore_random_state
 
 
 @dataclass(frozen=True)

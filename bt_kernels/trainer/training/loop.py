@@ -13,12 +13,12 @@ import torch
 from bt_kernels.trainer.config.parts import UNLABELLED
 from bt_kernels.trainer.data import Views
 from bt_kernels.trainer.data.decoding import Unreadable
+from bt_kernels.trainer.data.unreadable import UnreadableImages
 from bt_kernels.trainer.errors import DataError, Diverged, TrainerError
 from bt_kernels.trainer.run.metrics import StepMetrics
 from bt_kernels.trainer.run.progress import Progress
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop, StopRequest
-from bt_kernels.trainer.run.unreadable import UnreadableImages
 from bt_kernels.trainer.training.neighbours import NeighbourAccuracy
 from bt_kernels.trainer.training.pretraining import Pretraining
 

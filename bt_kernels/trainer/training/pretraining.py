@@ -22,20 +22,20 @@ from bt_kernels.trainer.optimization.optimizers import build_optimizer
 from bt_kernels.trainer.optimization.schedule import build_scheduler
 from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.parallel.replicas import (
+    full_tensors,
     load_network,
     load_optimizer,
     local,
     replicate,
     spread,
     synchronizer,
-    whole,
 )
+from bt_kernels.trainer.precision import Precision
+from bt_kernels.trainer.randomness import random_state, restore_random_state, seed_rank
 from bt_kernels.trainer.run.metrics import StepMetrics
 from bt_kernels.trainer.training.accumulation import StepResult, forward_backward
 from bt_kernels.trainer.training.health import CollapseWatch, measure
 from bt_kernels.trainer.training.loss_backend import take_backend
-from bt_kernels.trainer.training.precision import Precision
-from bt_kernels.trainer.training.randomness import random_state, restore_random_state, seed_rank
 
 
 class Pretraining:
@@ -187,8 +187,8 @@ class Pretraining:
             "seconds": self.seconds,
             "waiting_seconds": self.waiting_seconds,
             "unreadable_images": self.unreadable_images,
-            "network": whole(dict(self.network.state_dict()), keep=first),
-            "optimizer": whole(self.optimizer.state_dict(), keep=first),
+            "network": full_tensors(dict(self.network.state_dict()), keep=first),
+            "optimizer": full_tensors(self.optimizer.state_dict(), keep=first),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "watch": self.watch.state_dict(),

@@ -13,11 +13,11 @@ from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.config.preset_values import PRESETS
 from bt_kernels.trainer.config.presets import Given, build_parser, given_options, resumed_config
 from bt_kernels.trainer.errors import TrainerError
+from bt_kernels.trainer.precision import lacking_instructions, settle_precision
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop
 from bt_kernels.trainer.training import precision
 from bt_kernels.trainer.training.neighbours import settle_neighbours
-from bt_kernels.trainer.training.precision import lacking_instructions, settle_precision
 from tests.support.trainer.image_data import write_folder
 
 FOLDER = {"data": "imagefolder", "data_dir": "images"}

@@ -21,7 +21,7 @@ from bt_kernels.trainer.evaluate.semi_supervised import (
     measure,
     readable,
 )
-from bt_kernels.trainer.training.precision import Precision
+from bt_kernels.trainer.precision import Precision
 from tests.support.trainer.image_data import photograph_config, write_folder
 
 CPU = torch.device("cpu")

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from bt_kernels.trainer.data.decoding import Unreadable
+from bt_kernels.trainer.data.unreadable import UnreadableImages
 from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.run import progress as progress_module
 from bt_kernels.trainer.run.metrics import MetricsFile, StepMetrics, read_metrics
 from bt_kernels.trainer.run.progress import Progress, describe
-from bt_kernels.trainer.run.unreadable import UnreadableImages
 
 
 def step_metrics(step, **more):

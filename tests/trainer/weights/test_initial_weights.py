@@ -13,9 +13,9 @@ from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.run.checkpoint import Checkpoints
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.torchvision_import import import_torchvision
+from bt_kernels.trainer.training.initial_weights import begin_with
 from bt_kernels.trainer.training.pretraining import Pretraining
 from bt_kernels.trainer.weights.export import export_backbone
-from bt_kernels.trainer.weights.initial import begin_with
 from tests.support.small_weights import same
 from tests.support.trainer import PROGRAMS
 from tests.support.trainer.torchrun import torchrun

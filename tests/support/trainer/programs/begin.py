@@ -11,8 +11,8 @@ from spread import OPTIONS
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.parallel import replicas
 from bt_kernels.trainer.parallel.processes import Processes
+from bt_kernels.trainer.training.initial_weights import begin_with
 from bt_kernels.trainer.training.pretraining import Pretraining
-from bt_kernels.trainer.weights.initial import begin_with
 
 
 def backbones(path, processes):
@@ -21,7 +21,7 @@ def backbones(path, processes):
     for parallel in ("ddp", "fsdp"):
         state = Pretraining(Config(parallel=parallel, **OPTIONS), processes)
         begin_with(path, state)
-        found[parallel] = replicas.whole(state.network.backbone.state_dict())
+        found[parallel] = replicas.full_tensors(state.network.backbone.state_dict())
     return found
 
 
