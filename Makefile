@@ -44,6 +44,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(VENV)/bin/mypy
+	@$(PY) tests/support/file_names.py
 
 # The public names' docstrings as pages. A name that pdoc cannot read is an error.
 docs: $(INSTALLED)

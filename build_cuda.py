@@ -44,7 +44,7 @@ class Architecture(NamedTuple):
         return [f"-gencode=arch=compute_{number},code={code}" for code in codes]
 
 
-HOPPER = Architecture((9, 0), "a", False)  # wgmma and TMA of csrc/cuda/sm90 need the a
+HOPPER = Architecture((9, 0), "a", False)  # wgmma and TMA of csrc/cuda/launches/sm90 need the a
 
 
 def ask(*command: str) -> str:

@@ -7,7 +7,7 @@ import joblib
 import pytest
 import torch
 
-from bt_kernels.trainer import cli
+from bt_kernels.trainer import cli, precision
 from bt_kernels.trainer.cli import PREEMPTED, main
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.config.preset_values import PRESETS
@@ -16,7 +16,6 @@ from bt_kernels.trainer.errors import TrainerError
 from bt_kernels.trainer.precision import lacking_instructions, settle_precision
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.run.signals import Stop
-from bt_kernels.trainer.training import precision
 from bt_kernels.trainer.training.neighbours import settle_neighbours
 from tests.support.trainer.image_data import write_folder
 

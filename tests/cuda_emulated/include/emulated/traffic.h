@@ -1,4 +1,4 @@
-// Hooks for the library that counts what kernels read and write (traffic/traffic.cpp); nothing in any other.
+// Hooks for the library that counts what kernels read and write (counting/traffic.cpp); nothing in any other.
 #pragma once
 
 #include <cstdint>
