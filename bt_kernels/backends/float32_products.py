@@ -4,9 +4,8 @@ import warnings
 
 import torch
 
+from bt_kernels.once import first_time
 from bt_kernels.torch_versions import constant_to_dynamo, general_float32_precision, matmul_float32_precision
-
-_warned = False
 
 
 def tf32(dtype: torch.dtype) -> bool:
@@ -20,17 +19,15 @@ def tf32(dtype: torch.dtype) -> bool:
         return False
     general, matmul = general_float32_precision(), matmul_float32_precision()
     if (general, matmul) in (("ieee", "tf32"), ("tf32", "ieee")):
-        warn_once(general, matmul)
+        warn_of_settings(general, matmul)
         return False
     return matmul == "tf32"
 
 
 @constant_to_dynamo
-def warn_once(general: str, matmul: str) -> None:
-    global _warned
-    if _warned:
+def warn_of_settings(general: str, matmul: str) -> None:
+    if not first_time("float32 settings"):
         return
-    _warned = True
     message = (
         f"torch.backends.fp32_precision is {general!r} and torch.backends.cuda.matmul.fp32_precision {matmul!r}, "
         "which may be the doing of torch.compile or of cudnn's setting: the Barlow Twins loss multiplies float32 "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 
 import torch
@@ -11,15 +10,13 @@ from bt_kernels.backends import cpu, cuda, eager, triton
 from bt_kernels.backends.stages import Availability, Backend
 from bt_kernels.backends.torch_ops import first_line
 from bt_kernels.embeddings import DTYPES
+from bt_kernels.once import first_time
 from bt_kernels.torch_versions import constant_to_dynamo
 
 BACKENDS: dict[str, Backend] = {"cuda": cuda, "triton": triton, "cpu": cpu, "eager": eager}
 # What "auto" tries for a type of device, fastest first. "eager" runs wherever PyTorch does. The order is measured,
 # not assumed: until "cuda" has been measured beside "triton", it runs where it is asked for by name.
 AUTO = {"cpu": ("cpu", "eager"), "cuda": ("triton", "eager")}
-
-_warned_of: set[str] = set()
-_warning = threading.Lock()
 
 
 def tried_by_auto(device: torch.device) -> tuple[str, ...]:
@@ -101,14 +98,11 @@ def find_backend(requested: str, device: torch.device, dtype: torch.dtype) -> tu
         if found.ok:
             return name, None
         if found.fault and requested == "auto":
-            warn_once(name, found.reason)
+            warn_of(name, found.reason)
     return name, found.reason
 
 
-def warn_once(name: str, reason: str) -> None:
-    with _warning:
-        if name in _warned_of:
-            return
-        _warned_of.add(name)
-    message = f'backend="auto" passes over {name!r}, which is installed here and does not work: {reason}'
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
+def warn_of(name: str, reason: str) -> None:
+    if first_time(f"fault of {name}"):
+        message = f'backend="auto" passes over {name!r}, which is installed here and does not work: {reason}'
+        warnings.warn(message, RuntimeWarning, stacklevel=2)

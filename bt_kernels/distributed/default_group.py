@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from bt_kernels.once import first_time
 from bt_kernels.torch_versions import constant_to_dynamo
 
 # Folders whose code stands between a user's line and the loss: this package's, torch's.
 BETWEEN = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parents[1], Path(torch.__file__).parent))
-
-_warned = False
 
 
 def default_group_exists() -> bool:
@@ -25,10 +24,8 @@ def default_group_exists() -> bool:
 @constant_to_dynamo  # torch.compile calls it as it traces, for no graph
 def warn_of_own_rows() -> None:
     """Warns, once a process, that a loss without a process_group is that of each rank's own rows."""
-    global _warned
-    if _warned or (ranks := dist.get_world_size()) == 1:
+    if (ranks := dist.get_world_size()) == 1 or not first_time("own rows"):
         return
-    _warned = True
     warnings.warn(
         f"the Barlow Twins loss was given no process_group, and there are {ranks} ranks: each rank gets the loss "
         'of its own rows. Pass process_group="world" for the loss of all ranks\' rows, or process_group=None for '

@@ -6,8 +6,7 @@ import warnings
 import pytest
 import torch
 
-from bt_kernels import barlow_twins_terms
-from bt_kernels.backends import float32_products
+from bt_kernels import barlow_twins_terms, once
 from bt_kernels.backends.float32_products import tf32
 from bt_kernels.torch_versions import RELEASE
 
@@ -46,7 +45,7 @@ def apply(steps: str) -> None:
 
 @pytest.fixture(autouse=True)
 def restore(monkeypatch):
-    monkeypatch.setattr(float32_products, "_warned", False)
+    monkeypatch.setattr(once, "_said", set())
     torch._dynamo.reset()
     yield
     torch.set_float32_matmul_precision("highest")

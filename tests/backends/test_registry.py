@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bt_kernels
-from bt_kernels import Availability, available_backends, barlow_twins_loss, build_report
+from bt_kernels import Availability, available_backends, barlow_twins_loss, build_report, once
 from bt_kernels.backends import cpu, registry, torch_ops, triton
 from bt_kernels.backends.registry import BACKENDS, choose_backend
 from bt_kernels.options import BACKENDS as NAMES
@@ -28,7 +28,7 @@ class Unavailable:
 
 @pytest.fixture(autouse=True)
 def nobody_was_warned(monkeypatch):
-    monkeypatch.setattr(registry, "_warned_of", set())
+    monkeypatch.setattr(once, "_said", set())
 
 
 def test_every_backend_can_be_asked_for():

@@ -10,8 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms
-from bt_kernels.distributed import default_group
+from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms, once
 from bt_kernels.presets import catalyst, lightly, monai
 from tests.support.distributed.processes import free_port
 from tests.support.inputs import views
@@ -21,7 +20,7 @@ TWO_WAYS = ('process_group="world"', "process_group=None")
 
 def warned(call, *arguments):
     """The warnings of a process that has not yet given one, and the result."""
-    default_group._warned = False
+    once._said.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = call(*arguments)

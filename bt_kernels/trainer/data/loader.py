@@ -30,7 +30,7 @@ from bt_kernels.trainer.parallel.processes import Processes
 from bt_kernels.trainer.run.signals import ANSWERED
 
 
-class Batch(NamedTuple):
+class WorkerBatch(NamedTuple):
     """What a worker makes of one rank's rows of a batch."""
 
     a: Tensor  # (n, 3, S, S) uint8
@@ -59,7 +59,7 @@ class Sample:
     read: Callable[[], Image.Image]
 
 
-def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> Batch | Failure:
+def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> WorkerBatch | Failure:
     """Read and augment images.
 
     In place of one that cannot be read comes the one before it, or the first one that can be, with views of its
@@ -86,7 +86,7 @@ def views_of(samples: Sequence[Sample], two_views: PhotographViews) -> Batch | F
             f"none of the {len(samples)} images of a batch can be read, the first is {first}; check --data-dir"
         )
     a, b = (torch.stack(view) for view in zip(*views, strict=True))
-    return Batch(a, b, tuple(unreadable))
+    return WorkerBatch(a, b, tuple(unreadable))
 
 
 class DeviceViews:
@@ -103,7 +103,7 @@ class DeviceViews:
         self._own = processes.own_rows(config.batch_size)
         self._device = device
 
-    def __call__(self, step: int, batch: Batch) -> Views:
+    def __call__(self, step: int, batch: WorkerBatch) -> Views:
         a, b = (self._finish(step, view, pixels) for view, pixels in enumerate((batch.a, batch.b)))
         return Views(a, b, tuple(batch.unreadable))
 
@@ -158,7 +158,7 @@ class _Rows(Dataset):
     def __init__(self, images: Images, two_views: PhotographViews, seed: int) -> None:
         self._images, self._two_views, self._seed = images, two_views, seed
 
-    def __getitems__(self, rows: tuple[int, list[int]]) -> Batch | Failure:
+    def __getitems__(self, rows: tuple[int, list[int]]) -> WorkerBatch | Failure:
         epoch, indices = rows
         images = self._images
         samples = [

@@ -20,7 +20,7 @@ from bt_kernels.trainer.augmentation.photographs import PhotographViews
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.data.decoding import decode
 from bt_kernels.trainer.data.identity import identity_of
-from bt_kernels.trainer.data.loader import Batch, DeviceViews, Failure, Sample, load, views_of
+from bt_kernels.trainer.data.loader import DeviceViews, Failure, Sample, WorkerBatch, load, views_of
 from bt_kernels.trainer.data.shard_problems import Notice, Warnings
 from bt_kernels.trainer.data.shards import NoReadableShard, ShardImage, ShardStream, find_shards
 from bt_kernels.trainer.data.views import Stateless, Views, check_batch
@@ -102,7 +102,7 @@ class _Rows(IterableDataset):
         self._two_views = PhotographViews(config, config.image_size)
         self._max_pixels = config.max_image_pixels
 
-    def __iter__(self) -> Iterator[tuple[Batch, tuple[Notice, ...]] | Failure]:
+    def __iter__(self) -> Iterator[tuple[WorkerBatch, tuple[Notice, ...]] | Failure]:
         info = get_worker_info()
         number, workers = (info.id, info.num_workers) if info is not None else (0, 1)
         first = self._first_step + number
@@ -123,7 +123,9 @@ class _Rows(IterableDataset):
                 return
             yield self._batch(rows, stream)
 
-    def _batch(self, rows: list[ShardImage], stream: ShardStream) -> tuple[Batch, tuple[Notice, ...]] | Failure:
+    def _batch(
+        self, rows: list[ShardImage], stream: ShardStream
+    ) -> tuple[WorkerBatch, tuple[Notice, ...]] | Failure:
         samples = [Sample(image.name, image.key, partial(_decoded, image, self._max_pixels)) for image in rows]
         batch = views_of(samples, self._two_views)
         if isinstance(batch, Failure):

@@ -68,7 +68,7 @@ def evaluate_semi_supervised(options: SemiSupervisedOptions, resume: str | None 
         precision = Precision(options.precision, device)
         seed_rank(seed, 0)  # dropout's, in the backbones that have it
         fine_tune(model, train, chosen, precision, options, repeat, unfinished)
-        unfinished.done(Repetition(seed, measure(model, test, precision, options.batch_size)))
+        unfinished.done(Repetition(seed, measure_accuracy(model, test, precision, options.batch_size)))
     return Evaluation("semi-supervised", options, unfinished.repetitions, train, test, labelled)
 
 
@@ -106,7 +106,7 @@ def fine_tune(
         TrainerError: the loss is not finite.
     """
     device = next(model.parameters()).device
-    optimizer = build_optimizer(model, options)
+    optimizer = build_tuning_optimizer(model, options)
     schedule = build_schedule(optimizer, options)
     scaler = precision.scaler
     model.train()
@@ -137,7 +137,7 @@ def fine_tune(
             unfinished.save(parts)
 
 
-def build_optimizer(model: Classifier, options: SemiSupervisedOptions) -> Optimizer:
+def build_tuning_optimizer(model: Classifier, options: SemiSupervisedOptions) -> Optimizer:
     """Return SGD with the two learning rates."""
     groups = [
         {"params": list(model.classifier.parameters()), "lr": options.learning_rate_classifier},
@@ -155,7 +155,9 @@ def build_schedule(optimizer: Optimizer, options: SemiSupervisedOptions) -> LRSc
 
 
 @torch.no_grad()
-def measure(model: Classifier, test: LabelledImages, precision: Precision, batch_size: int) -> TopAccuracy:
+def measure_accuracy(
+    model: Classifier, test: LabelledImages, precision: Precision, batch_size: int
+) -> TopAccuracy:
     """Return a model's accuracies on the test images."""
     device = next(model.parameters()).device
     model.eval()

@@ -13,7 +13,7 @@ from bt_kernels.trainer.data import TrainingData
 from bt_kernels.trainer.evaluate.few_labels import centre_and_normalise
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork
 from bt_kernels.trainer.report.pictures import correlation, curves, embedding, images
-from bt_kernels.trainer.report.subject import Sample, as_pictures, correlation_of, originals, some_views
+from bt_kernels.trainer.report.subject import LabelledSample, as_pictures, correlation_of, originals, some_views
 from bt_kernels.trainer.run.metrics import StepMetrics
 
 SHOWN_VIEWS = 10
@@ -34,7 +34,7 @@ def draw_views(
     networks: Mapping[str, BarlowTwinsNetwork],
     config: Config,
     data: TrainingData,
-    sample: Sample | None,
+    sample: LabelledSample | None,
     device: torch.device,
 ) -> None:
     """Draw the augmentation, and C before and after training.
@@ -60,7 +60,7 @@ def draw_views(
 
 
 def draw_features(
-    folder: Path, features: Mapping[str, tuple[np.ndarray, np.ndarray]], sample: Sample, config: Config
+    folder: Path, features: Mapping[str, tuple[np.ndarray, np.ndarray]], sample: LabelledSample, config: Config
 ) -> None:
     """Draw the held-out images by their features, before and after training."""
     labels = sample.test_labels

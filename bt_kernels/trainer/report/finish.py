@@ -18,7 +18,7 @@ from bt_kernels.trainer.evaluate.few_labels import Accuracy, label_efficiency
 from bt_kernels.trainer.model.network import BarlowTwinsNetwork, build_network
 from bt_kernels.trainer.report import draw
 from bt_kernels.trainer.report.pictures.accuracy import draw_accuracies
-from bt_kernels.trainer.report.subject import Sample, features_of, sample_of
+from bt_kernels.trainer.report.subject import LabelledSample, features_of, sample_of
 from bt_kernels.trainer.run.files import write_json
 from bt_kernels.trainer.run.metrics import StepMetrics, read_metrics
 from bt_kernels.trainer.run.run_folder import RunFolder
@@ -82,7 +82,7 @@ def finish(
     return describe(accuracies, last)
 
 
-def evaluate_digits(config: Config, features: Mapping[str, Any], sample: Sample) -> Accuracies:
+def evaluate_digits(config: Config, features: Mapping[str, Any], sample: LabelledSample) -> Accuracies:
     """Return the accuracy with few labels of every network's features, and of raw pixels."""
     pixels = tuple(images.flatten(1).numpy() for images in (sample.train_images, sample.test_images))
     return {
@@ -96,7 +96,7 @@ def evaluate_digits(config: Config, features: Mapping[str, Any], sample: Sample)
 def summarise(
     config: Config,
     data: TrainingData,
-    sample: Sample | None,
+    sample: LabelledSample | None,
     accuracies: Accuracies,
     last: StepMetrics | None,
     steps: int,

@@ -33,7 +33,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledSample:
     """Some of the labelled images of a data set, all of the digits; test images of at most 20 classes.
 
     Images are (N, C, S, S) float32 as the network takes them, labels (N,) int64.
@@ -47,7 +47,7 @@ class Sample:
     test_classes: dict[int, str]  # what the classes are called
 
 
-def sample_of(config: Config) -> Sample | None:
+def sample_of(config: Config) -> LabelledSample | None:
     """Return labelled images, drawn by the seed; None if the data set has none, or too few to be drawn.
 
     A held-out part that is missing or cannot be read must not keep a run from its end: that is said on stderr, and
@@ -82,7 +82,7 @@ def sample_of(config: Config) -> Sample | None:
     if min(len(train_images), len(test_images)) < FEWEST_IMAGES:
         return None
     names = _class_names(test, np.unique(test_labels))
-    return Sample(train, train_images, train_labels, test_images, test_labels, names)
+    return LabelledSample(train, train_images, train_labels, test_images, test_labels, names)
 
 
 def _draw(indices: np.ndarray, config: Config, rng: np.random.Generator) -> np.ndarray:
@@ -104,7 +104,7 @@ def _class_names(part: LabelledImages, classes: np.ndarray) -> dict[int, str]:
 
 
 def features_of(
-    networks: Mapping[str, BarlowTwinsNetwork], sample: Sample
+    networks: Mapping[str, BarlowTwinsNetwork], sample: LabelledSample
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return every network's features of the training and of the test images, (N, F) and (M, F)."""
     count = len(sample.train_images)
@@ -131,7 +131,7 @@ def some_views(data: TrainingData) -> list[Views]:
     return chosen
 
 
-def originals(config: Config, data: TrainingData, sample: Sample | None, count: int) -> Tensor | None:
+def originals(config: Config, data: TrainingData, sample: LabelledSample | None, count: int) -> Tensor | None:
     """Return the images that the first ``count`` views are of, (count, C, S, S), or None if they are not known."""
     if sample is None or len(sample.train.labels) != data.images:  # it pre-trains on images without labels, too
         return None

@@ -15,8 +15,8 @@ from bt_kernels.trainer.evaluate.options import LinearOptions, SemiSupervisedOpt
 from bt_kernels.trainer.evaluate.parts import open_parts
 from bt_kernels.trainer.evaluate.semi_supervised import (
     Classifier,
-    build_optimizer,
     build_schedule,
+    build_tuning_optimizer,
     fine_tune,
     measure,
     readable,
@@ -239,7 +239,7 @@ def test_fine_tuning_that_diverges_is_said(points):
 )
 def test_both_rates_fall_by_the_same_shares(decay, shares):
     options = SemiSupervisedOptions(weights="file", decay=decay)
-    optimizer = build_optimizer(small_classifier(), options)
+    optimizer = build_tuning_optimizer(small_classifier(), options)
     schedule = build_schedule(optimizer, options)
     for share in shares:
         rates = [group["lr"] for group in optimizer.param_groups]
