@@ -27,6 +27,7 @@ from bt_kernels.backends import triton
 from bt_kernels.torch_versions import RELEASE
 from bt_kernels.trainer.packages import missing_packages
 from tests.support import target
+from tests.support.pairwise import beyond_pairs
 
 # Deterministic examples: a red run is red again. No deadline: machines differ, and no test asserts time.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=40, database=None)
@@ -143,6 +144,12 @@ def pytest_collection_modifyitems(config, items):
     deselected = [item for item in items if left_out(item)]
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if not left_out(item)]
+    if target.name() in ("interpreter", "emulated"):
+        for item in items:
+            if item.get_closest_marker("long_interpreted"):
+                item.add_marker("long")
+        for item in list(beyond_pairs(items)):  # of many combinations a short run has the pairs
+            item.add_marker("long")
 
 
 def pytest_generate_tests(metafunc):

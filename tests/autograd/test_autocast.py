@@ -8,6 +8,8 @@ from tests.support.accuracy import Formula, evaluate
 from tests.support.inputs import views
 from tests.support.target import device
 
+pytestmark = pytest.mark.long_interpreted("what autocast changes comes before the backends")
+
 SHAPES = [(9, 40), (40, 9)]
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 

@@ -37,6 +37,7 @@ INCOMING = {
 }
 
 
+@pytest.mark.long_interpreted("the kernels read what arrives as a number, however it is made")
 @pytest.mark.parametrize("make", INCOMING.values(), ids=INCOMING)
 @pytest.mark.parametrize("output", range(3), ids=["loss", "on_diagonal", "off_diagonal"])
 def test_incoming_gradient_scales_the_gradient(terms, output, make):

@@ -12,6 +12,8 @@ from bt_kernels.presets import monai
 from tests.support.inputs import views
 from tests.support.subclasses import Sums, Unwrapping, WithMeta, Wrapper, masked
 
+pytestmark = pytest.mark.long_interpreted("a subclass is unwrapped before the backends")
+
 
 @pytest.mark.parametrize("kind", [WithMeta, Unwrapping, Sums])
 @pytest.mark.parametrize("options", [{}, {"eps_added_to": "std"}], ids=str)

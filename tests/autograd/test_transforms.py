@@ -40,6 +40,7 @@ def test_func_grad(loss, shape):
     assert torch.equal(torch.func.grad(loss)(z_a, z_b), both[0])
 
 
+@pytest.mark.long_interpreted("as test_func_grad for the kernels")
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # jacrev calls the backward once for each output
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_func_jacobian_of_all_terms(terms, widest, shape):
@@ -144,6 +145,7 @@ COMPILED = {
 }
 
 
+@pytest.mark.long_interpreted("as test_func_grad for the kernels")
 @pytest.mark.parametrize("transform, message", COMPILED.values(), ids=COMPILED)
 def test_refuses_within_torch_compile(loss, transform, message):
     """torch.compile would differentiate the op of the forward, which has no derivative: zeros, and no word."""

@@ -54,6 +54,7 @@ def test_inductor(backend, terms, yardstick):
         )
 
 
+@pytest.mark.long_interpreted("that sizes stay symbols is asked of the op's fake: opcheck")
 @pytest.mark.skipif(
     (2, 7) <= RELEASE < (2, 10), reason="Dynamo of torch 2.8 cannot have a symbol in a frozen dataclass, as eps is"
 )
@@ -84,6 +85,7 @@ def test_a_constant_stays_a_constant_of_the_graph(terms, backend):
     assert len([node for node in graphs[0].graph.nodes if node.op == "placeholder"]) == 2
 
 
+@pytest.mark.long_interpreted("a graph of the same op as in test_same_bits")
 def test_autocast_inside(terms):
     def under_autocast(z_a, z_b, **options):
         with torch.autocast(device().type, torch.bfloat16):
@@ -94,6 +96,7 @@ def test_autocast_inside(terms):
     assert all(map(torch.equal, bits(compiled, z_a, z_b), bits(terms, z_a, z_b)))
 
 
+@pytest.mark.long_interpreted("a graph of the same op as in test_same_bits")
 @pytest.mark.parametrize("call", [BarlowTwinsLoss.forward, BarlowTwinsLoss.terms, BarlowTwinsLoss.__call__])
 def test_a_method_of_the_module(backend, formulation, call):
     criterion = BarlowTwinsLoss(backend=backend, formulation=formulation)
@@ -103,6 +106,7 @@ def test_a_method_of_the_module(backend, formulation, call):
     torch.testing.assert_close(compiled(z_a, z_b), method(z_a, z_b), rtol=0, atol=0)
 
 
+@pytest.mark.long_interpreted("a graph of the same op as in test_same_bits")
 @pytest.mark.parametrize("width", [40, 5])
 def test_training_step(backend, formulation, width):
     """Module and linear layer in one graph; several steps, each with the bits of the uncompiled."""

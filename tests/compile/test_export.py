@@ -8,7 +8,10 @@ from tests.support.inputs import views
 from tests.support.model import Model
 from tests.support.target import device
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.long_interpreted("what is exported does not depend on the backend but for the ops' names"),
+]
 
 
 @pytest.fixture

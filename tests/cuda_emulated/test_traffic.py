@@ -14,6 +14,8 @@ from benchmarks.shared.cell import Cell as BenchmarkCell
 from tests.cuda_emulated.build import build, compiler
 from tests.cuda_emulated.traffic import GPUS, Access, Cell, KernelTraffic, count
 
+pytestmark = pytest.mark.long  # a library of its own
+
 CELLS = [
     Cell("gram", "bfloat16", 64, 512),  # standardize_gram
     Cell("gram", "bfloat16", 256, 1024),

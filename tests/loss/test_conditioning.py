@@ -9,6 +9,8 @@ from tests.support.inputs import DTYPES, views, whole_numbers
 from tests.support.official import official_loss
 from tests.support.target import device, few, few_kinds
 
+MANY_SAMPLES = pytest.mark.long_interpreted("a smaller batch reaches the same kernels")
+
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
@@ -88,7 +90,9 @@ def test_a_mean_costs_nothing_but_the_bits_it_takes(terms, yardstick_of, bits, s
     yardstick_of(z_a, z_b, formula).check(evaluate(terms, z_a + far, z_b - 2 * far, formula))
 
 
-@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize(
+    "row", [pytest.param(0, marks=pytest.mark.long_interpreted("as the last row for the kernels")), -1]
+)
 @pytest.mark.parametrize("shape", few([(500, 40), (300, 600), (600, 40)], [(500, 40)]), ids=str)
 def test_a_row_far_from_the_others(terms, yardstick_of, shape, row):
     """What is measured from that row, or summed with it, has lost the others' digits."""
@@ -132,7 +136,8 @@ def test_feature_that_does_not_vary(terms, yardstick_of, value, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.float16)), ids=str)
-@pytest.mark.parametrize("n", few([3, 7, 49, 100, 1023], [3, 49, 1023]))
+@pytest.mark.all_combinations("kernels of their own for large batches of 16 bits")
+@pytest.mark.parametrize("n", [*few([3, 7, 49, 100], [3, 49, 515]), pytest.param(1023, marks=MANY_SAMPLES)])
 def test_mean_of_equal_numbers(terms, n, dtype):
     """It is rounded, and y is 0 all the same: with eps = 0 there is no loss, rather than that of the rounding."""
     still = torch.tensor([0.1, 1000.1, 1 / 3, -6e4], dtype=torch.float64).to(dtype).to(device()).expand(n, 4)

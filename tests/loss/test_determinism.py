@@ -47,6 +47,7 @@ def test_poison_is_poisonous(poisoned_memory):
 POISONED = few([(3, 17), (31, 65), (65, 31), (190, 191), (40, 1030)], [(3, 17), (31, 65), (65, 31)])
 
 
+@pytest.mark.all_combinations("padding differs with all three")
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.bfloat16)), ids=str)
 @pytest.mark.parametrize("shape", POISONED, ids=str)
 def test_what_memory_held_does_not_matter(terms, shape, dtype, request):

@@ -19,6 +19,7 @@ UPSTREAM = {
 }
 
 
+@pytest.mark.all_combinations("every variant of the backward's kernels")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_meets_the_standard(terms, yardstick, shape, dtype):
@@ -34,6 +35,7 @@ def test_every_option(terms, yardstick, formula, shape, dtype):
     expected.check(evaluate(terms, expected.z_a, expected.z_b, formula))
 
 
+@pytest.mark.all_combinations("every variant of the backward's kernels")
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.float16)), ids=str)
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
 @pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM)

@@ -45,6 +45,7 @@ def test_invariant_to_scale_and_shift_of_a_feature(terms, shape, seed, data):
     assert_same_terms(terms, (z_a, z_b), (z_a, z_b * scale + shift), EXACT)
 
 
+@pytest.mark.long_interpreted("follows from the standard that all shapes are held to")
 @property_test
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_invariant_to_scale_and_shift_that_round_nothing(terms, shape, seed, data):
@@ -58,6 +59,7 @@ def test_invariant_to_scale_and_shift_that_round_nothing(terms, shape, seed, dat
     assert_same_terms(terms, (z_a, z_b), ((z_a + shift) * 2**exponent, z_b), EXACT)
 
 
+@pytest.mark.long_interpreted("follows from the standard that all shapes are held to")
 @property_test
 @given(shape=shapes, seed=seeds)
 def test_symmetric_in_the_views(terms, shape, seed):
@@ -65,6 +67,7 @@ def test_symmetric_in_the_views(terms, shape, seed):
     assert_same_terms(terms, (z_a, z_b), (z_b, z_a), Formula())
 
 
+@pytest.mark.long_interpreted("follows from the standard that all shapes are held to")
 @property_test
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_order_of_samples_and_features_does_not_matter(terms, shape, seed, data):

@@ -56,6 +56,7 @@ KINDS = {
 }
 
 
+@pytest.mark.long_interpreted("the kernels have the number that test_is_held_to_the_standard checks")
 @pytest.mark.parametrize("names", [("lambd",), ("scale",), ("lambd", "scale")], ids=str)
 @pytest.mark.parametrize("how", KINDS.values(), ids=KINDS)
 def test_every_kind_of_tensor_gives_the_same_bits(terms, how, names):
@@ -100,6 +101,7 @@ def test_the_gradients_of_lambd_and_scale_are_the_terms(terms, trained):
     assert torch.equal(scale.grad, on_diagonal.double() + 0.25 * off_diagonal.double())
 
 
+@pytest.mark.long_interpreted("the kernels have the number that test_is_held_to_the_standard checks")
 def test_transforms_of_lambd(terms):
     z_a, z_b = views(9, 40)
     loss = lambda lambd: terms(z_a, z_b, lambd=lambd).loss  # noqa: E731
@@ -230,6 +232,7 @@ class Scheduled(nn.Module):
         return barlow_twins_loss(self.projector(x_a), self.projector(x_b), lambd=self.lambd, **self.how)
 
 
+@pytest.mark.long_interpreted("the kernels have the number that test_is_held_to_the_standard checks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_keeps_a_buffer(backend, formulation, strict):

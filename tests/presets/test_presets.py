@@ -81,6 +81,7 @@ def test_is_the_peer_in_float64(name, preset, shape, seed):
         assert relative(gradient, true) < 1e-12
 
 
+@pytest.mark.long_interpreted("options of the loss that test_every_option has")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_is_no_further_from_the_truth_than_the_peer_in_float32(name, preset, shape, seed):

@@ -93,6 +93,7 @@ def test_opcheck_halves(name, shape, dtype):
             opcheck(partial, shape, (*partial_arguments(name, z_a, z_b, statistics)[:-1], needs_backward))
 
 
+@pytest.mark.all_combinations("every variant of the backward's kernels")
 @all_dtypes
 @all_shapes
 def test_opcheck_backward(name, shape, dtype):

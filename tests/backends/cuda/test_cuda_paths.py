@@ -68,6 +68,7 @@ def meets_the_standard(terms, yardstick):
     return check
 
 
+@pytest.mark.all_combinations("every family of kernels with every type")
 @all_dtypes
 @pytest.mark.parametrize("shape", [(33, 70), (150, 200), (200, 150)], ids=str)
 @pytest.mark.parametrize("gpu", [A100, RTX_3090, H200, B200, RTX_5090], ids=lambda gpu: f"sm_{gpu.capability}")
@@ -122,7 +123,9 @@ def test_tiles_of_c_from_splits(choose, terms, yardstick_of, gpu):
 
 
 @two_dtypes
-@pytest.mark.parametrize("gpu", [A100, H200], ids=lambda gpu: f"sm_{gpu.capability}")
+@pytest.mark.parametrize(
+    "gpu", [pytest.param(A100, marks=pytest.mark.long), H200], ids=lambda gpu: f"sm_{gpu.capability}"
+)
 @gram_alone
 def test_splits_of_gram_tiles(choose, meets_the_standard, gpu, dtype):
     """More samples than are standardized and multiplied at once, and embeddings of several partial tiles."""
@@ -171,7 +174,7 @@ def test_batches_in_clusters_and_beyond(choose, meets_the_standard, n, gpu, dtyp
     meets_the_standard((n, 40), dtype)
 
 
-@two_dtypes
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.long)], ids=str)
 @gram_alone
 def test_several_panels_of_the_product(choose, meets_the_standard, dtype):
     """Without clusters, 1100 samples and 1000 features need a second panel of T."""

@@ -17,6 +17,8 @@ from tests.support.inputs import views
 from tests.support.shares import correlation_in_shares, gram_in_shares, statistics_of
 from tests.support.target import device
 
+pytestmark = pytest.mark.all_combinations("each is a way through the kernels")
+
 STANDARDIZE = "bt_kernels.backends.triton.standardize.standardize_block"
 FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
 all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -98,9 +100,11 @@ def small_panels(monkeypatch):
 
 
 @all_dtypes
-def test_gradient_by_panels(small_panels, terms, yardstick, dtype):
-    """Three panels for gram, the last one narrower than the others; four for correlation, 40 rows of C and 10."""
-    meets_the_standard(terms, yardstick(20, 130, dtype, FORMULA))
+@pytest.mark.parametrize("n", [20, 64])
+def test_gradient_by_panels(small_panels, terms, yardstick, n, dtype):
+    """Three panels for gram, the last one narrower than the others; four for correlation, 40 rows of C and 10.
+    Steps over samples are full for 64 of them."""
+    meets_the_standard(terms, yardstick(n, 130, dtype, FORMULA))
 
 
 def test_gradient_of_shares_by_panels(small_panels, shares_meet_the_standard):
