@@ -4,7 +4,7 @@
     path = build(folder, "name", [sources])    # other kernels, such as those of the emulation's own tests
     path = build(folder, "name", counts=True)  # one that counts what they read and write: traffic.py
 
-Objects stay in the folder and are used again as long as their sources, headers and flags are the same.
+Objects stay in the folder and are used again as long as sources, headers, flags and the compiler are the same.
 """
 
 import fcntl
@@ -62,6 +62,14 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CXX") or ("g++" if shutil.which("g++") else "c++"))
 
 
+def compiler_version() -> str:
+    """Its own headers are not among those that are compared; they come with it."""
+    try:
+        return subprocess.run([*compiler(), "--version"], check=False, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return ""  # run() says so
+
+
 def kernel_sources() -> list[Path]:
     return [BINDINGS, *sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))]
 
@@ -96,7 +104,7 @@ def build(
 def compiled(source: Path, folder: Path, flags: tuple[str, ...]) -> Path:
     command = [*compiler(), *FLAGS, *flags]
     command += [*(BINDINGS_FLAGS if source == BINDINGS else ()), "-x", "c++", "-c", str(source)]
-    identity = digest(" ".join(command), torch.__version__)
+    identity = digest(" ".join(command), compiler_version(), torch.__version__)
     output = folder / f"{source.stem}-{identity[:16]}.o"
     headers, stamp = output.with_suffix(".d"), output.with_suffix(".stamp")
     if output.exists() and stamp.exists() and stamp.read_text() == content(headers):
