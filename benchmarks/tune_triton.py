@@ -33,7 +33,7 @@ from bt_kernels.backends.triton.heuristics import Block, Tile
 from bt_kernels.backends.triton.launch import operands, properties
 
 KERNELS = (
-    "gram_tiles", "gram_gradient", "gram_product", "correlation_tiles", "correlation_gradient", "standardize",
+    "gram_tiles", "gram_backward", "gram_product", "correlation_tiles", "correlation_backward", "standardize",
 )  # fmt: skip
 Row = Tile | Block
 ROUNDS, FINALISTS = 15, 4
@@ -47,7 +47,7 @@ def candidate_rows(kernel: str, n: int, itemsize: int, shared_bytes: int) -> lis
         blocks = [Block(rows, d, warps) for rows, d, warps in sizes if rows <= all_rows]
         return [block for block in blocks if 4 <= block.n * block.d / 32 / block.warps <= 32]
     sides = (64, 128, 256)
-    m, n_of_tile = ((all_rows,), (16, 32, *sides)) if kernel == "gram_gradient" else (sides, sides)
+    m, n_of_tile = ((all_rows,), (16, 32, *sides)) if kernel == "gram_backward" else (sides, sides)
     tiles = itertools.product(m, n_of_tile, (64 // itemsize, 128 // itemsize), (4, 8), (2, 3, 4, 5))
     return [
         tile
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--seconds", type=positive, default=300, help="tries no further row then (default %(default)s)")
     options, cell, device = parse_cell(parser, arguments, ("triton",))
     kernel = options.kernel
-    if kernel == ("gram_product" if cell.n <= heuristics.FUSED_MAX_N else "gram_gradient"):
+    if kernel == ("gram_product" if cell.n <= heuristics.FUSED_MAX_N else "gram_backward"):
         parser.error(f"--kernel {kernel} does not run at N = {cell.n}: FUSED_MAX_N is {heuristics.FUSED_MAX_N}")
     if kernel != "standardize":
         cell = dataclasses.replace(cell, formulation=kernel.split("_")[0])

@@ -5,6 +5,7 @@ import importlib
 import io
 import subprocess
 import tempfile
+from collections import namedtuple
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,10 @@ from tests.support.outcomes import digest
 
 @dataclass(frozen=True)
 class Variant:
-    """One specialization of a kernel, as a launch asks for it: hashable, and picklable unlike the kernel."""
+    """One specialization of a kernel, as a launch asks for it: hashable, and picklable unlike the kernel.
+
+    A member of an argument that is a NamedTuple has a name with a dot: given.y.
+    """
 
     module: str
     name: str
@@ -36,6 +40,11 @@ class Variant:
         return dict(self.constexprs)
 
     @property
+    def sizes(self) -> list[str]:
+        """The arguments that are N or D."""
+        return [name for name, _ in self.signature if name.split(".")[-1] in ("N", "D")]
+
+    @property
     def threads(self) -> int:
         return 32 * dict(self.options)["num_warps"]
 
@@ -45,10 +54,17 @@ class Variant:
 
     def source(self) -> ASTSource:
         kernel = getattr(importlib.import_module(self.module), self.name)
-        position = {name: (index,) for index, name in enumerate(kernel.arg_names)}
+        arguments: dict = {}  # the signature as a tree
+        for name, kind in self.signature:
+            *groups, last = name.split(".")
+            place = arguments
+            for group in groups:
+                place = place.setdefault(group, {})
+            place[last] = kind
+        position = dict(positions(arguments))
         return ASTSource(
             fn=kernel,
-            signature=dict(self.signature),
+            signature={name: as_argument(kind) for name, kind in arguments.items()},
             constexprs={position[name]: value for name, value in self.constexprs},
             attrs={position[name]: [["tt.divisibility", 16]] for name in self.aligned},
         )
@@ -70,6 +86,20 @@ def readers() -> str:
 @dataclass(frozen=True)
 class Report(MachineCode):
     warnings: list[str]  # of ptxas
+
+
+def as_argument(kind):
+    """Triton knows the members of a NamedTuple by their names."""
+    return kind if isinstance(kind, str) else namedtuple("Arguments", kind)(*map(as_argument, kind.values()))
+
+
+def positions(arguments: dict, prefix: str = "", path: tuple[int, ...] = ()):
+    """Of every leaf its dotted name and where it is."""
+    for index, (name, kind) in enumerate(arguments.items()):
+        if isinstance(kind, str):
+            yield prefix + name, (*path, index)
+        else:
+            yield from positions(kind, f"{prefix}{name}.", (*path, index))
 
 
 def compile_variant(variant: Variant) -> Report:

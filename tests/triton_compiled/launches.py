@@ -3,6 +3,7 @@
 The shapes come from the limits in heuristics.py, so a new row or a new kernel is among them without an entry here.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -24,6 +25,11 @@ TYPES = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"
 OPTIONS = (0.005, 1.0, 1e-5)  # lambd, scale, eps
 
 
+def last(name: str) -> str:
+    """Of a member's dotted name."""
+    return name.split(".")[-1]
+
+
 @dataclass(frozen=True)
 class Launch:
     """A variant, the kind of its operands, and the GPU whose shared memory it was chosen for."""
@@ -38,30 +44,39 @@ class Launch:
 
     def __str__(self) -> str:
         v = self.variant
-        z = dict(v.signature).get("y", "").strip("*")
-        sizes = [f"{name}{value}" for name, value in v.constexprs if name.isupper() or value == 1]
-        absent = [f"no_{name}" for name, value in v.constexprs if value is None]
-        ragged = [f"ragged_{name}" for name, _ in v.signature if name in ("N", "D") and name not in v.aligned]
+        z = {last(name): kind for name, kind in v.signature}.get("y", "").strip("*")
+        sizes = [f"{last(name)}{value}" for name, value in v.constexprs if last(name).isupper() or value == 1]
+        absent = [f"no_{last(name)}" for name, value in v.constexprs if value is None]
+        ragged = [f"ragged_{last(name)}" for name in v.sizes if name not in v.aligned]
         options = [f"{name}{value}" for name, value in v.options]
         gpu = f"{self.gpu.shared_bytes >> 10}K"
         parts = [f"sm_{v.arch}", gpu, v.name, self.kind, z, *sizes, *absent, *ragged, *options]
         return "-".join(parts)
 
 
+def members(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """Of a NamedTuple all that are in it; of any other value itself."""
+    if isinstance(value, tuple):
+        for field, x in zip(value._fields, value, strict=True):
+            yield from members(f"{name}.{field}", x)
+    else:
+        yield name, value
+
+
 def specialize(kernel: JITFunction, arguments: dict, arch: int, options: dict) -> Variant:
     """As Triton specializes a launch: None and 1 are constants, multiples of 16 are known as such."""
     signature, constexprs, aligned = {}, {}, []
     for parameter in kernel.params:
-        name, value = parameter.name, arguments[parameter.name]
-        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
-            signature[name], constexprs[name] = "constexpr", value
-        elif isinstance(value, float):
-            signature[name] = "fp32"
-        else:
-            tensor = isinstance(value, Tensor)
-            signature[name] = TYPES[value.dtype] if tensor else "i32" if value < 2**31 else "i64"
-            if tensor or value % 16 == 0:
-                aligned.append(name)
+        for name, value in members(parameter.name, arguments[parameter.name]):
+            if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
+                signature[name], constexprs[name] = "constexpr", value
+            elif isinstance(value, float):
+                signature[name] = "fp32"
+            else:
+                tensor = isinstance(value, Tensor)
+                signature[name] = TYPES[value.dtype] if tensor else "i32" if value < 2**31 else "i64"
+                if tensor or value % 16 == 0:
+                    aligned.append(name)
     return Variant(
         kernel.fn.__module__,
         kernel.fn.__name__,
@@ -88,10 +103,10 @@ def recording(gpu: Gpu, arch: int, kind: str, found: dict[tuple, Launch]):
         fixed = tuple(
             (k, x)
             for k, x in variant.constexprs
-            if x is None or k.startswith("stride") or (k.isupper() and k != "TF32")
+            if x is None or last(k).startswith("stride") or (last(k).isupper() and last(k) != "TF32")
         )
         types = tuple(x for x in variant.signature if x[1].startswith("*"))
-        sizes = tuple(x in variant.aligned for x in ("N", "D"))
+        sizes = tuple(x in variant.aligned for x in variant.sizes)
         key = variant.name, arch, types, fixed, variant.options, sizes
         found.setdefault(key, Launch(variant, kind, gpu))
 
@@ -113,16 +128,18 @@ def launch_standardize(n: int, d: int, dtype: torch.dtype) -> None:
     standardize(z, z, 1e-5, True, operands(dtype))
 
 
-def launch_gram(n: int, d: int, dtype: torch.dtype, needs: tuple[bool, bool] = (True, True)) -> None:
+def launch_gram(
+    n: int, d: int, dtype: torch.dtype, needs: tuple[bool, bool] = (True, True), standardized: bool = False
+) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
     _, _, _, *residuals = gram.forward(z, z, *OPTIONS, True, any(needs))
-    gram.backward(gradients(), z, *residuals, *OPTIONS, 1, needs)
+    gram.backward(gradients(), z, *residuals, *OPTIONS, n - 1, standardized, needs)
 
 
 def launch_correlation(n: int, d: int, dtype: torch.dtype) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
     _, _, _, *residuals = correlation.forward(z, z, *OPTIONS, True, True)
-    correlation.backward(gradients(), z, *residuals, *OPTIONS[:2], None, 1, (True, True))
+    correlation.backward(gradients(), z, *residuals, *OPTIONS[:2], None, n - 1, False, (True, True))
 
 
 def launch_gram_in_halves(n: int, d: int, dtype: torch.dtype, needs_backward: bool = True) -> None:
@@ -131,15 +148,17 @@ def launch_gram_in_halves(n: int, d: int, dtype: torch.dtype, needs_backward: bo
     triangles, sums, *of_features = gram.partial(z, z, OPTIONS[2], True, None, None, needs_backward)
     *_, shifts, k = gram.total(triangles, sums, n, dtype, *OPTIONS[:2], needs_backward)
     if needs_backward:
-        gram.backward(gradients(), z, *of_features, shifts, k, *OPTIONS, 1, (True, True))
+        gram.backward(gradients(), z, *of_features, shifts, k, *OPTIONS, n - 1, False, (True, True))
 
 
-def launch_correlation_in_halves(rows: int, d: int, dtype: torch.dtype) -> None:
+def launch_correlation_in_halves(rows: int, d: int, dtype: torch.dtype, standardized: bool = False) -> None:
+    n = 16 * rows
     z = torch.empty(rows, d, dtype=dtype, device="meta")
     mean, rstd = (torch.empty(2, d, dtype=torch.float64, device="meta") for _ in range(2))
-    c, *of_rows = correlation.partial(z, z, mean, rstd, 16 * rows, True)
-    _, _, _, *of_c = correlation.total(c, 16 * rows, dtype, *OPTIONS[:2], True)
-    correlation.backward(gradients(), z, *of_rows, *of_c, *OPTIONS[:2], 16 * rows, 1, (True, True))
+    c, *of_rows = correlation.partial(z, z, mean, rstd, n, True)
+    _, _, _, *of_c = correlation.total(c, n, dtype, *OPTIONS[:2], True)
+    options = *OPTIONS[:2], n, n - 1, standardized
+    correlation.backward(gradients(), z, *of_rows, *of_c, *options, (True, True))
 
 
 def gradients() -> OutputGradients:
@@ -168,7 +187,8 @@ def launches() -> list[Launch]:
                 launch_gram_in_halves(n, 8192, KINDS[kind])
             launch_correlation_in_halves(1024, 256, KINDS[kind])  # the rows are split
             launch_correlation_in_halves(256, 8192, KINDS[kind])  # not split
-    # What no table depends on needs one architecture: N < D, ragged sizes, one row, each view alone, float16.
+    # What no table depends on needs one architecture: N < D, ragged sizes, one row, each view alone, float16,
+    # embeddings that arrive standardized.
     # Beside the products tf32 is float32.
     for kind in ("16-bit", "ieee"):
         with recording(GPUS[80], 80, kind, found):
@@ -180,6 +200,9 @@ def launches() -> list[Launch]:
     with recording(GPUS[80], 80, "16-bit", found):
         launch_gram_in_halves(250, 1, torch.bfloat16, needs_backward=False)
         launch_correlation_in_halves(1, 250, torch.bfloat16)
+        launch_gram(256, 8192, torch.bfloat16, standardized=True)
+        launch_gram(1024, 8192, torch.bfloat16, standardized=True)
+        launch_correlation_in_halves(256, 8192, torch.bfloat16, standardized=True)
     with recording(GPUS[90], 90, "16-bit", found):
         launch_gram(256, 8192, torch.float16)
         launch_gram(1024, 8192, torch.float16)

@@ -19,17 +19,17 @@ REGISTERS = 65536  # of a multiprocessor: a block must find that many free
 FEW_REGISTERS = 32  # bytes of stack per thread that any kernel may have
 VECTOR_STORES = 8  # that a thread makes beside those of matrices
 MATRICES = {  # outputs with rows and columns
-    "standardize_kernel": {"y"},
-    "gram_tiles_kernel": {"partial"},
+    "standardize_kernel": {"out.y"},
+    "gram_tiles_kernel": {"split_tiles"},
     "gram_combine_kernel": {"k"},
-    "gram_gradient_kernel": {"dz_a", "dz_b"},
-    "gram_product_kernel": {"product"},
-    "gram_apply_kernel": {"dz_a", "dz_b"},
-    "correlation_tiles_kernel": {"partial", "c", "whole"},
-    "correlation_combine_kernel": {"c", "whole"},
-    "correlation_total_kernel": {"c"},
-    "correlation_gradient_kernel": {"dz"},
-    "finish_kernel": set(),
+    "gram_backward_kernel": {"given.dz_a", "given.dz_b"},
+    "gram_product_kernel": {"panel.product"},
+    "gram_apply_kernel": {"given.dz_a", "given.dz_b"},
+    "correlation_tiles_kernel": {"split_tiles", "out.c_off_diagonal", "out.c"},
+    "correlation_combine_kernel": {"out.c_off_diagonal", "out.c"},
+    "correlation_total_kernel": {"out.c_off_diagonal"},
+    "correlation_backward_kernel": {"given.dz"},
+    "finish_terms_kernel": set(),
 }
 
 
@@ -57,12 +57,11 @@ def matrices(launch: Launch) -> set[str]:
 
 
 def reads_triangles(launch: Launch) -> bool:
-    return launch.variant.name == "gram_combine_kernel" and ("partial", None) in launch.variant.constexprs
+    return launch.variant.name == "gram_combine_kernel" and ("split_tiles", None) in launch.variant.constexprs
 
 
 def is_even(launch: Launch) -> bool:
-    sizes = {"N", "D"} & dict(launch.variant.signature).keys()
-    return sizes <= set(launch.variant.aligned)
+    return set(launch.variant.sizes) <= set(launch.variant.aligned)
 
 
 def marks_of(launch: Launch) -> tuple[pytest.MarkDecorator, ...]:

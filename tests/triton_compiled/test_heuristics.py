@@ -44,14 +44,14 @@ def test_there_is_a_tile_for_every_supported_gpu(table, kind, limit):
 def test_limits_ascend_to_the_last_size(table, kind):
     *limits, last = TABLES[table][kind]
     assert limits == sorted(limits)
-    assert last == (heuristics.FUSED_MAX_N if table == "GRAM_GRADIENT" else None)
+    assert last == (heuristics.FUSED_MAX_N if table == "GRAM_BACKWARD" else None)
 
 
 @pytest.mark.parametrize("kind", ITEMSIZES)
 @every_gpu
-def test_gram_gradient_holds_all_rows(kind, gpu):
+def test_gram_backward_holds_all_rows(kind, gpu):
     for n in range(1, heuristics.FUSED_MAX_N + 1):
-        assert heuristics.pick(heuristics.GRAM_GRADIENT, kind, n, ITEMSIZES[kind], gpu).m >= n
+        assert heuristics.pick(heuristics.GRAM_BACKWARD, kind, n, ITEMSIZES[kind], gpu).m >= n
 
 
 @every_tile
@@ -138,5 +138,5 @@ def test_shares_of_the_gram_product_cover_all_features(n, d, kind, multiprocesso
     assert share % tile.k == 0
     assert (splits - 1) * share < ld <= splits * share
     side = -(-n // tile.m)
-    partial_bytes = 4 * splits * side * (side + 1) * tile.m * tile.n
-    assert splits == 1 or partial_bytes <= 2 * n * ld * itemsize, "more than the embeddings"
+    split_bytes = 4 * splits * side * (side + 1) * tile.m * tile.n
+    assert splits == 1 or split_bytes <= 2 * n * ld * itemsize, "more than the embeddings"

@@ -1,4 +1,4 @@
-"""Launches the Gram form: reduce (gram_tiles, gram_combine, finish) and gradient (gram_gradient, or by panels).
+"""Launches the Gram form: forward (gram_tiles, gram_combine) and backward (gram_backward, or by panels).
 
 In halves, gram_combine runs in both: partial ends and total begins with it.
 """
@@ -11,23 +11,15 @@ from torch import Tensor
 
 from bt_kernels.backends.stages import OutputGradients
 from bt_kernels.backends.triton import heuristics
+from bt_kernels.backends.triton.finish_terms import finish_terms
 from bt_kernels.backends.triton.heuristics import Gpu, Tile
-from bt_kernels.backends.triton.kernels.finish import finish_kernel
+from bt_kernels.backends.triton.kernels.backward import GramBackward, GramPanel
 from bt_kernels.backends.triton.kernels.gram_apply import gram_apply_kernel
+from bt_kernels.backends.triton.kernels.gram_backward import gram_backward_kernel
 from bt_kernels.backends.triton.kernels.gram_combine import gram_combine_kernel
-from bt_kernels.backends.triton.kernels.gram_gradient import gram_gradient_kernel
 from bt_kernels.backends.triton.kernels.gram_product import gram_product_kernel
 from bt_kernels.backends.triton.kernels.gram_tiles import gram_tiles_kernel
-from bt_kernels.backends.triton.launch import (
-    Operands,
-    freedom,
-    on_device_of,
-    operands,
-    options,
-    padded,
-    properties,
-    scalars,
-)
+from bt_kernels.backends.triton.launch import Operands, on_device_of, operands, options, padded, properties
 from bt_kernels.backends.triton.standardize import standardize, standardize_as_given
 
 
@@ -50,8 +42,9 @@ def forward(
     n = z_a.shape[0]
     with on_device_of(z_a):
         y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
-        inner, k = reduce(n, kind, sums, needs_backward, z_a.dtype, partial=multiply(y, kind))
-        *terms, shifts = finish(n, sums, inner, lambd, scale)
+        inner, k = reduce(n, kind, sums, needs_backward, z_a.dtype, split_tiles=multiply(y, kind))
+        shifts = sums.new_empty(2, dtype=torch.float32)
+        terms = finish_terms(n, sums, inner, lambd, scale, shifts)
     if not needs_backward:
         y = y.new_empty(0)
     return *terms, c_diagonal, rstd, y, shifts, k
@@ -76,7 +69,7 @@ def partial(
             y, rstd, c_diagonal, sums = standardize_as_given(z_a, z_b, mean, rstd, n, kind)
         triangles = y.new_empty(2, n * (n + 1) // 2, dtype=torch.float32)
         totals = y.new_empty(4, dtype=torch.float64)
-        combine(n, kind, sums, partial=multiply(y, kind), triangles=triangles, totals=totals)
+        combine(n, kind, sums, split_tiles=multiply(y, kind), triangles=triangles, totals=totals)
     return triangles, totals, c_diagonal, rstd, y if needs_backward else y.new_empty(0)
 
 
@@ -93,7 +86,8 @@ def total(
     with on_device_of(triangles):
         sums = sums[:, None]
         inner, k = reduce(n, operands(dtype), sums, needs_backward, dtype, triangles=triangles)
-        return *finish(n, sums, inner, lambd, scale), k
+        shifts = sums.new_empty(2, dtype=torch.float32)
+        return *finish_terms(n, sums, inner, lambd, scale, shifts), shifts, k
 
 
 class Tiles(NamedTuple):
@@ -116,11 +110,11 @@ def multiply(y: Tensor, kind: Operands) -> Tensor:  # (2, N, ld) -> (splits, 2, 
     gpu = properties(y.device)
     tile, side, count = tiles_of(n, kind, gpu)
     splits, share = gram_splits(n, ld, tile, kind.itemsize, gpu)
-    tiles = y.new_empty(splits, 2, count, tile.m, tile.n, dtype=torch.float32)
+    split_tiles = y.new_empty(splits, 2, count, tile.m, tile.n, dtype=torch.float32)
     gram_tiles_kernel[(splits * 2 * count,)](
         y,
         ld,
-        tiles,
+        split_tiles,
         n,
         side,
         share,
@@ -129,7 +123,7 @@ def multiply(y: Tensor, kind: Operands) -> Tensor:  # (2, N, ld) -> (splits, 2, 
         BLOCK_K=tile.k,
         **options(tile.warps, tile.stages),
     )
-    return tiles
+    return split_tiles
 
 
 def reduce(
@@ -138,7 +132,7 @@ def reduce(
     sums: Tensor,
     needs_k: bool,
     dtype: torch.dtype,
-    **source: Tensor,  # partial or triangles
+    **source: Tensor,  # split_tiles or triangles
 ) -> tuple[Tensor, Tensor]:
     """Shares of <K_a, K_b>, and K (2, N, ldk) if it is needed, else (0,)."""
     tile, _, count = tiles_of(n, kind, properties(sums.device))
@@ -153,17 +147,17 @@ def combine(
     kind: Operands,
     sums: Tensor,  # (4, programs) of standardize
     *,
-    partial: Tensor | None = None,
+    split_tiles: Tensor | None = None,
     triangles: Tensor | None = None,
     totals: Tensor | None = None,
     inner: Tensor | None = None,
     k: Tensor | None = None,
 ) -> None:
-    """From partial or, without it, from triangles into the others that are given."""
+    """From split_tiles or, without them, from triangles into the others that are given."""
     tile, side, count = tiles_of(n, kind, properties(sums.device))
     gram_combine_kernel[(count, tile.m // heuristics.COMBINE_ROWS)](
-        partial,
-        0 if partial is None else partial.shape[0],
+        split_tiles,
+        0 if split_tiles is None else split_tiles.shape[0],
         sums,
         sums.shape[1],
         triangles,
@@ -180,13 +174,6 @@ def combine(
     )
 
 
-def finish(n: int, sums: Tensor, inner: Tensor, lambd: float, scale: float) -> tuple[Tensor, ...]:
-    """loss, on_diagonal, off_diagonal, shifts."""
-    terms, shifts = scalars(sums, 3), sums.new_empty(2, dtype=torch.float32)
-    finish_kernel[(1,)](sums, sums.shape[1], inner, inner.numel(), *terms, shifts, n, lambd, scale, **options(4))
-    return *terms, shifts
-
-
 def backward(
     gradients: OutputGradients,
     z: Tensor,  # (N, D): for its shape and dtype
@@ -198,89 +185,98 @@ def backward(
     lambd: float,
     scale: float,
     eps: float,
-    correction: int | None,
+    variance_divisor: int,
+    standardized: bool,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     if not any(needs):
         return None, None
     n, d = z.shape
     dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
-    # What the kernels behind the product share, by the names of their parameters.
-    epilogue = {
-        "grad_loss": gradients.loss,
-        "grad_on_diagonal": gradients.on_diagonal,
-        "grad_off_diagonal": gradients.off_diagonal,
-        "y": y,
-        "ld": y.shape[2],
-        "rstd": rstd,
-        "c_diagonal": c_diagonal,
-        "shifts": shifts,
-        "dz_a": dz_a,
-        "dz_b": dz_b,
-        "N": n,
-        "D": d,
-        "lambd": lambd,
-        "scale": scale,
-        "eps": eps,
-        "freedom": freedom(n, correction),
-        "FIRST_VIEW": 0 if needs[0] else 1,
-        "VIEWS": sum(needs),
-    }
+    given = GramBackward(
+        gradients=gradients,
+        y=y,
+        ld=y.shape[2],
+        rstd=rstd,
+        c_diagonal=c_diagonal,
+        shifts=shifts,
+        dz_a=dz_a,
+        dz_b=dz_b,
+        N=n,
+        D=d,
+        lambd=lambd,
+        scale=scale,
+        eps=eps,
+        variance_divisor=float(variance_divisor),  # which Triton does not specialize, unlike an int
+    )
+    views = {"FIRST_VIEW": 0 if needs[0] else 1, "VIEWS": sum(needs)}
     with on_device_of(z):
-        (fused_gradient if n <= heuristics.FUSED_MAX_N else panel_gradient)(k, epilogue, operands(z.dtype))
+        launch = fused_backward if n <= heuristics.FUSED_MAX_N else panel_backward
+        launch(given, k, views, standardized, operands(z.dtype))
     return dz_a, dz_b
 
 
-def fused_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
+def fused_backward(
+    given: GramBackward, k: Tensor, views: dict[str, int], standardized: bool, kind: Operands
+) -> None:
     """One launch: each program holds all rows of its features."""
-    n, d, ld = epilogue["N"], epilogue["D"], epilogue["ld"]
     gpu = properties(k.device)
 
-    def rounds(tile: Tile) -> int:
-        return triton.cdiv(epilogue["VIEWS"] * triton.cdiv(d, tile.n), gpu.multiprocessors)
+    def programs(tile: Tile) -> int:
+        return views["VIEWS"] * triton.cdiv(given.D, tile.n)
 
-    tile = heuristics.pick_by_rounds(heuristics.GRAM_GRADIENT, kind.kind, n, kind.itemsize, gpu, rounds)
-    gram_gradient_kernel[(epilogue["VIEWS"] * triton.cdiv(d, tile.n),)](
-        **epilogue,
-        k=k,
-        ldk=k.shape[2],
+    def rounds(tile: Tile) -> int:
+        return triton.cdiv(programs(tile), gpu.multiprocessors)
+
+    tile = heuristics.pick_by_rounds(heuristics.GRAM_BACKWARD, kind.kind, given.N, kind.itemsize, gpu, rounds)
+    gram_backward_kernel[(programs(tile),)](
+        given,
+        k,
+        k.shape[2],
+        **views,
+        STANDARDIZED=standardized,
         PRECISION=kind.precision,
         BLOCK_N=tile.m,
         BLOCK_D=tile.n,
         BLOCK_K=tile.k,
-        EVEN_N=n % tile.k == 0,
+        EVEN_N=given.N % tile.k == 0,
         PART=heuristics.epilogue_part(tile),
-        WIDE=tile.m * ld >= 2**31,
+        WIDE=tile.m * given.ld >= 2**31,
         **options(tile.warps, tile.stages),
     )
 
 
-def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
+def panel_backward(
+    given: GramBackward, k: Tensor, views: dict[str, int], standardized: bool, kind: Operands
+) -> None:
     """Two launches a panel of features: the product, and what needs its sums over all rows."""
-    n, d, views = epilogue["N"], epilogue["D"], epilogue["VIEWS"]
+    n, d, count = given.N, given.D, views["VIEWS"]
     gpu = properties(k.device)
     block = heuristics.GRAM_APPLY
     budget = heuristics.panel_budget(n, d, kind.itemsize)
 
     def widest_panel(tile: Tile) -> int:
-        return heuristics.panel_width(n, d, views, tile, gpu.multiprocessors, budget)
+        return heuristics.panel_width(n, d, count, tile, gpu.multiprocessors, budget)
 
     def rounds(tile: Tile) -> int:
-        return heuristics.panel_rounds(n, d, views, tile, gpu.multiprocessors, widest_panel(tile))
+        return heuristics.panel_rounds(n, d, count, tile, gpu.multiprocessors, widest_panel(tile))
 
     tile = heuristics.pick_by_rounds(heuristics.GRAM_PRODUCT, kind.kind, n, kind.itemsize, gpu, rounds)
     widest = widest_panel(tile)
     row_tiles = triton.cdiv(n, tile.m)
-    product = k.new_empty(views * n * widest, dtype=torch.float32)
-    column_sums = k.new_empty(views * row_tiles * widest, dtype=torch.float32)
+    product = k.new_empty(count * n * widest, dtype=torch.float32)
+    column_sums = k.new_empty(count * row_tiles * widest, dtype=torch.float32)
     for first in range(0, d, widest):
         width = min(widest, padded(d - first, tile.n))
-        panel = {"product": product, "column_sums": column_sums, "width": width, "first_column": first}
-        gram_product_kernel[(views * row_tiles * (width // tile.n),)](
-            **panel,
-            **{name: epilogue[name] for name in ("y", "ld", "N", "FIRST_VIEW", "VIEWS")},
-            k=k,
-            ldk=k.shape[2],
+        panel = GramPanel(product, column_sums, width, first)
+        gram_product_kernel[(count * row_tiles * (width // tile.n),)](
+            given.y,
+            given.ld,
+            k,
+            k.shape[2],
+            panel,
+            n,
+            **views,
             PRECISION=kind.precision,
             BLOCK_M=tile.m,
             BLOCK_N=tile.n,
@@ -289,10 +285,12 @@ def panel_gradient(k: Tensor, epilogue: dict, kind: Operands) -> None:
             EVEN_N=n % tile.k == 0,
             **options(tile.warps, tile.stages),
         )
-        gram_apply_kernel[(views * triton.cdiv(n, block.n) * triton.cdiv(width, block.d),)](
-            **epilogue,
-            **panel,
-            count=row_tiles,
+        gram_apply_kernel[(count * triton.cdiv(n, block.n) * triton.cdiv(width, block.d),)](
+            given,
+            panel,
+            row_tiles,
+            **views,
+            STANDARDIZED=standardized,
             BLOCK_N=block.n,
             BLOCK_D=block.d,
             **options(block.warps),

@@ -15,14 +15,14 @@ from typing import NamedTuple
 # Row stride of y and K in elements: a multiple of every k below, so that no loop over features has a ragged end.
 ROW_MULTIPLE = 64
 GROUP = 8  # rows of tiles that are walked together
-COMBINE_ROWS = 8  # rows of a partial tile of K per program of gram_combine, 8 numbers a thread
-FUSED_MAX_N = 512  # up to here one program of gram_gradient holds all rows of its features
+COMBINE_ROWS = 8  # rows of a split tile of K per program of gram_combine, 8 numbers a thread
+FUSED_MAX_N = 512  # up to here one program of gram_backward holds all rows of its features
 PANEL_BYTES = 24 << 20  # of gram_product's T, to stay in a 40 MB L2 beside y and K
 PANEL_BYTES_AT_LEAST = 8 << 20  # whatever the embeddings' size
 FORCED_PANEL = 512  # rows of C at a time when correlation is forced with N < D
 
 # Cost of a split product beyond its steps of k, in steps: filling and draining the pipeline, and writing and
-# reading one partial tile.
+# reading one split tile.
 SPLIT_FIXED, SPLIT_COMBINE = 6, 6
 BARRIER_BYTES = 16
 
@@ -77,7 +77,7 @@ GRAM_TILES: Table = {
     },
     "ieee": {512: (Tile(64, 64, 32, 8, 3),), None: (Tile(128, 128, 16, 8, 3),)},
 }
-GRAM_GRADIENT: Table = {  # m: at least N, all rows
+GRAM_BACKWARD: Table = {  # m: at least N, all rows
     "16-bit": {
         64: (Tile(64, 64, 64, 4, 3),),
         128: (Tile(128, 64, 64, 8, 3), Tile(128, 64, 32, 8, 3)),
@@ -129,7 +129,7 @@ CORRELATION_TILES: Table = {
     **GRAM_PRODUCT,
     "16-bit": {None: (Tile(128, 256, 64, 8, 4), Tile(128, 256, 32, 8, 4), Tile(128, 128, 32, 8, 3))},
 }
-CORRELATION_GRADIENT: Table = {
+CORRELATION_BACKWARD: Table = {
     "16-bit": {None: (Tile(128, 256, 64, 8, 4), Tile(128, 128, 64, 8, 3), Tile(128, 128, 32, 8, 3))},
     "tf32": {None: (Tile(128, 64, 32, 8, 3), Tile(128, 64, 32, 8, 2))},
     "ieee": {None: (Tile(128, 64, 16, 4, 2),)},
@@ -143,7 +143,7 @@ def combine_warps(tile: Tile) -> int:
 
 
 def epilogue_part(tile: Tile) -> int:
-    """Features of gram_gradient's tile that its epilogue takes at a time: at most 32 numbers per thread."""
+    """Features of gram_backward's tile that its epilogue takes at a time: at most 32 numbers per thread."""
     return 32 if tile.m <= 256 else 16
 
 
@@ -183,7 +183,7 @@ def standardize_block(n: int) -> Block:
 def split_factor(tiles: int, steps: int, slots: int, bytes_per_split: int, budget: int) -> int:
     """Into how many shares the k loop of a product with few tiles is split.
 
-    The cheapest by steps of k in the longest-running slot, with partial tiles of no more than budget bytes in all.
+    The cheapest by steps of k in the longest-running slot, with split tiles of no more than budget bytes in all.
     """
 
     def cost(splits: int) -> float:

@@ -20,7 +20,19 @@ def gram_backward(
     return present(
         z,
         gram.backward(
-            gradients, z, c_diagonal, rstd, y, shifts, k, lambd, scale, eps, correction, (needs_a, needs_b)
+            gradients,
+            z,
+            c_diagonal,
+            rstd,
+            y,
+            shifts,
+            k,
+            lambd,
+            scale,
+            eps,
+            z.shape[0] - (correction or 0),
+            correction is None,
+            (needs_a, needs_b),
         ),
     )
 
@@ -34,7 +46,8 @@ def correlation_backward(
         z,
         correlation.backward(
             gradients, z, rstd, y, c_diagonal, c, row_squares, column_squares,
-            lambd, scale, samples, correction, (needs_a, needs_b),
+            lambd, scale, samples, (samples or z.shape[0]) - (correction or 0), correction is None,
+            (needs_a, needs_b),
         ),
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 from typing import NamedTuple
 
 import torch
@@ -59,11 +58,6 @@ def options(warps: int, stages: int = 3) -> dict:
     return {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
 
 
-def freedom(samples: int, correction: int | None) -> float:
-    """What the variance was divided by; infinite where y was not standardized here."""
-    return math.inf if correction is None else float(samples - correction)
-
-
 def padded(size: int, multiple: int = ROW_MULTIPLE) -> int:
     return -(-size // multiple) * multiple
 
@@ -73,8 +67,3 @@ def on_device_of(z: Tensor) -> contextlib.AbstractContextManager:
     if z.is_cuda and z.device.index != torch.cuda.current_device():
         return torch.cuda.device(z.device)
     return contextlib.nullcontext()
-
-
-def scalars(z: Tensor, count: int) -> list[Tensor]:
-    """Outputs of their own, not views of one buffer, which an op must not return."""
-    return [z.new_empty((), dtype=torch.float32) for _ in range(count)]

@@ -1,25 +1,16 @@
 """Launches the standardize stage."""
 
-from typing import NamedTuple
-
 import torch
 import triton
 from torch import Tensor
 
 from bt_kernels.backends.triton.heuristics import standardize_block
-from bt_kernels.backends.triton.kernels.standardize import standardize_kernel
+from bt_kernels.backends.triton.kernels.standardize import Embeddings, Standardized, standardize_kernel
 from bt_kernels.backends.triton.launch import Operands, options, padded
 
 
-class Standardized(NamedTuple):
-    y: Tensor  # (2, N, ld) operands of the matrix products, zero from D on
-    rstd: Tensor  # (2, D) float32
-    c_diagonal: Tensor  # (D,) float32
-    sums: Tensor  # (4, programs) float64: see the kernel
-
-
 def standardize(z_a: Tensor, z_b: Tensor, eps: float, unbiased: bool, operands: Operands) -> Standardized:
-    return launch(z_a, z_b, None, None, z_a.shape[0], eps, int(unbiased), operands)
+    return launch(z_a, z_b, None, None, z_a.shape[0], eps, unbiased, operands)
 
 
 def standardize_as_given(
@@ -31,7 +22,7 @@ def standardize_as_given(
     operands: Operands,
 ) -> Standardized:
     """The same with statistics from elsewhere. c_diagonal and sums are what these rows are of them."""
-    return launch(z_a, z_b, mean.contiguous(), rstd.contiguous(), samples, 0.0, 0, operands)
+    return launch(z_a, z_b, mean.contiguous(), rstd.contiguous(), samples, 0.0, False, operands)
 
 
 def launch(
@@ -41,7 +32,7 @@ def launch(
     rstd: Tensor | None,
     samples: int,
     eps: float,
-    correction: int,
+    unbiased: bool,
     operands: Operands,
 ) -> Standardized:
     n, d = z_a.shape
@@ -55,22 +46,17 @@ def launch(
         z_a.new_empty(4, programs, dtype=torch.float64),
     )
     standardize_kernel[(programs,)](
-        z_a,
-        z_b,
-        *z_a.stride(),
-        *z_b.stride(),
+        Embeddings(z_a, *z_a.stride()),
+        Embeddings(z_b, *z_b.stride()),
         mean,
         rstd,
-        out.y,
+        out,
         ld,
-        out.rstd,
-        out.c_diagonal,
-        out.sums,
         n,
         samples,
         d,
         eps,
-        correction,
+        UNBIASED=unbiased,
         TF32=operands.tf32,
         BLOCK_N=block.n,
         BLOCK_D=block.d,

@@ -1,16 +1,21 @@
 """correlation: tiles of the cross-correlation matrix C = y_own^T y_other / N, reduced as they are finished.
 
 The product runs over the batch. With one split a program finishes its tile and correlation_epilogue reduces it
-there; where D is too small to fill the GPU the batch is split as well, and correlation_combine adds the parts.
+there. Where D is too small to fill the GPU the batch is split as well, and correlation_combine adds the split
+tiles.
 
-Rows of C are the features first_row .. rows_end of view OWN, columns all features of the other view: OWN = 1 gives
+Rows of C are height features of view OWN from first_row on, columns all features of the other view: OWN = 1 gives
 rows of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits * tiles.
 """
 
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.correlation_epilogue import correlation_epilogue
+from bt_kernels.backends.triton.kernels.correlation_epilogue import (
+    CorrelationOutputs,
+    CorrelationRows,
+    correlation_epilogue,
+)
 from bt_kernels.backends.triton.kernels.tiles import grouped_tile
 
 
@@ -18,20 +23,11 @@ from bt_kernels.backends.triton.kernels.tiles import grouped_tile
 def correlation_tiles_kernel(
     y,  # (2, N, ld) operands
     ld,
-    partial,  # (splits, tiles, BLOCK_M, BLOCK_N) float32; None: one split, and the epilogue is done here
-    squares,  # (tiles,) float64 or None
-    row_squares,  # (tiles of columns, height) float32 or None
-    column_squares,  # (tiles of rows, D) float32 or None
-    c,  # (height, ldc) operands or None
-    ldc,
-    whole,  # (D, D) float32 or None
-    c_diagonal,  # (D,) float32 or None
-    first_row,
-    height,
+    split_tiles,  # (splits, tiles, BLOCK_M, BLOCK_N) float32; None: one split, and the epilogue is done here
+    out: CorrelationOutputs,
+    of: CorrelationRows,
     share,  # samples of a split, a multiple of BLOCK_K
-    N,
-    samples,  # of the whole batch, of which N are at hand
-    D,
+    N,  # at hand, of the samples of the whole batch
     OWN: tl.constexpr,
     PRECISION: tl.constexpr,
     TF32: tl.constexpr,
@@ -41,14 +37,14 @@ def correlation_tiles_kernel(
     GROUP: tl.constexpr,
     EVEN_N: tl.constexpr,  # BLOCK_K divides every share
 ):
-    row_tiles = tl.cdiv(height, BLOCK_M)
-    column_tiles = tl.cdiv(D, BLOCK_N)
+    row_tiles = tl.cdiv(of.height, BLOCK_M)
+    column_tiles = tl.cdiv(of.D, BLOCK_N)
     tiles = row_tiles * column_tiles
     program = tl.program_id(0)
     split = program // tiles
     tile = program % tiles
     i, j = grouped_tile(tile, row_tiles, column_tiles, GROUP)
-    rows = first_row + i * BLOCK_M + tl.arange(0, BLOCK_M)
+    rows = of.first_row + i * BLOCK_M + tl.arange(0, BLOCK_M)
     columns = j * BLOCK_N + tl.arange(0, BLOCK_N)
     in_rows = (rows < ld)[:, None]
     in_columns = (columns < ld)[None, :]
@@ -70,27 +66,8 @@ def correlation_tiles_kernel(
         inner += BLOCK_K
         left += BLOCK_K * ld
         right += BLOCK_K * ld
-    if partial is None:
-        correlation_epilogue(
-            accumulator,
-            i,
-            j,
-            first_row,
-            first_row + height,
-            None if squares is None else squares + tile,
-            row_squares,
-            column_squares,
-            c,
-            ldc,
-            whole,
-            c_diagonal,
-            height,
-            samples,
-            D,
-            TF32,
-            BLOCK_M,
-            BLOCK_N,
-        )
+    if split_tiles is None:
+        correlation_epilogue(accumulator, tile, i, j, out, of, TF32, BLOCK_M, BLOCK_N)
     else:
         within = tl.arange(0, BLOCK_M)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
-        tl.store(partial + program.to(tl.int64) * BLOCK_M * BLOCK_N + within, accumulator)
+        tl.store(split_tiles + program.to(tl.int64) * BLOCK_M * BLOCK_N + within, accumulator)

@@ -9,20 +9,20 @@ and what correlation_epilogue makes of any tile. Grid: the tiles, in the order o
 import triton
 import triton.language as tl
 
-from bt_kernels.backends.triton.kernels.correlation_epilogue import correlation_epilogue
+from bt_kernels.backends.triton.kernels.correlation_epilogue import (
+    CorrelationOutputs,
+    CorrelationRows,
+    correlation_epilogue,
+)
 from bt_kernels.backends.triton.kernels.tiles import grouped_tile
 
 
 @triton.jit
 def correlation_total_kernel(
-    whole,  # (D, D) float32
+    c,  # (D, D) float32
     c_diagonal,  # (D,) float32
     distances,  # (tiles,) float64
-    squares,  # (tiles,) float64
-    row_squares,  # (tiles of columns, D) float32 or None
-    column_squares,  # (tiles of rows, D) float32 or None
-    c,  # (D, ldc) operands or None
-    ldc,
+    out: CorrelationOutputs,
     D,
     TF32: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -35,30 +35,11 @@ def correlation_total_kernel(
     columns = j * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = (rows < D)[:, None] & (columns < D)[None, :]
     # 64 bits in the tile's first row alone, for they take twice the registers.
-    first_row = whole + (i * BLOCK_M).to(tl.int64) * D
+    first_row = c + (i * BLOCK_M).to(tl.int64) * D
     values = tl.load(first_row + tl.arange(0, BLOCK_M)[:, None] * D + columns[None, :], valid, 0.0)
     crosses = (rows < D) & (rows // BLOCK_N == j)
     c_ii = tl.sum(tl.where(rows[:, None] == columns[None, :], values, 0.0), 1)
     distance = tl.where(crosses, 1.0 - c_ii, 0.0)
     tl.store(c_diagonal + rows, c_ii, crosses)
     tl.store(distances + tile, tl.sum((distance * distance).to(tl.float64), 0))
-    correlation_epilogue(
-        values,
-        i,
-        j,
-        0,
-        D,
-        squares + tile,
-        row_squares,
-        column_squares,
-        c,
-        ldc,
-        None,
-        None,
-        D,
-        1,
-        D,
-        TF32,
-        BLOCK_M,
-        BLOCK_N,
-    )
+    correlation_epilogue(values, tile, i, j, out, CorrelationRows(0, D, D, 1), TF32, BLOCK_M, BLOCK_N)

@@ -1,4 +1,4 @@
-"""gram, second half: K_a and K_b from their partial tiles, and <K_a, K_b>.
+"""gram, second half: K_a and K_b from their split tiles, and <K_a, K_b>.
 
     inner    sum_ij K_a[i,j] K_b[i,j], each program's share; tiles above the diagonal count twice
     K        (K - shift I) / unit, shift = trace(K) / N, stored with its mirror image as the backward's operand
@@ -9,7 +9,7 @@ N shift.
 
 Where the features are a share of all, other shares have to be added first, and this runs before and after:
 
-    partial tiles -> triangles    K - shift I of these features in float32, and the totals of sums
+    split tiles -> triangles      K - shift I of these features in float32, and the totals of sums
     triangles -> inner, K         from the sums of both over all shares
 
 Grid: (tiles, BLOCK / ROWS). The splits of the features are added in their order.
@@ -24,11 +24,11 @@ from bt_kernels.backends.triton.kernels.tiles import packed_offset, triangle_til
 
 @triton.jit
 def gram_combine_kernel(
-    partial,  # (splits, 2, tiles, BLOCK, BLOCK) float32; None: K is in triangles
+    split_tiles,  # (splits, 2, tiles, BLOCK, BLOCK) float32; None: K is in triangles
     splits,
     sums,  # (4, columns) float64 as of standardize
     columns,
-    triangles,  # (2, N (N + 1) / 2) float32: K - shift I, rows from the diagonal on; an output given a partial
+    triangles,  # (2, N (N + 1) / 2) float32: K - shift I, rows from the diagonal on; an output of split_tiles
     totals,  # (4,) float64: sums added up, the shifts as they were taken from triangles; None: not asked for
     inner,  # (tiles * BLOCK / ROWS,) float64, or None
     k,  # (2, N, ldk) operand type, zero from N on; None: no gradient is needed
@@ -55,7 +55,7 @@ def gram_combine_kernel(
         shifts = sums_in_order(sums + 2 * columns, columns, 2)
         shift_a = element(shifts, 0, 2)
         shift_b = element(shifts, 1, 2)
-    if partial is None:
+    if split_tiles is None:
         k_a = tl.load(triangles + packed, valid, 0.0)
         k_b = tl.load(triangles + triangle + packed, valid, 0.0)
         whole_a = k_a + tl.where(diagonal, shift_a, 0.0)
@@ -68,8 +68,8 @@ def gram_combine_kernel(
         k_b = tl.zeros((ROWS, BLOCK), tl.float32)
         # Unrolled: else each split's loads would wait for the sums of the one before.
         for split in tl.range(0, splits, loop_unroll_factor=4):
-            k_a += tl.load(partial + (2 * split) * tiles * area + offsets)
-            k_b += tl.load(partial + (2 * split + 1) * tiles * area + offsets)
+            k_a += tl.load(split_tiles + (2 * split) * tiles * area + offsets)
+            k_b += tl.load(split_tiles + (2 * split + 1) * tiles * area + offsets)
         whole_a = k_a.to(tl.float64)
         whole_b = k_b.to(tl.float64)
         if triangles is not None or k is not None:

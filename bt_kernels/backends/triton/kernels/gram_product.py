@@ -1,4 +1,4 @@
-"""gradient, Gram form, large N, first half: T = (K_other - shift_other I) y for a panel of features.
+"""Gram form, backward, large N, first half: T = (K_other - shift_other I) y for a panel of features.
 
     product[v, n, i]   T / unit, float32
     column_sums[v, t, i]   sum of product * y over the rows of the t-th tile: what q is made of
@@ -10,6 +10,7 @@ the L2 cache; gram_apply does the rest. Grid: views * tiles of (N, panel).
 import triton
 import triton.language as tl
 
+from bt_kernels.backends.triton.kernels.backward import GramPanel
 from bt_kernels.backends.triton.kernels.tiles import grouped_tile
 
 
@@ -19,10 +20,7 @@ def gram_product_kernel(
     ld,
     k,  # (2, N, ldk) operands, (K - shift I) / unit, zero from N on
     ldk,
-    product,  # (views, N, width) float32
-    column_sums,  # (views, tiles of N, width) float32
-    width,  # features of the panel, a multiple of BLOCK_N
-    first_column,  # of the panel, a multiple of BLOCK_N
+    panel: GramPanel,
     N,
     PRECISION: tl.constexpr,
     FIRST_VIEW: tl.constexpr,
@@ -34,14 +32,14 @@ def gram_product_kernel(
     EVEN_N: tl.constexpr,  # BLOCK_K divides N
 ):
     row_tiles = tl.cdiv(N, BLOCK_M)
-    column_tiles = width // BLOCK_N
+    column_tiles = panel.width // BLOCK_N
     tiles = row_tiles * column_tiles
     slot = tl.program_id(0) // tiles
     i, j = grouped_tile(tl.program_id(0) % tiles, row_tiles, column_tiles, GROUP)
     view = FIRST_VIEW + slot
     rows = i * BLOCK_M + tl.arange(0, BLOCK_M)
     within = j * BLOCK_N + tl.arange(0, BLOCK_N)
-    columns = first_column + within
+    columns = panel.first_column + within
     in_ld = (columns < ld)[None, :]
     own = y + view.to(tl.int64) * N * ld
     inner = tl.arange(0, BLOCK_K)
@@ -61,6 +59,7 @@ def gram_product_kernel(
     in_rows = (rows < N)[:, None]
     y_own = tl.load(own + rows_or_last * ld + columns[None, :], in_rows & in_ld, 0.0).to(tl.float32)
     sums = tl.sum(accumulator * y_own, 0)
-    tl.store(column_sums + (slot * row_tiles + i).to(tl.int64) * width + within, sums)
-    out = product + slot.to(tl.int64) * N * width + rows.to(tl.int64)[:, None] * width + within[None, :]
-    tl.store(out, accumulator, in_rows)
+    tl.store(panel.column_sums + (slot * row_tiles + i).to(tl.int64) * panel.width + within, sums)
+    # The view's place is added to the pointer: among the offsets it would make some tiles spill.
+    of_view = panel.product + slot.to(tl.int64) * N * panel.width
+    tl.store(of_view + rows.to(tl.int64)[:, None] * panel.width + within[None, :], accumulator, in_rows)

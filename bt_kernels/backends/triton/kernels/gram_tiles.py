@@ -1,6 +1,6 @@
-"""gram, first half: partial tiles of K_a = y_a y_a^T and K_b = y_b y_b^T over shares of the features.
+"""gram, first half: split tiles of K_a = y_a y_a^T and K_b = y_b y_b^T over shares of the features.
 
-    partial[s, v, t] = y_v[i-th rows, s-th features] y_v[j-th rows, s-th features]^T      i <= j, the t-th tile
+    split_tiles[s, v, t] = y_v[i-th rows, s-th features] y_v[j-th rows, s-th features]^T      i <= j, the t-th tile
 
 Only tiles on or above the diagonal exist. N^2 tiles alone cannot fill a GPU, so the features are split: a program
 owns one tile of one view over one share. Programs of the same share run next to each other and read
@@ -19,7 +19,7 @@ from bt_kernels.backends.triton.kernels.tiles import triangle_tile
 def gram_tiles_kernel(
     y,  # (2, N, ld) operands; ld a multiple of BLOCK_K, zero from D on
     ld,
-    partial,  # (splits, 2, tiles, BLOCK, BLOCK) float32
+    split_tiles,  # (splits, 2, tiles, BLOCK, BLOCK) float32
     N,
     side,  # tiles = side * (side + 1) / 2
     share,  # features of a split, a multiple of BLOCK_K
@@ -47,5 +47,5 @@ def gram_tiles_kernel(
         right += BLOCK_K
     within = tl.arange(0, BLOCK)
     tl.store(
-        partial + program.to(tl.int64) * BLOCK * BLOCK + within[:, None] * BLOCK + within[None, :], accumulator
+        split_tiles + program.to(tl.int64) * BLOCK * BLOCK + within[:, None] * BLOCK + within[None, :], accumulator
     )

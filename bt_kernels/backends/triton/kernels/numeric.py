@@ -46,35 +46,6 @@ def element(vector, place, SIZE: tl.constexpr):
 
 
 @triton.jit
-def term_weights(grad_loss, grad_on_diagonal, grad_off_diagonal, lambd, scale):
-    """w_on and w_off: what the gradients of the three outputs, where given, amount to for the two terms."""
-    on_diagonal = 0.0
-    off_diagonal = 0.0
-    if grad_loss is not None:
-        loss = tl.load(grad_loss)
-        on_diagonal += scale * loss
-        off_diagonal += scale * lambd * loss
-    if grad_on_diagonal is not None:
-        on_diagonal += tl.load(grad_on_diagonal)
-    if grad_off_diagonal is not None:
-        off_diagonal += tl.load(grad_off_diagonal)
-    return on_diagonal, off_diagonal
-
-
-@triton.jit
-def diagonal_weight(c, w_on, w_off):
-    """The Gram form's d per feature: what the diagonal of dloss/dC has beyond 2 w_off C_ii."""
-    return 2.0 * (w_on * (c - 1.0) - w_off * c)
-
-
-@triton.jit
-def taken_out(q, freedom):
-    """Of y, per feature, by the standardization: q / M. M is infinite where y was not standardized here: nothing
-    then, whatever q is."""
-    return tl.where(freedom < float("inf"), q / freedom, 0.0)
-
-
-@triton.jit
 def index(x, WIDE: tl.constexpr):
     """x as the factor of an offset: 64 bits only where they are needed, for they take twice the registers."""
     return x.to(tl.int64) if WIDE else x

@@ -2,7 +2,7 @@
 
     mean, M2          per feature over the batch: of distances from the first row, then of deviations from the
                       mean, never E[x^2] - E[x]^2
-    rstd              1 / sqrt(M2 / (N - correction) + eps)
+    rstd              1 / sqrt(M2 / M + eps), M the variance's divisor: N - 1 if unbiased, else N
     y                 (z - mean) * rstd, rounded once to the operand type of the matrix products
     C_ii              sum_n y_a y_b / N, of y before that rounding
     sums              sum_i (1 - C_ii)^2, sum_i C_ii^2, sum_ni y_a^2 / N, sum_ni y_b^2 / N, the last three of y as
@@ -21,23 +21,51 @@ A sum over the rows of a chunk takes many more instructions than what is summed:
 columns in every thread. So chunks are added up element by element, and the rows of that once.
 """
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from bt_kernels.backends.triton.kernels.numeric import as_operand
 
 STAGES = tl.constexpr(3)  # chunks of rows under way from memory, the one in registers included
 
 
-@triton.jit
-def rows_of(z, stride_n, stride_d, rows, columns, mask):
-    offsets = rows.to(tl.int64)[:, None] * stride_n + columns.to(tl.int64)[None, :] * stride_d
-    return tl.load(z + offsets, mask, 0.0).to(tl.float32)
+class Embeddings(NamedTuple):
+    """Those of one view: (N, D), with any strides."""
+
+    z: Tensor
+    stride_n: int
+    stride_d: int
+
+
+class Standardized(NamedTuple):
+    """What the kernel leaves."""
+
+    y: Tensor  # (2, N, ld) operands of the matrix products, zero from D on
+    rstd: Tensor  # (2, D) float32
+    c_diagonal: Tensor  # (D,) float32
+    sums: Tensor  # (4, programs) float64: as above, per program
+
+
+class ColumnStatistics(NamedTuple):
+    """One view's, per column of a program, float32: the mean is high + low."""
+
+    high: tl.tensor
+    low: tl.tensor
+    rstd: tl.tensor
 
 
 @triton.jit
-def first_row_of(z, stride_d, columns, in_columns):
-    return tl.load(z + columns.to(tl.int64) * stride_d, in_columns, 0.0).to(tl.float32)
+def rows_of(view: Embeddings, rows, columns, mask):
+    offsets = rows.to(tl.int64)[:, None] * view.stride_n + columns.to(tl.int64)[None, :] * view.stride_d
+    return tl.load(view.z + offsets, mask, 0.0).to(tl.float32)
+
+
+@triton.jit
+def first_row_of(view: Embeddings, columns, in_columns):
+    return tl.load(view.z + columns.to(tl.int64) * view.stride_d, in_columns, 0.0).to(tl.float32)
 
 
 @triton.jit
@@ -72,7 +100,7 @@ def moments_of_rows(x, first, mask, size):
 
 @triton.jit
 def distances_of_chunks(
-    z, stride_n, stride_d, first, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr
+    view: Embeddings, first, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """Mean of the distances from the first row, and the largest of them, per column."""
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
@@ -80,7 +108,7 @@ def distances_of_chunks(
     for start in tl.range(0, N, BLOCK_N, num_stages=STAGES):
         rows = start + tl.arange(0, BLOCK_N)
         mask = (rows < N)[:, None] & in_columns[None, :]
-        x = rows_of(z, stride_n, stride_d, rows, columns, mask)
+        x = rows_of(view, rows, columns, mask)
         distance = tl.where(mask, x - first[None, :], 0.0)
         total += distance
         most = tl.maximum(most, tl.abs(distance))
@@ -88,10 +116,10 @@ def distances_of_chunks(
 
 
 @triton.jit
-def moments_of_chunks(z, stride_n, stride_d, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+def moments_of_chunks(view: Embeddings, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     """As moments_of_rows, chunk by chunk. What the first mean lacks is the mean of the deviations from it."""
-    first = first_row_of(z, stride_d, columns, in_columns)
-    distance, most = distances_of_chunks(z, stride_n, stride_d, first, columns, in_columns, N, BLOCK_N, BLOCK_D)
+    first = first_row_of(view, columns, in_columns)
+    distance, most = distances_of_chunks(view, first, columns, in_columns, N, BLOCK_N, BLOCK_D)
     high, low = sum_in_two_parts(first, distance)
     down, up = scale_of_squares(most)
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
@@ -99,7 +127,7 @@ def moments_of_chunks(z, stride_n, stride_d, columns, in_columns, N, BLOCK_N: tl
     for start in tl.range(0, N, BLOCK_N, num_stages=STAGES):
         rows = start + tl.arange(0, BLOCK_N)
         mask = (rows < N)[:, None] & in_columns[None, :]
-        x = rows_of(z, stride_n, stride_d, rows, columns, mask)
+        x = rows_of(view, rows, columns, mask)
         deviation = tl.where(mask, x - high[None, :] - low[None, :], 0.0)
         scaled = deviation * down[None, :]
         total += deviation
@@ -110,55 +138,49 @@ def moments_of_chunks(z, stride_n, stride_d, columns, in_columns, N, BLOCK_N: tl
 
 
 @triton.jit
-def reciprocal_deviation(m2, freedom, eps):
-    return tl.rsqrt(m2 * (1.0 / freedom) + eps).to(tl.float32)
+def reciprocal_deviation(m2, variance_divisor, eps):
+    return tl.rsqrt(m2 * (1.0 / variance_divisor) + eps).to(tl.float32)
 
 
 @triton.jit
 def given_statistics(mean, rstd, columns, in_columns):
-    """Mean (high + low) and rstd of these columns."""
-    whole = tl.load(mean + columns, in_columns, 0.0)
-    high = whole.to(tl.float32)
-    return high, (whole - high).to(tl.float32), tl.load(rstd + columns, in_columns, 0.0).to(tl.float32)
+    exact = tl.load(mean + columns, in_columns, 0.0)
+    high = exact.to(tl.float32)
+    low = (exact - high).to(tl.float32)
+    return ColumnStatistics(high, low, tl.load(rstd + columns, in_columns, 0.0).to(tl.float32))
 
 
 @triton.jit
-def standardized(
-    x_a, x_b, high_a, low_a, rstd_a, high_b, low_b, rstd_b, y, view, ld, rows, columns, mask, N, TF32: tl.constexpr
-):
-    """y_a, y_b, and both as the operands that are stored, in float32."""
+def y_of(x, mask, of: ColumnStatistics):
+    return tl.where(mask, (x - of.high[None, :] - of.low[None, :]) * of.rstd[None, :], 0.0)
+
+
+@triton.jit
+def store_operands(y_a, y_b, y, ld, rows, columns, N, TF32: tl.constexpr):
+    """Rounds both views to what is stored, and returns that in float32."""
     DTYPE: tl.constexpr = y.dtype.element_ty
-    y_a = tl.where(mask, (x_a - high_a[None, :] - low_a[None, :]) * rstd_a[None, :], 0.0)
-    y_b = tl.where(mask, (x_b - high_b[None, :] - low_b[None, :]) * rstd_b[None, :], 0.0)
     operand_a = as_operand(y_a, DTYPE, TF32)
     operand_b = as_operand(y_b, DTYPE, TF32)
     offsets = rows.to(tl.int64)[:, None] * ld + columns[None, :]
     stored = (rows < N)[:, None] & (columns < ld)[None, :]
     tl.store(y + offsets, operand_a, stored)
-    tl.store(y + view + offsets, operand_b, stored)
-    return y_a, y_b, operand_a.to(tl.float32), operand_b.to(tl.float32)
+    tl.store(y + tl.cast(N, tl.int64) * ld + offsets, operand_b, stored)
+    return operand_a.to(tl.float32), operand_b.to(tl.float32)
 
 
 @triton.jit
 def standardize_kernel(
-    z_a,  # (N, D) any strides
-    z_b,  # (N, D)
-    stride_an,
-    stride_ad,
-    stride_bn,
-    stride_bd,
+    view_a: Embeddings,
+    view_b: Embeddings,
     given_mean,  # (2, D) float64, or None: the mean of these rows
     given_rstd,  # (2, D) float64, or None
-    y,  # (2, N, ld) operand type; columns D..ld are set to zero
+    out: Standardized,
     ld,
-    rstd,  # (2, D) float32
-    c_diagonal,  # (D,) float32
-    sums,  # (4, programs) float64, per program
     N,
     samples,  # of the whole batch, which divides C_ii
     D,
     eps,
-    correction,  # 1: unbiased variance
+    UNBIASED: tl.constexpr,
     TF32: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -167,38 +189,33 @@ def standardize_kernel(
     program = tl.program_id(0)
     columns = program * BLOCK_D + tl.arange(0, BLOCK_D)
     in_columns = columns < D
-    view = tl.cast(N, tl.int64) * ld
     if SINGLE:
         rows = tl.arange(0, BLOCK_N)
         mask = (rows < N)[:, None] & in_columns[None, :]
-        x_a = rows_of(z_a, stride_an, stride_ad, rows, columns, mask)
-        x_b = rows_of(z_b, stride_bn, stride_bd, rows, columns, mask)
+        x_a = rows_of(view_a, rows, columns, mask)
+        x_b = rows_of(view_b, rows, columns, mask)
     if given_mean is not None:
-        high_a, low_a, rstd_a = given_statistics(given_mean, given_rstd, columns, in_columns)
-        high_b, low_b, rstd_b = given_statistics(given_mean + D, given_rstd + D, columns, in_columns)
+        of_a = given_statistics(given_mean, given_rstd, columns, in_columns)
+        of_b = given_statistics(given_mean + D, given_rstd + D, columns, in_columns)
     else:
         if SINGLE:
-            first_a = first_row_of(z_a, stride_ad, columns, in_columns)
-            first_b = first_row_of(z_b, stride_bd, columns, in_columns)
+            first_a = first_row_of(view_a, columns, in_columns)
+            first_b = first_row_of(view_b, columns, in_columns)
             high_a, low_a, m2_a = moments_of_rows(x_a, first_a, mask, N)
             high_b, low_b, m2_b = moments_of_rows(x_b, first_b, mask, N)
         else:
-            high_a, low_a, m2_a = moments_of_chunks(
-                z_a, stride_an, stride_ad, columns, in_columns, N, BLOCK_N, BLOCK_D
-            )
-            high_b, low_b, m2_b = moments_of_chunks(
-                z_b, stride_bn, stride_bd, columns, in_columns, N, BLOCK_N, BLOCK_D
-            )
-        freedom = (N - correction).to(tl.float64)
-        rstd_a = reciprocal_deviation(m2_a, freedom, eps)
-        rstd_b = reciprocal_deviation(m2_b, freedom, eps)
-    tl.store(rstd + columns, rstd_a, in_columns)
-    tl.store(rstd + D + columns, rstd_b, in_columns)
+            high_a, low_a, m2_a = moments_of_chunks(view_a, columns, in_columns, N, BLOCK_N, BLOCK_D)
+            high_b, low_b, m2_b = moments_of_chunks(view_b, columns, in_columns, N, BLOCK_N, BLOCK_D)
+        variance_divisor = (N - 1 if UNBIASED else N).to(tl.float64)
+        of_a = ColumnStatistics(high_a, low_a, reciprocal_deviation(m2_a, variance_divisor, eps))
+        of_b = ColumnStatistics(high_b, low_b, reciprocal_deviation(m2_b, variance_divisor, eps))
+    tl.store(out.rstd + columns, of_a.rstd, in_columns)
+    tl.store(out.rstd + D + columns, of_b.rstd, in_columns)
 
     if SINGLE:
-        y_a, y_b, rounded_a, rounded_b = standardized(
-            x_a, x_b, high_a, low_a, rstd_a, high_b, low_b, rstd_b, y, view, ld, rows, columns, mask, N, TF32
-        )
+        y_a = y_of(x_a, mask, of_a)
+        y_b = y_of(x_b, mask, of_b)
+        rounded_a, rounded_b = store_operands(y_a, y_b, out.y, ld, rows, columns, N, TF32)
         products = y_a * y_b
         rounded = rounded_a * rounded_b
         squares_a = rounded_a * rounded_a
@@ -211,11 +228,11 @@ def standardize_kernel(
         for start in tl.range(0, N, BLOCK_N, num_stages=STAGES):
             rows = start + tl.arange(0, BLOCK_N)
             mask = (rows < N)[:, None] & in_columns[None, :]
-            x_a = rows_of(z_a, stride_an, stride_ad, rows, columns, mask)
-            x_b = rows_of(z_b, stride_bn, stride_bd, rows, columns, mask)
-            y_a, y_b, rounded_a, rounded_b = standardized(
-                x_a, x_b, high_a, low_a, rstd_a, high_b, low_b, rstd_b, y, view, ld, rows, columns, mask, N, TF32
-            )
+            x_a = rows_of(view_a, rows, columns, mask)
+            x_b = rows_of(view_b, rows, columns, mask)
+            y_a = y_of(x_a, mask, of_a)
+            y_b = y_of(x_b, mask, of_b)
+            rounded_a, rounded_b = store_operands(y_a, y_b, out.y, ld, rows, columns, N, TF32)
             products += y_a * y_b
             rounded += rounded_a * rounded_b
             squares_a += rounded_a * rounded_a
@@ -225,10 +242,10 @@ def standardize_kernel(
     c_rounded = tl.sum(rounded, 0) / samples
     trace_a = tl.sum(squares_a)
     trace_b = tl.sum(squares_b)
-    tl.store(c_diagonal + columns, c, in_columns)
+    tl.store(out.c_diagonal + columns, c, in_columns)
     programs = tl.num_programs(0)
     distance = tl.where(in_columns, 1.0 - c, 0.0)
-    tl.store(sums + program, tl.sum((distance * distance).to(tl.float64), 0))
-    tl.store(sums + programs + program, tl.sum((c_rounded * c_rounded).to(tl.float64), 0))
-    tl.store(sums + 2 * programs + program, trace_a.to(tl.float64) / samples)
-    tl.store(sums + 3 * programs + program, trace_b.to(tl.float64) / samples)
+    tl.store(out.sums + program, tl.sum((distance * distance).to(tl.float64), 0))
+    tl.store(out.sums + programs + program, tl.sum((c_rounded * c_rounded).to(tl.float64), 0))
+    tl.store(out.sums + 2 * programs + program, trace_a.to(tl.float64) / samples)
+    tl.store(out.sums + 3 * programs + program, trace_b.to(tl.float64) / samples)

@@ -1,4 +1,4 @@
-"""Tiles: index arithmetic of their schedules, halves of one, and where one of the gradient goes."""
+"""Tiles: index arithmetic of their schedules, and halves of one."""
 
 import triton
 import triton.language as tl
@@ -22,20 +22,6 @@ def triangle_tile(index, side):
 def halves_of(x):
     """Left and right half of a tile's columns, of the registers that they are in: nothing moves."""
     return tl.split(tl.permute(tl.reshape(x, (x.shape[0], 2, x.shape[1] // 2)), (0, 2, 1)))
-
-
-@triton.jit
-def store_gradient(dz_a, dz_b, offsets, dz, mask, view, FIRST_VIEW: tl.constexpr, VIEWS: tl.constexpr):
-    """dz of that view, of which there are VIEWS from FIRST_VIEW on; what is not among them may be None."""
-    if VIEWS == 2:
-        if view == 0:
-            tl.store(dz_a + offsets, dz.to(dz_a.dtype.element_ty), mask)
-        else:
-            tl.store(dz_b + offsets, dz.to(dz_b.dtype.element_ty), mask)
-    elif FIRST_VIEW == 0:
-        tl.store(dz_a + offsets, dz.to(dz_a.dtype.element_ty), mask)
-    else:
-        tl.store(dz_b + offsets, dz.to(dz_b.dtype.element_ty), mask)
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""The last step of both forwards, whole or in halves: the loss, its two terms and the shifts from partial sums.
+"""The last step of both forwards, whole or in halves: the loss, its two terms and the shifts from their sums.
 
     on_diagonal   sum_i (1 - C_ii)^2
     off_diagonal  gram: max(<K_a, K_b> / N^2 - sum_i C_ii^2, 0); correlation: sum_{i != j} C_ij^2, as it is
@@ -14,7 +14,7 @@ from bt_kernels.backends.triton.kernels.numeric import SUM_BLOCK, element, sum_i
 
 
 @triton.jit
-def finish_kernel(
+def finish_terms_kernel(
     sums,  # (4, columns) float64 as of standardize; correlation: the first row
     columns,
     squares,  # (count,) float64: gram: shares of <K_a, K_b>; correlation: of the sum of C_ij^2, i != j
