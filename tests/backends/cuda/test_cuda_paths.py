@@ -174,6 +174,12 @@ def test_batches_in_clusters_and_beyond(choose, meets_the_standard, n, gpu, dtyp
     meets_the_standard((n, 40), dtype)
 
 
+@gram_alone
+def test_batches_of_16_bits_beyond_one_block(meets_the_standard):
+    """Of the other 16-bit type, on the GPU with tiles of two widths."""
+    meets_the_standard((515, 8), torch.float16)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.long)], ids=str)
 @gram_alone
 def test_several_panels_of_the_product(choose, meets_the_standard, dtype):

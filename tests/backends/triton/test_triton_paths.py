@@ -144,6 +144,12 @@ def test_groups_of_tiles(monkeypatch, terms, yardstick):
     meets_the_standard(terms, yardstick(150, 150, torch.float32, FORMULA))
 
 
+@pytest.mark.parametrize("formulation", ["gram"])
+def test_batches_of_16_bits_beyond_one_block(terms, yardstick):
+    """More samples than a program of the backward holds; of float32 LARGE has them."""
+    meets_the_standard(terms, yardstick(515, 8, torch.float16, Formula()))
+
+
 def test_tiles_of_shares(monkeypatch, shares_meet_the_standard):
     """Gram: 2 x 2 tiles as for N > 512. Correlation: rows of tiles walked one at a time."""
     for rows in heuristics.GRAM_TILES.values():
