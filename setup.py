@@ -127,11 +127,11 @@ def files(pattern: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
 
 
-def stable_library(name: str, folder: str, *sources: str, flags: list[str], **options) -> Extension:
-    """bt_kernels.name from the folder's .cpp files and the others, built again when a header of theirs changes."""
+def stable_library(name: str, folder: str, flags: list[str], **options) -> Extension:
+    """bt_kernels.name from the folder's .cpp files, built again when a header of theirs changes."""
     return CppExtension(
         f"bt_kernels.{name}",
-        [*files(f"{folder}/*.cpp"), *sources],
+        files(f"{folder}/*.cpp"),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args=[*FLAGS, *WARNINGS, *STABLE_ABI, *flags],
         depends=files(f"{folder}/**/*.*h") + files("csrc/*.h"),
@@ -149,7 +149,7 @@ def cpp_extensions() -> list[Extension]:
         extra_compile_args=[*FLAGS, *WARNINGS],
         language="c++",
     )
-    return [stable_library("_C", "csrc/cpu", "csrc/ops.cpp", flags=[]), host]
+    return [stable_library("_C", "csrc/cpu", flags=[]), host]
 
 
 def cuda_extension(objects: Objects) -> Extension:

@@ -168,6 +168,6 @@ def run_backward(ctx, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor 
             z_b,
             tuple(residuals),
             ctx.options,
-            Batch(correction=int(ctx.options.unbiased)),
+            Batch(),
             ctx.needs_input_grad[:2],
         )

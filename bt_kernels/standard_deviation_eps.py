@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.precise_sums import norm
-from bt_kernels.backends.stages import accumulation_dtype
+from bt_kernels.backends.stages import accumulation_dtype, variance_divisor
 from bt_kernels.function import without_autocast
 from bt_kernels.options import LossOptions
 
@@ -24,5 +24,5 @@ def scaled_for_std_eps(z: Tensor, options: LossOptions) -> Tensor:  # (N, D) -> 
         # Centred twice and the sum of squares in float64, as the backends do it.
         centred = z - z.mean(0)
         centred = centred - centred.mean(0)
-        std = norm(centred, dim=0) / (z.shape[0] - int(options.unbiased)) ** 0.5
+        std = norm(centred, dim=0) / variance_divisor(z.shape[0], options.unbiased) ** 0.5
         return centred * torch.rsqrt(2 * std + options.eps).to(z)

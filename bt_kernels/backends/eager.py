@@ -20,6 +20,7 @@ from bt_kernels.backends.stages import (
     Statistics,
     Terms,
     accumulation_dtype,
+    variance_divisor,
 )
 from bt_kernels.backends.standardize import Standardized, split_mean, standardize
 from bt_kernels.options import LossOptions
@@ -41,19 +42,20 @@ def availability(device: torch.device, dtype: torch.dtype) -> Availability:
     return Availability(True, "plain PyTorch ops")
 
 
-def standardize_again(z: Tensor, statistics: Tensor) -> Tensor:  # (N, D), (3, D) -> (N, D)
+def standardize_again(z: Tensor, statistics: Tensor, view: int) -> Tensor:  # (N, D), (3, 2, D) -> (N, D)
     """The forward's y, bit for bit: computing it again is cheaper than keeping it."""
-    mean, residual_mean, rstd = statistics
+    mean, residual_mean, rstd = statistics[:, view]
     return (z.to(mean.dtype) - mean - residual_mean) * rstd
 
 
-def stack_statistics(a: Standardized, b: Standardized) -> Tensor:  # (6, D), three rows for each view
+def stack_statistics(a: Standardized, b: Standardized) -> Tensor:  # (3, 2, D)
     # By name: Dynamo of torch 2.6 takes no slice of a NamedTuple.
-    return torch.stack([a.mean, a.residual_mean, a.rstd, b.mean, b.residual_mean, b.rstd])
+    rows = torch.stack([a.mean, b.mean, a.residual_mean, b.residual_mean, a.rstd, b.rstd])
+    return rows.unflatten(0, (3, 2))
 
 
 def standardize_both(z_a: Tensor, z_b: Tensor, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """y_a, y_b and the statistics of both, (6, D)."""
+    """y_a, y_b and the statistics of both, (3, 2, D)."""
     a, b = (standardize(z, options.eps, options.unbiased) for z in (z_a, z_b))
     return a.y, b.y, stack_statistics(a, b)
 
@@ -62,8 +64,8 @@ def standardize_as_given(z_a: Tensor, z_b: Tensor, statistics: Statistics) -> tu
     """The same with statistics from elsewhere."""
     mean, residual_mean = split_mean(statistics.mean, statistics.residual_mean, accumulation_dtype(z_a.dtype))
     rstd = statistics.rstd.to(mean.dtype)
-    rows = torch.stack([mean, residual_mean, rstd], 1).flatten(0, 1)
-    return standardize_again(z_a, rows[:3]), standardize_again(z_b, rows[3:]), rows
+    kept = torch.stack([mean, residual_mean, rstd])
+    return standardize_again(z_a, kept, 0), standardize_again(z_b, kept, 1), kept
 
 
 def block_rows(n: int, d: int) -> int:
@@ -98,14 +100,13 @@ def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,)
 
 
 def standardize_backward(
-    dy: Tensor, y: Tensor, rstd: Tensor, q: Tensor, samples: int, batch: Batch, extra: Tensor | float = 0
+    dy: Tensor, y: Tensor, rstd: Tensor, taken_out: Tensor | float, extra: Tensor | float = 0
 ) -> Tensor:
     """dloss/dz from dloss/dy + extra * y, (N, D), where extra is what the standardization does not take out.
 
-    q = sum_n dy * y, (D,), over the whole batch. The columns of dy sum to zero here, so the usual term with their
-    mean is absent.
+    taken_out = sum_n dy * y / M, (D,), over the whole batch; 0 where y came standardized. The columns of dy sum to
+    zero here, so the usual term with their mean is absent.
     """
-    taken_out = 0 if batch.correction is None else q / (samples - batch.correction)
     return rstd * (dy - y * (taken_out - extra))
 
 
@@ -174,8 +175,9 @@ def gram_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     n = z_a.shape[0]
     c_diagonal, statistics, shifts, k_a, k_b = residuals
-    y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
+    y_a, y_b = standardize_again(z_a, statistics, 0), standardize_again(z_b, statistics, 1)
     shift_a, shift_b = shifts.to(c_diagonal)
+    divisor = variance_divisor(n, options.unbiased)
     weights = term_weights(gradients, options, c_diagonal)
     d = diagonal_weight(weights, c_diagonal)
 
@@ -183,14 +185,16 @@ def gram_backward(
 
     def gradient(k_other: Tensor, shift_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
         dy = alpha * (k_other @ y) + y_other * (d / n)
-        # Of alpha * shift * y, which k lacks, the standardization takes out all but this share. rstd^2 by
-        # itself may overflow, where eps is 0.
-        extra = alpha * shift_other * options.eps * rstd * rstd
-        return standardize_backward(dy, y, rstd, (dy * y).sum(0), n, batch, extra).to(z_a.dtype)
+        lacking = alpha * shift_other  # times y: what k lacks
+        if batch.standardized:
+            return standardize_backward(dy, y, rstd, 0, lacking).to(z_a.dtype)
+        # The standardization takes out all but this share. rstd^2 by itself may overflow, where eps is 0.
+        extra = lacking * options.eps * rstd * rstd
+        return standardize_backward(dy, y, rstd, (dy * y).sum(0) / divisor, extra).to(z_a.dtype)
 
     return (
-        gradient(k_b, shift_b, y_a, y_b, statistics[2]) if needs[0] else None,
-        gradient(k_a, shift_a, y_b, y_a, statistics[5]) if needs[1] else None,
+        gradient(k_b, shift_b, y_a, y_b, statistics[2, 0]) if needs[0] else None,
+        gradient(k_a, shift_a, y_b, y_a, statistics[2, 1]) if needs[1] else None,
     )
 
 
@@ -217,14 +221,14 @@ def correlation_forward(
     rows = block_rows(n, d)
     off_diagonal = zero(z_a.device)
     for start in range(0, d, rows):
-        c = off_diagonal_rows(y_a, y_b, n, start, rows)
-        off_diagonal += sum_of_squares(c)
+        c_off_diagonal = off_diagonal_rows(y_a, y_b, n, start, rows)
+        off_diagonal += sum_of_squares(c_off_diagonal)
     terms = finish_terms(((1 - c_diagonal) ** 2).sum(), off_diagonal, options)
     if not needs_backward:
         return terms, None
-    none = c.new_empty(0)
-    y_a, y_b, c = (y_a, y_b, c) if n >= d else (none, none, none)
-    return terms, (statistics, y_a, y_b, c_diagonal, c)
+    if n < d:  # the backward computes them again
+        y_a = y_b = c_off_diagonal = y_a.new_empty(0)
+    return terms, (statistics, y_a, y_b, c_diagonal, c_off_diagonal)
 
 
 def correlation_partial(
@@ -256,10 +260,10 @@ def correlation_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     rows_here, features = z_a.shape
     n = rows_here if batch.samples is None else batch.samples
-    statistics, y_a, y_b, c_diagonal, kept_c = residuals
-    kept = kept_c.numel() > 0
+    statistics, y_a, y_b, c_diagonal, c_off_diagonal = residuals
+    kept = c_off_diagonal.numel() > 0
     if not kept:
-        y_a, y_b = standardize_again(z_a, statistics[:3]), standardize_again(z_b, statistics[3:])
+        y_a, y_b = standardize_again(z_a, statistics, 0), standardize_again(z_b, statistics, 1)
     weights = term_weights(gradients, options, c_diagonal)
     d = 2 * weights.on_diagonal * (c_diagonal - 1)
     coefficient = 2 * weights.off_diagonal / n
@@ -268,23 +272,24 @@ def correlation_backward(
     dy_b, column_squares = y_a * (d / n), torch.zeros_like(c_diagonal)
     for start in range(0, features, rows):
         block = slice(start, start + rows)
-        c = kept_c if kept else off_diagonal_rows(y_a, y_b, n, start, rows)
+        c_rows = c_off_diagonal if kept else off_diagonal_rows(y_a, y_b, n, start, rows)
         if needs[0]:
-            blocks_a.append(coefficient * (y_b @ c.T))
-            row_squares.append((c * c).sum(1))
+            blocks_a.append(coefficient * (y_b @ c_rows.T))
+            row_squares.append((c_rows * c_rows).sum(1))
         if needs[1]:
-            dy_b = dy_b + coefficient * (y_a[:, block] @ c)
-            column_squares += (c * c).sum(0)
+            dy_b = dy_b + coefficient * (y_a[:, block] @ c_rows)
+            column_squares += (c_rows * c_rows).sum(0)
 
     def gradient(dy: Tensor, y: Tensor, rstd: Tensor, squares: Tensor) -> Tensor:
         # Rows that are not here count as well: not the sum of dy * y over those at hand, but what C knows of all.
         q = 2 * weights.off_diagonal * squares + d * c_diagonal
-        return standardize_backward(dy, y, rstd, q, n, batch).to(z_a.dtype)
+        taken_out = 0 if batch.standardized else q / variance_divisor(n, options.unbiased)
+        return standardize_backward(dy, y, rstd, taken_out).to(z_a.dtype)
 
     dz_a = dz_b = None
     if needs[0]:
         dy_a = torch.cat(blocks_a, 1) + y_b * (d / n)
-        dz_a = gradient(dy_a, y_a, statistics[2], torch.cat(row_squares))
+        dz_a = gradient(dy_a, y_a, statistics[2, 0], torch.cat(row_squares))
     if needs[1]:
-        dz_b = gradient(dy_b, y_b, statistics[5], column_squares)
+        dz_b = gradient(dy_b, y_b, statistics[2, 1], column_squares)
     return dz_a, dz_b

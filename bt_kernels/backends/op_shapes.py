@@ -1,87 +1,128 @@
-"""What torch.compile needs to know of the C++ ops: the shapes and dtypes of their outputs, computed without data.
+"""What torch.compile needs to know of the ops: the shapes and dtypes of their outputs, computed without data.
 
-The arithmetic repeats csrc/cpu/*_bindings.cpp; opcheck compares the two in the tests.
+The backends' ops differ in what they keep for their backward alone, which Kept says. What is not kept is (0,).
+opcheck compares the shapes with what the ops return.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bt_kernels.backends import torch_ops
 from bt_kernels.backends.stages import accumulation_dtype
 
 
-def _accumulated(z: Tensor, *size: int) -> Tensor:
-    return z.new_empty(size, dtype=accumulation_dtype(z.dtype))
+def same(dtype: torch.dtype) -> torch.dtype:
+    return dtype
 
 
-def _doubles(z: Tensor, *size: int) -> Tensor:
-    return z.new_empty(size, dtype=torch.float64)
+# From one view's matrix to the other's there is a multiple of so many numbers: kLine of csrc/cpu/bindings.h.
+PAIR_MULTIPLE = 16
 
 
-def _terms(z: Tensor) -> list[Tensor]:
-    return [_accumulated(z) for _ in range(3)]
+class Kept(NamedTuple):
+    """What the forwards of a backend keep for their backwards. By default it is what tensor cores want of it."""
+
+    # (D, N, embeddings' dtype, tf32, device) -> rows of row_squares and of column_squares, (rows, D) float32.
+    # None: neither is kept.
+    squares: Callable[[int, int, torch.dtype, bool, torch.device], tuple[int, int]] | None
+    row_multiple: int  # the rows of y (2, N, D), k (2, N, N) and c_off_diagonal (D, D) are padded to
+    matrix_dtype: Callable[[torch.dtype], torch.dtype] = same  # theirs, by the embeddings'
+    statistics: tuple[int, ...] = (2,)  # the sizes before D; (2,): rstd; (2, 3): mean, residual_mean and rstd
+    numbers_dtype: torch.dtype = torch.float32  # of statistics, c_diagonal (D,) and shifts (2,)
+    y_without_c: bool = True  # False: one process computes y again in its backward, unless c_off_diagonal is kept
+    c_in_place: bool = False  # correlation_total makes c_off_diagonal in c itself, and does not return it
+
+    def matrix(self, like: Tensor, dtype: torch.dtype, keep: bool, rows: int, columns: int) -> Tensor:
+        padded = -(-columns // self.row_multiple) * self.row_multiple
+        return like.new_empty((rows, padded) if keep else (0,), dtype=self.matrix_dtype(dtype))
+
+    def pair(self, like: Tensor, dtype: torch.dtype, keep: bool, rows: int, columns: int) -> Tensor:
+        """One matrix for each view."""
+        if not keep:
+            return self.matrix(like, dtype, False, rows, columns)
+        padded = -(-columns // self.row_multiple) * self.row_multiple
+        view = -(-rows * padded // PAIR_MULTIPLE) * PAIR_MULTIPLE
+        return like.new_empty_strided((2, rows, padded), (view, padded, 1), dtype=self.matrix_dtype(dtype))
+
+    def of_features(self, like: Tensor, d: int) -> tuple[Tensor, Tensor]:
+        """c_diagonal, statistics."""
+        statistics = like.new_empty((*self.statistics, d), dtype=self.numbers_dtype)
+        return like.new_empty(d, dtype=self.numbers_dtype), statistics
+
+    def of_k(self, like: Tensor, dtype: torch.dtype, keep: bool, n: int) -> tuple[Tensor, Tensor]:
+        """shifts, k."""
+        return like.new_empty(2 if keep else 0, dtype=self.numbers_dtype), self.pair(like, dtype, keep, n, n)
+
+    def of_c(self, like: Tensor, dtype: torch.dtype, keep: bool, n: int, d: int, tf32: bool) -> tuple[Tensor, ...]:
+        """c_off_diagonal, row_squares, column_squares."""
+        sizes: list[tuple[int, ...]] = [(0,), (0,)]
+        if keep and self.squares is not None:
+            sizes = [(rows, d) for rows in self.squares(d, n, dtype, tf32, like.device)]
+        squares = (like.new_empty(size, dtype=torch.float32) for size in sizes)
+        return self.matrix(like, dtype, keep, d, d), *squares
 
 
-def _gram_matrices(z: Tensor, n: int, needs_backward: bool) -> list[Tensor]:
-    return [_accumulated(z, n, n) if needs_backward else _accumulated(z, 0) for _ in range(2)]
+def terms(like: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    return [like.new_empty((), dtype=accumulation_dtype(dtype)) for _ in range(3)]
 
 
-def _gram_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
-    n, d = z_a.shape
-    residuals = _doubles(z_a, d), _doubles(z_a, 6, d), _doubles(z_a, 2)
-    return *_terms(z_a), *residuals, *_gram_matrices(z_a, n, needs_backward)
+def gram_forward(kept: Kept, z_a, z_b, lambd, scale, eps, unbiased, tf32, needs_backward):
+    (n, d), dtype = z_a.shape, z_a.dtype
+    y = kept.pair(z_a, dtype, needs_backward and kept.y_without_c, n, d)
+    return *terms(z_a, dtype), *kept.of_features(z_a, d), y, *kept.of_k(z_a, dtype, needs_backward, n)
 
 
-def _gram_partial(z_a, z_b, given_statistics, eps, unbiased):
-    n, d = z_a.shape
-    return _accumulated(z_a, 2, n * (n + 1) // 2), _doubles(z_a, 4), _doubles(z_a, d), _doubles(z_a, 6, d)
+def gram_partial(kept: Kept, z_a, z_b, given_statistics, eps, unbiased, tf32, needs_backward):
+    (n, d), dtype = z_a.shape, z_a.dtype
+    triangles = z_a.new_empty(2, n * (n + 1) // 2, dtype=accumulation_dtype(dtype))
+    y = kept.pair(z_a, dtype, needs_backward and kept.y_without_c, n, d)
+    return triangles, z_a.new_empty(4, dtype=torch.float64), *kept.of_features(z_a, d), y
 
 
-def _gram_total(triangles, sums, n, lambd, scale, needs_backward):
-    return *_terms(triangles), *_gram_matrices(triangles, n, needs_backward)
+def gram_total(kept: Kept, triangles, sums, n, dtype, lambd, scale, tf32, needs_backward):
+    return *terms(sums, dtype), *kept.of_k(sums, dtype, needs_backward, n)
 
 
-def _correlation_forward(z_a, z_b, lambd, scale, eps, unbiased, needs_backward):
-    n, d = z_a.shape
-    keep = needs_backward and n >= d
-    c, y_a, y_b = (_accumulated(z_a, rows, d) if keep else _accumulated(z_a, 0) for rows in (d, n, n))
-    return *_terms(z_a), _doubles(z_a, 6, d), y_a, y_b, _doubles(z_a, d), c
+def correlation_forward(kept: Kept, z_a, z_b, lambd, scale, eps, unbiased, tf32, needs_backward):
+    (n, d), dtype = z_a.shape, z_a.dtype
+    c_diagonal, statistics = kept.of_features(z_a, d)
+    keep_c = needs_backward and n >= d
+    y = kept.pair(z_a, dtype, keep_c or (needs_backward and kept.y_without_c), n, d)
+    return *terms(z_a, dtype), statistics, y, c_diagonal, *kept.of_c(z_a, dtype, keep_c, n, d, tf32)
 
 
-def _correlation_partial(z_a, z_b, statistics, samples, needs_backward):
-    rows, d = z_a.shape
-    y_a, y_b = (_accumulated(z_a, rows, d) if needs_backward else _accumulated(z_a, 0) for _ in range(2))
-    return _accumulated(z_a, d, d), y_a, y_b
+def correlation_partial(kept: Kept, z_a, z_b, given_statistics, samples, tf32, needs_backward):
+    (rows, d), dtype = z_a.shape, z_a.dtype
+    _, statistics = kept.of_features(z_a, d)
+    c = z_a.new_empty(d, d, dtype=accumulation_dtype(dtype))
+    return c, statistics, kept.pair(z_a, dtype, needs_backward, rows, d)
 
 
-def _correlation_total(c, lambd, scale):
-    return *_terms(c), _doubles(c, c.shape[0])
+def correlation_total(kept: Kept, c, n, dtype, lambd, scale, tf32, needs_backward):
+    d = c.shape[0]
+    keep_c = needs_backward and not kept.c_in_place
+    return *terms(c, dtype), kept.of_features(c, d)[0], *kept.of_c(c, dtype, keep_c, n, d, tf32)
 
 
-def _backward(grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_options):
-    needs_a, needs_b = saved_and_options[-2:]
-    return (
-        z_a.new_empty(z_a.shape if needs_a else (0,)),
-        z_a.new_empty(z_a.shape if needs_b else (0,)),
-    )
+def backward(kept: Kept, grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_options):
+    return tuple(z_a.new_empty(z_a.shape) if need else None for need in saved_and_options[-2:])
 
 
 SHAPES: dict[str, Callable[..., Any]] = {
-    "gram_forward": _gram_forward,
-    "gram_partial": _gram_partial,
-    "gram_total": _gram_total,
-    "gram_backward": _backward,
-    "correlation_forward": _correlation_forward,
-    "correlation_partial": _correlation_partial,
-    "correlation_total": _correlation_total,
-    "correlation_backward": _backward,
+    "gram_forward": gram_forward,
+    "gram_partial": gram_partial,
+    "gram_total": gram_total,
+    "gram_backward": backward,
+    "correlation_forward": correlation_forward,
+    "correlation_partial": correlation_partial,
+    "correlation_total": correlation_total,
+    "correlation_backward": backward,
 }
 
 
-def register() -> None:
-    """Registers the shapes; the library that defines the ops must have been loaded."""
-    for name, shapes in SHAPES.items():
-        torch_ops.register_shapes(f"bt_kernels::{name}", shapes)
+def shapes_of(op: str, kept: Kept) -> Callable[..., Any]:
+    """(arguments of the op) -> its outputs, without data."""
+    return partial(SHAPES[op], kept)

@@ -13,7 +13,7 @@ from bt_kernels.embeddings import DTYPES
 from bt_kernels.once import first_time
 from bt_kernels.torch_versions import constant_to_dynamo
 
-BACKENDS: dict[str, Backend] = {"cuda": cuda, "triton": triton, "cpu": cpu, "eager": eager}
+BACKENDS: dict[str, Backend] = {"cuda": cuda.BACKEND, "triton": triton.BACKEND, "cpu": cpu.BACKEND, "eager": eager}
 # What "auto" tries for a type of device, fastest first. "eager" runs wherever PyTorch does. The order is measured,
 # not assumed: until "cuda" has been measured beside "triton", it runs where it is asked for by name.
 AUTO = {"cpu": ("cpu", "eager"), "cuda": ("triton", "eager")}

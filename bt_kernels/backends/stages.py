@@ -1,7 +1,8 @@
 """What a backend must provide: forward and backward of the loss in both formulations, whole and in shares.
 
-A backend is a module. It knows nothing about ranks, modules or training; it is handed validated embeddings and
-options, on a device for which it said it is available. The formulas are in docs/mathematics.md.
+A backend is a module with these functions, or an ops.OpBackend. It knows nothing about ranks, modules or training.
+It is handed validated embeddings and options, on a device for which it said it is available. The formulas are in
+docs/mathematics.md.
 
 A forward is also there in two halves, for embeddings of which a process has a share:
 
@@ -42,12 +43,10 @@ class Statistics(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the rows that a backward is given are of."""
+    """What the rows that a backward is given belong to."""
 
     samples: int | None = None  # N, which divides C; None: these rows are all
-    # The variance was divided by N - correction. None: y was not standardized here, so its gradient is dy itself.
-    # Then y = z, rstd = 1 and eps = 1, with which the Gram form puts all of K's shift back.
-    correction: int | None = 0
+    standardized: bool = False  # z came standardized: y = z, and the gradient of y is the gradient of z
 
 
 # What a forward hands its own backward, through autograd's saved tensors. For N < D nothing in it may be D x D,
@@ -81,39 +80,43 @@ class OutputGradients(NamedTuple):
     off_diagonal: Tensor | None
 
 
+class Forward(Protocol):
+    """Without needs_backward there are no residuals."""
+
+    def __call__(
+        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
+    ) -> tuple[Terms, Residuals | None]: ...
+
+
+class Backward(Protocol):
+    """Returns dz_a and dz_b in the embeddings' dtype, None where not needed."""
+
+    def __call__(
+        self,
+        gradients: OutputGradients,
+        z_a: Tensor,
+        z_b: Tensor,
+        residuals: Residuals,
+        options: LossOptions,
+        batch: Batch,
+        needs: tuple[bool, bool],
+    ) -> tuple[Tensor | None, Tensor | None]: ...
+
+
 class Stages(Protocol):
-    """What the autograd function calls. Without needs_backward there are no residuals. Both backwards return a
-    gradient in the embeddings' dtype per view, None where not needed."""
+    """What the autograd function calls."""
 
-    def gram_forward(
-        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, Residuals | None]: ...
+    @property
+    def gram_forward(self) -> Forward: ...
 
-    def gram_backward(
-        self,
-        gradients: OutputGradients,
-        z_a: Tensor,
-        z_b: Tensor,
-        residuals: Residuals,
-        options: LossOptions,
-        batch: Batch,
-        needs: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Tensor | None]: ...
+    @property
+    def gram_backward(self) -> Backward: ...
 
-    def correlation_forward(
-        self, z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-    ) -> tuple[Terms, Residuals | None]: ...
+    @property
+    def correlation_forward(self) -> Forward: ...
 
-    def correlation_backward(
-        self,
-        gradients: OutputGradients,
-        z_a: Tensor,
-        z_b: Tensor,
-        residuals: Residuals,
-        options: LossOptions,
-        batch: Batch,
-        needs: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Tensor | None]: ...
+    @property
+    def correlation_backward(self) -> Backward: ...
 
 
 class Backend(Stages, Protocol):
@@ -159,6 +162,11 @@ class Backend(Stages, Protocol):
     ) -> tuple[Terms, Residuals]:
         """The second half, from the sum over all rows of embeddings of that dtype. It may keep c, or write
         to it."""
+
+
+def variance_divisor(samples: int, unbiased: bool) -> int:
+    """M, what the sum of squares of that many samples is divided by to give the variance."""
+    return samples - int(unbiased)
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

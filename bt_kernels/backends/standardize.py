@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.precise_sums import sum_of_squares
-from bt_kernels.backends.stages import accumulation_dtype
+from bt_kernels.backends.stages import accumulation_dtype, variance_divisor
 
 
 class Standardized(NamedTuple):
@@ -25,7 +25,7 @@ def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
     mean = z.mean(0)
     residual_mean = (z - mean).mean(0)
     centred = z - mean - residual_mean
-    variance = sum_of_squares(centred, dim=0) / (z.shape[0] - int(unbiased))
+    variance = sum_of_squares(centred, dim=0) / variance_divisor(z.shape[0], unbiased)
     rstd = torch.rsqrt(variance + eps).to(z)
     return Standardized(centred * rstd, mean, residual_mean, rstd)
 

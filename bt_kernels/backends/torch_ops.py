@@ -35,14 +35,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .")
 
 
-def load_library(library: Path, holds: str, register: Callable[[], None] | None = None) -> Availability:
-    """Loads a library of ops and registers what belongs to them."""
+def load_library(library: Path, holds: str, op: str, dispatch_key: str) -> Availability:
+    """Loads the library that implements "namespace::name" for that dispatch key."""
+    reason = None
     try:
         torch.ops.load_library(str(library))
-        if register is not None:
-            register()
-    except (OSError, RuntimeError) as error:  # it is no library, lacks a symbol, or does not define the ops
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(op, dispatch_key):
+            reason = f"{library.name} does not implement {op}"
+    except (OSError, RuntimeError) as error:  # it is no library, or lacks a symbol
         cause = first_line(error.__cause__ or error)  # torch's own OSError says no more than the path
         reason = f"{library.name} does not load with torch {torch.__version__}: {cause}"
+    if reason is not None:
         return Availability(False, f"{reason}; install the package again beside this torch", fault=True)
     return Availability(True, f"{holds} from {library.name}")

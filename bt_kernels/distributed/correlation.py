@@ -48,5 +48,5 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     gradients = of.of_all_ranks(gradients, z_a)
     if of.layout.own_rows:
-        return of.backend.correlation_backward(gradients, z_a, z_b, residuals, options, of.batch(batch), needs)
+        return of.backend.correlation_backward(gradients, z_a, z_b, residuals, options, of.batch(), needs)
     return (torch.empty_like(z_a) if needs[0] else None), (torch.empty_like(z_b) if needs[1] else None)

@@ -17,9 +17,9 @@ class GlobalBatch(NamedTuple):
     gradient: str  # see barlow_twins_loss
     standardized: bool  # the embeddings are, over each rank's own rows
 
-    def batch(self, own: Batch) -> Batch:
+    def batch(self) -> Batch:
         """What a backward is told, in place of what it would be told of these rows alone."""
-        return Batch(self.layout.n, None if self.standardized else own.correction)
+        return Batch(self.layout.n, self.standardized)
 
     def of_all_ranks(self, gradients: OutputGradients, z: Tensor) -> OutputGradients:
         """Every rank's loss is a function of every rank's rows: what arrives at all of them counts, added up."""

@@ -68,11 +68,11 @@ def backward(
     batch: Batch,
     needs: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    layout, batch = of.layout, of.batch(batch)
+    layout = of.layout
     gradients = of.of_all_ranks(gradients, z_a)
     shard_a, shard_b, *kept = residuals
     if layout.own_features:
-        shares = of.backend.gram_backward(gradients, shard_a, shard_b, tuple(kept), options, batch, needs)
+        shares = of.backend.gram_backward(gradients, shard_a, shard_b, tuple(kept), options, of.batch(), needs)
     else:
         shares = (shard_a if needs[0] else None), (shard_a if needs[1] else None)  # no numbers, and none to send
     pending = [None if share is None else start_to_rows(share, layout) for share in shares]

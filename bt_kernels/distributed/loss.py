@@ -1,6 +1,5 @@
 """A call whose batch is spread over ranks: agree, choose a formulation, put the stages together, apply."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -92,7 +91,6 @@ def global_batch_terms(
         # brings y^T y / n * N / W.
         weight = (sum(rows) / (ranks.size * z_a.shape[0])) ** 0.5
         z_a, z_b = (standardize_locally(z, options, weight) for z in (z_a, z_b))
-        options = dataclasses.replace(options, eps=1.0)  # see Batch
     stages: Stages = backend
     if ranks.size > 1:
         stages = SpreadBackend(Layout(ranks, rows, d), backend, distributed.gradient, local)

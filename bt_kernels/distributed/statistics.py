@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bt_kernels.backends.precise_sums import sum_of_squares
-from bt_kernels.backends.stages import Statistics, accumulation_dtype
+from bt_kernels.backends.stages import Statistics, accumulation_dtype, variance_divisor
 from bt_kernels.backends.standardize import split_mean
 from bt_kernels.distributed.exchange import Layout, add_up
 from bt_kernels.options import LossOptions
@@ -25,7 +25,7 @@ def global_statistics(z_a: Tensor, z_b: Tensor, layout: Layout, options: LossOpt
     squares = torch.stack(
         [centred_squares(*of_view) for of_view in zip((z_a, z_b), mean, residual_mean, strict=True)]
     )
-    variance = add_up(squares, layout.ranks) / (layout.n - int(options.unbiased))
+    variance = add_up(squares, layout.ranks) / variance_divisor(layout.n, options.unbiased)
     return Statistics(mean, residual_mean, torch.rsqrt(variance + options.eps))
 
 

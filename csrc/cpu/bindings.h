@@ -1,5 +1,5 @@
 // What the bindings of both formulations share: checks, allocation, dispatch on the dtype, and the scalars that go in
-// and out. The kernels see raw pointers and sizes.
+// and out. The kernels see raw pointers and sizes. Schemas: bt_kernels/backends/ops.py.
 #pragma once
 
 #include <torch/csrc/stable/accelerator.h>
@@ -7,11 +7,13 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <limits>
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <tuple>
 
 #include "cpu/embeddings.h"
+#include "cpu/schedule.h"
 #include "cpu/standardize.h"
 #include "cpu/terms.h"
 #include "cpu/workspace.h"
@@ -22,6 +24,8 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 using OptionalInt = std::optional<int64_t>;
+template <size_t COUNT>
+using Tensors = decltype(std::tuple_cat(std::array<Tensor, COUNT>{}));
 
 // The rows of z_a and z_b may be a share of the samples.
 inline void check_embeddings(const Tensor& z_a, const Tensor& z_b, OptionalInt samples = std::nullopt) {
@@ -40,10 +44,31 @@ inline void check_numbers(const Tensor& tensor, const char* name, int64_t numel,
                   dtype == ScalarType::Double ? "float64" : "float32", ", got ", tensor.numel());
 }
 
-inline void check_statistics(const Tensor& statistics, int64_t d) {
-  STD_TORCH_CHECK(statistics.dim() == 2 && statistics.size(0) == 6 && statistics.size(1) == d &&
-                      statistics.scalar_type() == ScalarType::Double && statistics.is_contiguous(),
-                  "statistics must be contiguous float64 numbers of shape (6, ", d, ")");
+// That given_statistics are the rows mean, residual_mean and rstd, each of both views; copied into those of the op.
+inline void copy_statistics(const Tensor& given, int64_t d, double* statistics) {
+  STD_TORCH_CHECK(given.dim() == 3 && given.size(0) == 3 && given.size(1) == 2 && given.size(2) == d &&
+                      given.scalar_type() == ScalarType::Double && given.is_contiguous(),
+                  "given_statistics must be contiguous float64 numbers of shape (3, 2, ", d, ")");
+  const double* from = static_cast<const double*>(given.const_data_ptr());
+  for (int64_t row = 0; row < 3; ++row) {
+    for (int64_t view = 0; view < 2; ++view) {
+      std::copy_n(from + (2 * row + view) * d, d, statistics + (3 * view + row) * d);
+    }
+  }
+}
+
+// One matrix for each view, (2, rows, columns): each begins at a cache line, as the BLAS rounds by where they begin.
+inline Tensor empty_pair(int64_t rows, int64_t columns, int32_t dtype) {
+  constexpr int64_t kLine = 16;  // float32
+  const int64_t sizes[] = {2, rows, columns}, strides[] = {round_up(rows * columns, kLine), columns, 1};
+  return empty_strided(3, sizes, strides, dtype);
+}
+
+inline void check_pair(const Tensor& pair, const char* name, int64_t rows, int64_t columns, ScalarType dtype) {
+  STD_TORCH_CHECK(pair.dim() == 3 && pair.size(0) == 2 && pair.size(1) == rows && pair.size(2) == columns &&
+                      pair.stride(0) >= rows * columns && pair.stride(1) == columns && pair.stride(2) == 1 &&
+                      pair.scalar_type() == dtype,
+                  name, " is not what the forward returned: expected two matrices of ", rows, " x ", columns);
 }
 
 // That sums are in an accumulation type, where there are no embeddings to tell which.
@@ -102,7 +127,8 @@ inline Tensor scalar(const Tensor& z, double value) {
 }
 
 // loss, on_diagonal, off_diagonal
-inline std::tuple<Tensor, Tensor, Tensor> outputs(const Tensor& z, const Terms& terms, double lambd, double scale) {
+inline std::tuple<Tensor, Tensor, Tensor> finish_terms(const Tensor& z, const Terms& terms, double lambd,
+                                                       double scale) {
   return {scalar(z, scale * (terms.on_diagonal + lambd * terms.off_diagonal)), scalar(z, terms.on_diagonal),
           scalar(z, terms.off_diagonal)};
 }
@@ -123,17 +149,19 @@ inline TermWeights term_weights(const OptionalTensor& loss, const OptionalTensor
   return {value(on) + scale * value(loss), value(off) + scale * lambd * value(loss)};
 }
 
-inline Batch batch(int64_t samples, OptionalInt correction) {
-  STD_TORCH_CHECK(!correction || *correction < samples, "the variance of ", samples,
-                  " samples is divided by N - correction, and correction is ", correction.value_or(0));
-  return {static_cast<double>(samples),
-          correction ? static_cast<double>(samples - *correction) : std::numeric_limits<double>::infinity()};
+inline Batch batch(int64_t samples, bool unbiased, bool standardized) {
+  return {static_cast<double>(samples), variance_divisor(samples, unbiased), standardized};
 }
 
+// The gradient of z; undefined, which is None in Python, where it is not needed.
 inline Tensor gradient_like(const Tensor& z, bool needed) {
+  if (!needed) return Tensor();
   int32_t dtype;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(z.get(), &dtype));
-  return needed ? empty({z.size(0), z.size(1)}, dtype) : empty({0}, dtype);
+  return empty({z.size(0), z.size(1)}, dtype);
 }
+
+// (0,), which stands for what is not kept.
+inline Tensor nothing(const Tensor& z) { return empty({0}, accumulation_dtype(z)); }
 
 }  // namespace bt::cpu

@@ -17,49 +17,51 @@ inline double centred(T x, double mean, double residual_mean) {
 
 template <typename T>
 BT_MULTIVERSION void column_sums(const T* x, int64_t n, int64_t w, double* sum) {
-  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
+  for (int64_t column = 0; column < w; ++column) sum[column] = 0;
   for (int64_t i = 0; i < n; ++i) {
     const T* row = x + i * w;
-    for (int64_t c = 0; c < w; ++c) sum[c] += static_cast<double>(row[c]);
+    for (int64_t column = 0; column < w; ++column) sum[column] += static_cast<double>(row[column]);
   }
 }
 
 BT_MULTIVERSION void column_centred_sums(const double* x, int64_t n, int64_t w, const double* mean, double* sum) {
-  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
+  for (int64_t column = 0; column < w; ++column) sum[column] = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double* row = x + i * w;
-    for (int64_t c = 0; c < w; ++c) sum[c] += row[c] - mean[c];
+    for (int64_t column = 0; column < w; ++column) sum[column] += row[column] - mean[column];
   }
 }
 
 template <typename T>
 BT_MULTIVERSION void column_centred_squares(const T* x, int64_t n, int64_t w, const Centre& centre, double* sum) {
   const double *mean = centre.mean, *residual_mean = centre.residual_mean;
-  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
+  for (int64_t column = 0; column < w; ++column) sum[column] = 0;
   for (int64_t i = 0; i < n; ++i) {
     const T* row = x + i * w;
-    for (int64_t c = 0; c < w; ++c) {
-      const double deviation = centred(row[c], mean[c], residual_mean[c]);
-      sum[c] += deviation * deviation;
+    for (int64_t column = 0; column < w; ++column) {
+      const double deviation = centred(row[column], mean[column], residual_mean[column]);
+      sum[column] += deviation * deviation;
     }
   }
 }
 
 template <typename T>
 BT_MULTIVERSION void column_squares(const T* x, int64_t ld, int64_t n, int64_t w, double* sum) {
-  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
+  for (int64_t column = 0; column < w; ++column) sum[column] = 0;
   for (int64_t i = 0; i < n; ++i) {
     const T* row = x + i * ld;
-    for (int64_t c = 0; c < w; ++c) sum[c] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    for (int64_t column = 0; column < w; ++column)
+      sum[column] += static_cast<double>(row[column]) * static_cast<double>(row[column]);
   }
 }
 
 template <typename T>
 BT_MULTIVERSION void column_products(const T* x, const T* y, int64_t n, int64_t w, double* sum) {
-  for (int64_t c = 0; c < w; ++c) sum[c] = 0;
+  for (int64_t column = 0; column < w; ++column) sum[column] = 0;
   for (int64_t i = 0; i < n; ++i) {
     const T *x_row = x + i * w, *y_row = y + i * w;
-    for (int64_t c = 0; c < w; ++c) sum[c] += static_cast<double>(x_row[c]) * static_cast<double>(y_row[c]);
+    for (int64_t column = 0; column < w; ++column)
+      sum[column] += static_cast<double>(x_row[column]) * static_cast<double>(y_row[column]);
   }
 }
 
@@ -68,7 +70,8 @@ BT_MULTIVERSION void standardize_columns(T* x, int64_t n, int64_t w, const Centr
   const double *mean = centre.mean, *residual_mean = centre.residual_mean;
   for (int64_t i = 0; i < n; ++i) {
     T* row = x + i * w;
-    for (int64_t c = 0; c < w; ++c) row[c] = static_cast<T>(centred(row[c], mean[c], residual_mean[c]) * rstd[c]);
+    for (int64_t column = 0; column < w; ++column)
+      row[column] = static_cast<T>(centred(row[column], mean[column], residual_mean[column]) * rstd[column]);
   }
 }
 
@@ -76,14 +79,14 @@ template <typename T>
 BT_MULTIVERSION void blend_columns(T* __restrict t, double alpha, const T* __restrict other, const T* __restrict weight,
                                    const T* __restrict y, int64_t n, int64_t w, double* __restrict q) {
   const T factor = static_cast<T>(alpha);
-  for (int64_t c = 0; c < w; ++c) q[c] = 0;
+  for (int64_t column = 0; column < w; ++column) q[column] = 0;
   for (int64_t i = 0; i < n; ++i) {
     T* t_row = t + i * w;
     const T *other_row = other + i * w, *y_row = y + i * w;
-    for (int64_t c = 0; c < w; ++c) {
-      const T value = factor * t_row[c] + weight[c] * other_row[c];
-      t_row[c] = value;
-      q[c] += static_cast<double>(value) * static_cast<double>(y_row[c]);
+    for (int64_t column = 0; column < w; ++column) {
+      const T value = factor * t_row[column] + weight[column] * other_row[column];
+      t_row[column] = value;
+      q[column] += static_cast<double>(value) * static_cast<double>(y_row[column]);
     }
   }
 }
@@ -94,7 +97,8 @@ BT_MULTIVERSION void standardize_columns_backward(T* __restrict t, const T* __re
   for (int64_t i = 0; i < n; ++i) {
     T* t_row = t + i * w;
     const T* y_row = y + i * w;
-    for (int64_t c = 0; c < w; ++c) t_row[c] = rstd[c] * (t_row[c] - y_row[c] * q[c]);
+    for (int64_t column = 0; column < w; ++column)
+      t_row[column] = rstd[column] * (t_row[column] - y_row[column] * q[column]);
   }
 }
 
@@ -105,7 +109,8 @@ BT_MULTIVERSION void combine_columns(T* __restrict t, const T* __restrict alpha,
   for (int64_t i = 0; i < n; ++i) {
     T* t_row = t + i * w;
     const T *other_row = other + i * w, *y_row = y + i * w;
-    for (int64_t c = 0; c < w; ++c) t_row[c] = alpha[c] * t_row[c] + beta[c] * other_row[c] - gamma[c] * y_row[c];
+    for (int64_t column = 0; column < w; ++column)
+      t_row[column] = alpha[column] * t_row[column] + beta[column] * other_row[column] - gamma[column] * y_row[column];
   }
 }
 

@@ -11,38 +11,39 @@ struct Centre {
   const double *mean, *residual_mean;
 };
 
-// sum[c] = sum_n x[n, c]
+// sum[column] = sum_n x[n, column]
 template <typename T>
 void column_sums(const T* x, int64_t n, int64_t w, double* sum);
 
-// sum[c] = sum_n (x[n, c] - mean[c])
+// sum[column] = sum_n (x[n, column] - mean[column])
 void column_centred_sums(const double* x, int64_t n, int64_t w, const double* mean, double* sum);
 
-// sum[c] = sum_n centred[n, c]^2
+// sum[column] = sum_n centred[n, column]^2
 template <typename T>
 void column_centred_squares(const T* x, int64_t n, int64_t w, const Centre& centre, double* sum);
 
-// sum[c] = sum_n x[n, c]^2; here x has leading dimension ld
+// sum[column] = sum_n x[n, column]^2; here x has leading dimension ld
 template <typename T>
 void column_squares(const T* x, int64_t ld, int64_t n, int64_t w, double* sum);
 
-// sum[c] = sum_n x[n, c] * y[n, c]
+// sum[column] = sum_n x[n, column] * y[n, column]
 template <typename T>
 void column_products(const T* x, const T* y, int64_t n, int64_t w, double* sum);
 
-// x[n, c] = centred[n, c] * rstd[c]
+// x[n, column] = centred[n, column] * rstd[column]
 template <typename T>
 void standardize_columns(T* x, int64_t n, int64_t w, const Centre& centre, const double* rstd);
 
-// t[n, c] = alpha * t[n, c] + weight[c] * other[n, c]; q[c] = sum_n t[n, c] * y[n, c] afterwards
+// t[n, column] = alpha * t[n, column] + weight[column] * other[n, column]; q[column] = sum_n t[n, column] * y[n,
+// column] afterwards
 template <typename T>
 void blend_columns(T* t, double alpha, const T* other, const T* weight, const T* y, int64_t n, int64_t w, double* q);
 
-// t[n, c] = rstd[c] * (t[n, c] - y[n, c] * q[c])
+// t[n, column] = rstd[column] * (t[n, column] - y[n, column] * q[column])
 template <typename T>
 void standardize_columns_backward(T* t, const T* y, const T* rstd, const T* q, int64_t n, int64_t w);
 
-// t[n, c] = alpha[c] * t[n, c] + beta[c] * other[n, c] - gamma[c] * y[n, c]
+// t[n, column] = alpha[column] * t[n, column] + beta[column] * other[n, column] - gamma[column] * y[n, column]
 template <typename T>
 void combine_columns(T* t, const T* alpha, const T* other, const T* beta, const T* y, const T* gamma, int64_t n,
                      int64_t w);

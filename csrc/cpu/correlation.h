@@ -26,19 +26,21 @@ namespace bt::cpu {
 // then no D x D matrix is held, and the backward computes them again from all rows, C_off by blocks.
 template <typename T>
 struct Kept {
-  T *c, *y_a, *y_b;
+  T *c_off_diagonal, *y_a, *y_b;
 };
 
-// Both halves, for all rows. Fills statistics (6, D), c_diagonal (D) and what is to be kept.
+// Both halves, for all rows. Fills statistics (2, 3, D), c_diagonal (D) and what is to be kept.
 template <typename scalar_t>
-Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
-                          double* c_diagonal, Statistics statistics, Kept<accumulation_t<scalar_t>> kept);
+Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+                          const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
+                          Kept<accumulation_t<scalar_t>> kept);
 
-// The first half, for some of N = samples rows, with statistics that are given. Fills c, here with its diagonal, and
-// y_a, y_b unless null.
+// The first half, for some of N = samples rows, with statistics that are given. Fills c (D, D), and y_a, y_b unless
+// null.
 template <typename scalar_t>
 void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, Statistics statistics,
-                         double samples, Kept<accumulation_t<scalar_t>> out);
+                         double samples, accumulation_t<scalar_t>* c, accumulation_t<scalar_t>* y_a,
+                         accumulation_t<scalar_t>* y_b);
 
 // The second half, from the sum over all rows. Moves the diagonal of c to c_diagonal (D), which leaves C_off.
 template <typename T>

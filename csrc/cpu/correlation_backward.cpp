@@ -17,10 +17,10 @@ int64_t sweep_rows(int64_t n, int64_t d, int64_t itemsize) {
   return std::clamp<int64_t>(kPanelBytes / (d * itemsize), 1, n);
 }
 
-// The whole of a view standardized again, (N, D) contiguous.
+// All of a view standardized again, (N, D) contiguous.
 template <typename scalar_t>
-void standardize_whole(const Embeddings<scalar_t>& z, const ViewStatistics& statistics, int64_t threads,
-                       accumulation_t<scalar_t>* y) {
+void standardize_all_again(const Embeddings<scalar_t>& z, const ViewStatistics& statistics, int64_t threads,
+                           accumulation_t<scalar_t>* y) {
   const int64_t rows = sweep_rows(z.n, z.d, sizeof(*y));
   for_each_share(ceil_div(z.n, rows), threads, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin * rows; i < std::min(z.n, end * rows); i += rows) {
@@ -50,15 +50,16 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
   using acc_t = accumulation_t<scalar_t>;
   constexpr bool kInPlace = std::is_same_v<scalar_t, acc_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
-  const int64_t rows_at_a_time = kept.c ? d : correlation_rows(n, d), sweep = sweep_rows(n, d, sizeof(acc_t));
-  const Workspace<acc_t> whole(kept.c ? 0 : 2 * n * d), c_rows(kept.c ? 0 : rows_at_a_time * d),
+  const bool again = !kept.c_off_diagonal;
+  const int64_t rows_at_a_time = again ? correlation_rows(n, d) : d, sweep = sweep_rows(n, d, sizeof(acc_t));
+  const Workspace<acc_t> y_again(again ? 2 * n * d : 0), c_rows(again ? rows_at_a_time * d : 0),
       products(kInPlace ? 0 : n * d), coefficients(3 * d);
   const Workspace<double> squares(d);
   acc_t *y_a = kept.y_a, *y_b = kept.y_b;
-  if (!kept.c) {
-    y_a = whole.data(), y_b = y_a + n * d;
-    standardize_whole(z_a, statistics.a, threads, y_a);
-    standardize_whole(z_b, statistics.b, threads, y_b);
+  if (again) {
+    y_a = y_again.data(), y_b = y_a + n * d;
+    standardize_all_again(z_a, statistics.a, threads, y_a);
+    standardize_all_again(z_b, statistics.b, threads, y_b);
   }
 
   const auto one_view = [&](const acc_t* y, const acc_t* y_other, const double* rstd, bool transpose, scalar_t* dz) {
@@ -71,13 +72,13 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
     for (int64_t first = 0; first < d; first += rows_at_a_time) {
       const int64_t rows = std::min(rows_at_a_time, d - first);
       // Rows of C_off for view a; for view b rows of C_off^T, which are columns of what was kept.
-      const acc_t* c = kept.c ? kept.c : c_rows.data();
-      const bool of_columns = kept.c && transpose;
-      if (!kept.c) correlate(y, first, rows, y_other, n, d, batch.samples, c_rows.data());
-      const auto c_part = row_major(c, rows, d, d);
+      const acc_t* c_off_diagonal = again ? c_rows.data() : kept.c_off_diagonal;
+      const bool of_columns = !again && transpose;
+      if (again) correlate(y, first, rows, y_other, n, d, batch.samples, c_rows.data());
+      const auto c_part = row_major(c_off_diagonal, rows, d, d);
       multiply(row_major(t + first, n, rows, d), row_major(y_other, n, d, d), of_columns ? c_part : c_part.transposed(),
                1.0, false);
-      norms_squared(c, rows, d, of_columns, threads, squares.data() + first);
+      norms_squared(c_off_diagonal, rows, d, of_columns, threads, squares.data() + first);
     }
 
     acc_t *alpha = coefficients.data(), *beta = alpha + d, *gamma = beta + d;
@@ -86,7 +87,7 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
       const double q = 2 * weights.off_diagonal * squares.data()[i] + diagonal * c_diagonal[i];
       alpha[i] = static_cast<acc_t>(rstd[i] * 2 * weights.off_diagonal / batch.samples);
       beta[i] = static_cast<acc_t>(rstd[i] * diagonal / batch.samples);
-      gamma[i] = static_cast<acc_t>(rstd[i] * q / batch.divisor);
+      gamma[i] = batch.standardized ? acc_t{0} : static_cast<acc_t>(rstd[i] * q / batch.variance_divisor);
     }
     for_each_share(ceil_div(n, sweep), threads, [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t i = begin * sweep; i < std::min(n, end * sweep); i += sweep) {

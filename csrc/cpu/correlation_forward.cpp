@@ -15,9 +15,9 @@ namespace {
 
 // Both views, (n, D) contiguous, and their C_ii.
 template <typename scalar_t>
-void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
-                       double samples, double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* y_a,
-                       accumulation_t<scalar_t>* y_b) {
+void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+                       const StandardizeOptions& options, double samples, double* c_diagonal, Statistics statistics,
+                       accumulation_t<scalar_t>* y_a, accumulation_t<scalar_t>* y_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
@@ -26,8 +26,8 @@ void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_
     acc_t *panel_a = scratch.data() + slot * 2 * n * width, *panel_b = panel_a + n * width;
     for (int64_t first = begin * width; first < std::min(d, end * width); first += width) {
       const int64_t w = std::min(width, d - first);
-      standardize(z_a, first, w, how, statistics.a, panel_a);
-      standardize(z_b, first, w, how, statistics.b, panel_b);
+      standardize(z_a, first, w, options, statistics.a, panel_a);
+      standardize(z_b, first, w, options, statistics.b, panel_b);
       correlate_diagonal(panel_a, panel_b, n, w, samples, c_diagonal + first);
       store(panel_a, n, w, y_a + first, d);
       store(panel_b, n, w, y_b + first, d);
@@ -58,40 +58,42 @@ void correlate(const T* y_left, int64_t first, int64_t rows, const T* y_right, i
 }
 
 template <typename scalar_t>
-Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
-                          double* c_diagonal, Statistics statistics, Kept<accumulation_t<scalar_t>> kept) {
+Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+                          const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
+                          Kept<accumulation_t<scalar_t>> kept) {
   using acc_t = accumulation_t<scalar_t>;
-  const int64_t n = z_a.n, d = z_a.d, rows_at_a_time = kept.c ? d : correlation_rows(n, d);
+  const int64_t n = z_a.n, d = z_a.d, rows_at_a_time = kept.c_off_diagonal ? d : correlation_rows(n, d);
   const double samples = static_cast<double>(n);
-  const Workspace<acc_t> whole(kept.c ? 0 : 2 * n * d);
-  acc_t* const y_a = kept.c ? kept.y_a : whole.data();
-  acc_t* const y_b = kept.c ? kept.y_b : whole.data() + n * d;
-  standardize_views(z_a, z_b, how, samples, c_diagonal, statistics, y_a, y_b);
+  const Workspace<acc_t> y(kept.c_off_diagonal ? 0 : 2 * n * d);
+  acc_t* const y_a = kept.c_off_diagonal ? kept.y_a : y.data();
+  acc_t* const y_b = kept.c_off_diagonal ? kept.y_b : y.data() + n * d;
+  standardize_views(z_a, z_b, options, samples, c_diagonal, statistics, y_a, y_b);
 
-  const Workspace<acc_t> c_rows(kept.c ? 0 : rows_at_a_time * d);
+  const Workspace<acc_t> c_rows(kept.c_off_diagonal ? 0 : rows_at_a_time * d);
   const Workspace<double> row_sums(d);
-  acc_t* const c = kept.c ? kept.c : c_rows.data();
+  acc_t* const c_off_diagonal = kept.c_off_diagonal ? kept.c_off_diagonal : c_rows.data();
   for (int64_t first = 0; first < d; first += rows_at_a_time) {
     const int64_t rows = std::min(rows_at_a_time, d - first);
-    correlate(y_a, first, rows, y_b, n, d, samples, c);
-    row_squares(c, rows, d, row_sums.data() + first);
+    correlate(y_a, first, rows, y_b, n, d, samples, c_off_diagonal);
+    row_squares(c_off_diagonal, rows, d, row_sums.data() + first);
   }
   return add_up(c_diagonal, row_sums.data(), d);
 }
 
 template <typename scalar_t>
 void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, Statistics statistics,
-                         double samples, Kept<accumulation_t<scalar_t>> out) {
+                         double samples, accumulation_t<scalar_t>* c, accumulation_t<scalar_t>* y_a,
+                         accumulation_t<scalar_t>* y_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d;
-  const Workspace<acc_t> whole(out.y_a ? 0 : 2 * n * d);
-  acc_t* const y_a = out.y_a ? out.y_a : whole.data();
-  acc_t* const y_b = out.y_b ? out.y_b : whole.data() + n * d;
+  const Workspace<acc_t> y(y_a ? 0 : 2 * n * d);
+  if (!y_a) y_a = y.data(), y_b = y_a + n * d;
   const Workspace<double> c_diagonal(d);
-  const Standardization given{0, false, true};
-  standardize_views(z_a, z_b, given, samples, c_diagonal.data(), statistics, y_a, y_b);
-  correlate(y_a, 0, d, y_b, n, d, samples, out.c);
-  for (int64_t i = 0; i < d; ++i) out.c[i * d + i] = static_cast<acc_t>(c_diagonal.data()[i]);
+  StandardizeOptions options{};
+  options.given = true;
+  standardize_views(z_a, z_b, options, samples, c_diagonal.data(), statistics, y_a, y_b);
+  correlate(y_a, 0, d, y_b, n, d, samples, c);
+  for (int64_t i = 0; i < d; ++i) c[i * d + i] = static_cast<acc_t>(c_diagonal.data()[i]);
 }
 
 template <typename T>
@@ -102,11 +104,11 @@ Terms correlation_total(T* c, int64_t d, double* c_diagonal) {
   return add_up(c_diagonal, row_sums.data(), d);
 }
 
-#define BT_INSTANTIATE(T)                                                                                            \
-  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*, \
-                                        Statistics, Kept<accumulation_t<T>>);                                        \
-  template void correlation_partial<T>(const Embeddings<T>&, const Embeddings<T>&, Statistics, double,               \
-                                       Kept<accumulation_t<T>>);
+#define BT_INSTANTIATE(T)                                                                                      \
+  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const StandardizeOptions&, \
+                                        double*, Statistics, Kept<accumulation_t<T>>);                         \
+  template void correlation_partial<T>(const Embeddings<T>&, const Embeddings<T>&, Statistics, double,         \
+                                       accumulation_t<T>*, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

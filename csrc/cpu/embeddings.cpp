@@ -11,7 +11,8 @@ template <typename to_t, typename from_t>
 BT_MULTIVERSION void convert_rows(const from_t* __restrict from, int64_t from_ld, to_t* __restrict to, int64_t to_ld,
                                   int64_t n, int64_t w) {
   for (int64_t i = 0; i < n; ++i) {
-    for (int64_t c = 0; c < w; ++c) to[i * to_ld + c] = static_cast<to_t>(from[i * from_ld + c]);
+    for (int64_t column = 0; column < w; ++column)
+      to[i * to_ld + column] = static_cast<to_t>(from[i * from_ld + column]);
   }
 }
 
@@ -23,15 +24,15 @@ void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_
   if (z.col_stride == 1) {
     convert_rows(from, z.row_stride, panel, w, z.n, w);
   } else if (std::abs(z.row_stride) < std::abs(z.col_stride)) {  // transposed: walk down the columns
-    for (int64_t c = 0; c < w; ++c) {
+    for (int64_t column = 0; column < w; ++column) {
       for (int64_t i = 0; i < z.n; ++i) {
-        panel[i * w + c] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + c * z.col_stride]);
+        panel[i * w + column] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + column * z.col_stride]);
       }
     }
   } else {
     for (int64_t i = 0; i < z.n; ++i) {
-      for (int64_t c = 0; c < w; ++c) {
-        panel[i * w + c] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + c * z.col_stride]);
+      for (int64_t column = 0; column < w; ++column) {
+        panel[i * w + column] = static_cast<accumulation_t<scalar_t>>(from[i * z.row_stride + column * z.col_stride]);
       }
     }
   }

@@ -25,11 +25,11 @@ struct Embeddings {
   }
 };
 
-// panel[i, c] = z[i, first + c] for c < w, all rows of z; panel is (n, w) contiguous.
+// panel[i, column] = z[i, first + column] for column < w, all rows of z; panel is (n, w) contiguous.
 template <typename scalar_t>
 void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel);
 
-// out[i * ld + c] = panel[i, c]; panel is (n, w) contiguous.
+// out[i * ld + column] = panel[i, column]; panel is (n, w) contiguous.
 template <typename acc_t, typename out_t>
 void store(const acc_t* panel, int64_t n, int64_t w, out_t* out, int64_t ld);
 

@@ -41,12 +41,12 @@ struct GramSums {
   Shifts shifts;
 };
 
-// The first half, for all rows of some features. Fills statistics (6, D), unless they are given, c_diagonal (D) and the
-// upper triangles of k_a, k_b (N, N) with K - shift I.
+// The first half, for all rows of some features. Fills statistics (2, 3, D), unless they are given, c_diagonal (D) and
+// the upper triangles of k_a, k_b (N, N) with K - shift I.
 template <typename scalar_t>
-GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
-                      double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
-                      accumulation_t<scalar_t>* k_b);
+GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+                      const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
+                      accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b);
 
 // The second half, from the sums over all features. With needs_backward the lower triangles are filled too.
 template <typename T>

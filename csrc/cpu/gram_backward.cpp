@@ -24,13 +24,16 @@ class PanelFinisher {
               double shift_other) const {
     double* q_sum = q_sums_.data() + slot * width_;
     T *diagonal = columns_.data() + slot * 3 * width_, *q = diagonal + width_, *rstd_rounded = q + width_;
-    for (int64_t c = 0; c < w; ++c) {
-      diagonal[c] = static_cast<T>(weights_.diagonal(c_diagonal_[first + c]) / batch_.samples);
+    for (int64_t column = 0; column < w; ++column) {
+      diagonal[column] = static_cast<T>(weights_.diagonal(c_diagonal_[first + column]) / batch_.samples);
     }
     blend_columns(t, alpha_, y_other, diagonal, y, n_, w, q_sum);
-    for (int64_t c = 0; c < w; ++c) {
-      q[c] = static_cast<T>(q_sum[c] / batch_.divisor - alpha_eps_ * shift_other * rstd[first + c] * rstd[first + c]);
-      rstd_rounded[c] = static_cast<T>(rstd[first + c]);
+    for (int64_t column = 0; column < w; ++column) {
+      const double r = rstd[first + column];
+      q[column] = static_cast<T>(batch_.standardized
+                                     ? -alpha_ * shift_other
+                                     : q_sum[column] / batch_.variance_divisor - alpha_eps_ * shift_other * r * r);
+      rstd_rounded[column] = static_cast<T>(r);
     }
     standardize_columns_backward(t, y, rstd_rounded, q, n_, w);
   }

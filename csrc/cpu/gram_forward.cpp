@@ -2,8 +2,8 @@
 // upper triangle's row blocks are multiplied. K is float32 for float32 and 16-bit embeddings: its entries are sums of D
 // products, its error is that of one BLAS product; its diagonal and <K_a, K_b> are summed in double.
 //
-// Two schedules, by whether a partial K per thread fits beside the embeddings (schedule.h):
-//   split  each thread owns a share of the panels and a partial K; the partials are added in a fixed order
+// Two schedules, by whether a K per thread fits beside the embeddings (schedule.h):
+//   split  each thread owns a share of the panels and a K of these; the threads' K are added in a fixed order
 //   shared all threads standardize one wide panel, then share its products inside the BLAS
 #include <algorithm>
 #include <numeric>
@@ -52,9 +52,9 @@ void mirror(T* k, int64_t n, int64_t first, int64_t last) {
 }  // namespace
 
 template <typename scalar_t>
-GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Standardization& how,
-                      double* c_diagonal, Statistics statistics, accumulation_t<scalar_t>* k_a,
-                      accumulation_t<scalar_t>* k_b) {
+GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+                      const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
+                      accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
@@ -62,24 +62,24 @@ GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t
   const bool split = slots <= gram_splits(n, d, threads);
   const int64_t shared_width = split ? 0 : std::min(d, kSharedPanels * width);
   const Workspace<acc_t> scratch(2 * n * width * slots), shared(2 * n * shared_width);
-  const Workspace<acc_t> partials(split ? 2 * n * n * (slots - 1) : 0);
+  const Workspace<acc_t> thread_sums(split ? 2 * n * n * (slots - 1) : 0);
   // K's diagonal, sums of D squares far larger than the other entries, is summed in double. (2, N) for each slot.
   const Workspace<double> diagonals(2 * n * slots);
   std::fill_n(diagonals.data(), 2 * n * slots, 0.0);
 
   const auto standardize_panel = [&](int64_t slot, int64_t first, int64_t w, acc_t* y_a, acc_t* y_b) {
-    standardize(z_a, first, w, how, statistics.a, y_a);
-    standardize(z_b, first, w, how, statistics.b, y_b);
+    standardize(z_a, first, w, options, statistics.a, y_a);
+    standardize(z_b, first, w, options, statistics.b, y_b);
     correlate_diagonal(y_a, y_b, n, w, static_cast<double>(n), c_diagonal + first);
-    double *part_a = diagonals.data() + slot * 2 * n, *part_b = part_a + n;
-    for (int64_t i = 0; i < n; ++i) part_a[i] += dot(y_a + i * w, y_a + i * w, w);
-    for (int64_t i = 0; i < n; ++i) part_b[i] += dot(y_b + i * w, y_b + i * w, w);
+    double *diagonal_a = diagonals.data() + slot * 2 * n, *diagonal_b = diagonal_a + n;
+    for (int64_t i = 0; i < n; ++i) diagonal_a[i] += dot(y_a + i * w, y_a + i * w, w);
+    for (int64_t i = 0; i < n; ++i) diagonal_b[i] += dot(y_b + i * w, y_b + i * w, w);
   };
 
   if (split) {
     for_each_share(panels, slots, [&](int64_t slot, int64_t begin, int64_t end) {
       acc_t *y_a = scratch.data() + slot * 2 * n * width, *y_b = y_a + n * width;
-      acc_t* sum_a = slot ? partials.data() + (slot - 1) * 2 * n * n : k_a;
+      acc_t* sum_a = slot ? thread_sums.data() + (slot - 1) * 2 * n * n : k_a;
       acc_t* sum_b = slot ? sum_a + n * n : k_b;
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t first = panel * width, w = std::min(width, d - first);
@@ -94,11 +94,11 @@ GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t
       const int64_t w_shared = std::min(shared_width, d - start);
       for_each_share(ceil_div(w_shared, width), slots, [&](int64_t slot, int64_t begin, int64_t end) {
         acc_t *panel_a = scratch.data() + slot * 2 * n * width, *panel_b = panel_a + n * width;
-        for (int64_t c = begin * width; c < std::min(w_shared, end * width); c += width) {
-          const int64_t w = std::min(width, w_shared - c);
-          standardize_panel(slot, start + c, w, panel_a, panel_b);
-          store(panel_a, n, w, y_a + c, w_shared);
-          store(panel_b, n, w, y_b + c, w_shared);
+        for (int64_t column = begin * width; column < std::min(w_shared, end * width); column += width) {
+          const int64_t w = std::min(width, w_shared - column);
+          standardize_panel(slot, start + column, w, panel_a, panel_b);
+          store(panel_a, n, w, y_a + column, w_shared);
+          store(panel_b, n, w, y_b + column, w_shared);
         }
       });
       accumulate_triangle(y_a, n, w_shared, k_a, start > 0);
@@ -111,14 +111,14 @@ GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t
   const Shifts shifts{std::accumulate(diagonal_a, diagonal_a + n, 0.0) / static_cast<double>(n),
                       std::accumulate(diagonal_b, diagonal_b + n, 0.0) / static_cast<double>(n)};
 
-  // Add the partials, and leave K - shift I.
+  // Add the thread_sums, and leave K - shift I.
   const int64_t others = split ? slots - 1 : 0;
   for_each_share(n, others ? threads_for(n * n) : 1, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t beyond = i * n + i + 1, count = n - i - 1;  // the row's part of the strict upper triangle
       for (int64_t s = 0; s < others; ++s) {
-        add(k_a + beyond, partials.data() + s * 2 * n * n + beyond, count);
-        add(k_b + beyond, partials.data() + (s * 2 + 1) * n * n + beyond, count);
+        add(k_a + beyond, thread_sums.data() + s * 2 * n * n + beyond, count);
+        add(k_b + beyond, thread_sums.data() + (s * 2 + 1) * n * n + beyond, count);
       }
       k_a[i * n + i] = static_cast<acc_t>(diagonal_a[i] - shifts.a);
       k_b[i * n + i] = static_cast<acc_t>(diagonal_b[i] - shifts.b);
@@ -149,8 +149,8 @@ Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T
   return {sums.on_diagonal, off_diagonal};
 }
 
-#define BT_INSTANTIATE(T)                                                                                        \
-  template GramSums gram_partial<T>(const Embeddings<T>&, const Embeddings<T>&, const Standardization&, double*, \
+#define BT_INSTANTIATE(T)                                                                                           \
+  template GramSums gram_partial<T>(const Embeddings<T>&, const Embeddings<T>&, const StandardizeOptions&, double*, \
                                     Statistics, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)

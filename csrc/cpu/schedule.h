@@ -29,8 +29,8 @@ inline int64_t triangle_block(int64_t n) {
   return n <= 96 ? n : std::clamp<int64_t>(round_up(ceil_div(n, 4), kWidthStep), 64, 256);
 }
 
-// Partial sums of K_a and K_b to keep, one per thread: as many as fit beside the embeddings, 2 S N^2 <= 2 N D.
-// Fewer than the threads means that threads have to share a panel and its products instead.
+// Sums of K_a and K_b over shares of the features to keep, one per thread: as many as fit beside the embeddings, 2 S
+// N^2 <= 2 N D. Fewer than the threads means that threads have to share a panel and its products instead.
 inline int64_t gram_splits(int64_t n, int64_t d, int64_t threads) {
   const int64_t panels = ceil_div(d, kMinPanelWidth);
   return std::max<int64_t>(1, std::min({threads, panels, d / n}));

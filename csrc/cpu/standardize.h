@@ -19,16 +19,22 @@
 
 namespace bt::cpu {
 
-// Where the statistics come from: the rows at hand, which are the whole batch, or they are there already.
-struct Standardization {
-  double eps;
-  bool unbiased, given;
+// M, what the sum of squares is divided by to give the variance.
+inline double variance_divisor(int64_t samples, bool unbiased) {
+  return static_cast<double>(unbiased ? samples - 1 : samples);
+}
+
+// The statistics are of the rows at hand, which are the whole batch, unless they are given.
+struct StandardizeOptions {
+  double eps, variance_divisor;
+  bool given;
 };
 
-// What the rows that a backward is given are of.
+// What the rows of a backward belong to.
 struct Batch {
   double samples;  // N, which divides C
-  double divisor;  // of the variance; infinity where y came standardized: its gradient is then dy itself
+  double variance_divisor;
+  bool standardized;  // z came standardized: the gradient of y is the gradient of z
 };
 
 // One view's statistics, (D) each.
@@ -38,7 +44,7 @@ struct ViewStatistics {
   Centre centre(int64_t first) const { return {mean + first, residual_mean + first}; }
 };
 
-// Rows of the (6, D) statistics: mean, residual_mean and rstd of view a, then those of view b.
+// Of the (2, 3, D) statistics: mean, residual_mean and rstd of view a, then those of view b.
 struct Statistics {
   ViewStatistics a, b;
 
@@ -48,22 +54,23 @@ struct Statistics {
 // Columns [first, first + w) of one view, standardized into y (n, w); that part of its statistics is written, unless
 // they are given.
 template <typename scalar_t>
-void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const Standardization& how,
+void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const StandardizeOptions& options,
                  const ViewStatistics& statistics, accumulation_t<scalar_t>* y) {
   const Centre centre = statistics.centre(first);
   double *mean = statistics.mean + first, *residual_mean = statistics.residual_mean + first,
          *rstd = statistics.rstd + first;
   load(z, first, w, y);
-  if (!how.given) {
-    const double samples = static_cast<double>(z.n), divisor = static_cast<double>(how.unbiased ? z.n - 1 : z.n);
+  if (!options.given) {
+    const double samples = static_cast<double>(z.n);
     column_sums(y, z.n, w, mean);
-    for (int64_t c = 0; c < w; ++c) mean[c] /= samples, residual_mean[c] = 0;
+    for (int64_t column = 0; column < w; ++column) mean[column] /= samples, residual_mean[column] = 0;
     if constexpr (std::is_same_v<scalar_t, double>) {
       column_centred_sums(y, z.n, w, mean, residual_mean);
-      for (int64_t c = 0; c < w; ++c) residual_mean[c] /= samples;
+      for (int64_t column = 0; column < w; ++column) residual_mean[column] /= samples;
     }
     column_centred_squares(y, z.n, w, centre, rstd);
-    for (int64_t c = 0; c < w; ++c) rstd[c] = 1 / std::sqrt(rstd[c] / divisor + how.eps);
+    for (int64_t column = 0; column < w; ++column)
+      rstd[column] = 1 / std::sqrt(rstd[column] / options.variance_divisor + options.eps);
   }
   standardize_columns(y, z.n, w, centre, rstd);
 }
@@ -80,7 +87,7 @@ void standardize_again(const Embeddings<scalar_t>& z, int64_t first, int64_t w, 
 template <typename T>
 void correlate_diagonal(const T* y_a, const T* y_b, int64_t n, int64_t w, double samples, double* c_diagonal) {
   column_products(y_a, y_b, n, w, c_diagonal);
-  for (int64_t c = 0; c < w; ++c) c_diagonal[c] /= samples;
+  for (int64_t column = 0; column < w; ++column) c_diagonal[column] /= samples;
 }
 
 }  // namespace bt::cpu

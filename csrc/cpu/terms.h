@@ -5,6 +5,7 @@
 
 namespace bt::cpu {
 
+// The loss is made of them by finish_terms.
 struct Terms {
   double on_diagonal, off_diagonal;
 };

@@ -10,7 +10,7 @@ namespace bt::cpu {
 
 inline int64_t triangle_numel(int64_t n) { return n * (n + 1) / 2; }
 
-// Calls body(whole, packed, count) for each row of the triangle: where its numbers begin in the matrix and packed.
+// Calls body(in_matrix, packed, count) for each row of the triangle: where its numbers begin in the matrix and packed.
 template <typename Body>
 void for_each_triangle_row(int64_t n, const Body& body) {
   for_each_share(n, threads_for(n * n), [&](int64_t, int64_t begin, int64_t end) {
@@ -20,15 +20,17 @@ void for_each_triangle_row(int64_t n, const Body& body) {
 
 template <typename T>
 void pack_triangle(const T* k, int64_t n, T* triangle) {
-  for_each_triangle_row(
-      n, [&](int64_t whole, int64_t packed, int64_t count) { std::copy_n(k + whole, count, triangle + packed); });
+  for_each_triangle_row(n, [&](int64_t in_matrix, int64_t packed, int64_t count) {
+    std::copy_n(k + in_matrix, count, triangle + packed);
+  });
 }
 
 // Leaves what is below k's diagonal as it is.
 template <typename T>
 void unpack_triangle(const T* triangle, int64_t n, T* k) {
-  for_each_triangle_row(
-      n, [&](int64_t whole, int64_t packed, int64_t count) { std::copy_n(triangle + packed, count, k + whole); });
+  for_each_triangle_row(n, [&](int64_t in_matrix, int64_t packed, int64_t count) {
+    std::copy_n(triangle + packed, count, k + in_matrix);
+  });
 }
 
 }  // namespace bt::cpu

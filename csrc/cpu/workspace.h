@@ -13,16 +13,20 @@
 
 namespace bt::cpu {
 
-// Uninitialized contiguous tensor on the CPU. The shim's own call, because the stable ABI's new_empty looks its op up
+// Uninitialized tensor on the CPU. The shim's own call, because the stable ABI's new_empty looks its op up
 // by name each time, which shows in the launch-bound sizes.
+inline torch::stable::Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype) {
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(dim, sizes, strides, dtype, aoti_torch_device_type_cpu(), 0, &handle));
+  return torch::stable::Tensor(handle);
+}
+
+// The same, contiguous.
 inline torch::stable::Tensor empty(std::initializer_list<int64_t> sizes, int32_t dtype) {
   std::vector<int64_t> strides(sizes.size(), 1);
   for (size_t i = sizes.size(); i-- > 1;) strides[i - 1] = strides[i] * sizes.begin()[i];
-  AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(),
-                                                         strides.data(), dtype, aoti_torch_device_type_cpu(), 0,
-                                                         &handle));
-  return torch::stable::Tensor(handle);
+  return empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides.data(), dtype);
 }
 
 // Scratch of count numbers, freed with the object; none for a count of 0.

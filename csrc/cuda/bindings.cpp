@@ -1,5 +1,5 @@
 // The ATen side of the CUDA ops: checks, allocation, errors. The kernels see raw pointers and sizes. Schemas:
-// bt_kernels/backends/cuda/ops.py. The tests compile the kernels for the CPU and this file with BT_EMULATED, where it
+// bt_kernels/backends/ops.py. The tests compile the kernels for the CPU and this file with BT_EMULATED, where it
 // implements the same ops for embeddings on the CPU.
 #include <torch/csrc/stable/library.h>
 
@@ -45,24 +45,20 @@ T* saved_data(const Tensor& saved, const char* name, int64_t numel, ScalarType d
   return data;
 }
 
-Statistics given_statistics(const OptionalTensor& mean, const OptionalTensor& rstd, const Tensor& z) {
-  STD_TORCH_CHECK(mean.has_value() == rstd.has_value(), "mean and rstd are given together or not at all");
-  if (!mean) return {};
-  const auto data = [&](const Tensor& tensor, const char* name) {
-    return data_of<double>(tensor, name, "the statistics of both views in float64", 2 * z.size(1), ScalarType::Double,
-                           z);
-  };
-  return {data(*mean, "mean"), data(*rstd, "rstd")};
+// The rows mean, residual_mean and rstd, each of both views. A mean in float64 leaves nothing that float32 could hold.
+Statistics statistics_of(const OptionalTensor& given, const Tensor& z) {
+  if (!given) return {};
+  const int64_t d = z.size(1);
+  const double* data = data_of<double>(*given, "given_statistics", "the statistics of both views, (3, 2, D) in float64",
+                                       6 * d, ScalarType::Double, z);
+  return {data, data + 4 * d};
 }
 
-Batch all_of(const Tensor& z, bool unbiased) {
-  return {z.size(0), static_cast<double>(unbiased ? z.size(0) - 1 : z.size(0))};
-}
-
-Batch batch_of(const Tensor& z, OptionalInt samples, OptionalInt correction) {
+// samples: N, where the rows of z are a share of the batch.
+Batch batch_of(const Tensor& z, OptionalInt samples, bool unbiased, bool standardized = false) {
   const int64_t n = samples.value_or(z.size(0));
   STD_TORCH_CHECK(n >= z.size(0), "z has ", z.size(0), " of ", n, " samples");
-  return {n, static_cast<double>(n - correction.value_or(0)), !correction};
+  return {n, static_cast<double>(unbiased ? n - 1 : n), standardized};
 }
 
 const float* gradient(const OptionalTensor& gradient, const Tensor& z) {
@@ -84,6 +80,7 @@ Embeddings embeddings(const Tensor& z_a, const Tensor& z_b) {
 
 float* float_data(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
 
+// (0,), where it is not kept.
 Tensor kept(const Run& run, bool keep, std::initializer_list<int64_t> sizes) {
   return keep ? run.like_embeddings(sizes) : run.like_embeddings({0});
 }
@@ -137,13 +134,15 @@ Standardized saved_standardized(const Tensor& z, const Tensor& c_diagonal, const
           saved_data<void>(y, "y", 2 * n * row_stride(d), z.scalar_type(), z)};
 }
 
+// An undefined tensor, which is None in Python, where none is needed.
 struct Gradients {
   Tensor dz_a, dz_b;
   void *a, *b;
 
   Gradients(const Run& run, const Tensor& z, bool needs_a, bool needs_b)
-      : dz_a(kept(run, needs_a, {z.size(0), z.size(1)})), dz_b(kept(run, needs_b, {z.size(0), z.size(1)})),
-        a(data_if(needs_a, dz_a)), b(data_if(needs_b, dz_b)) {}
+      : dz_a(needs_a ? run.like_embeddings({z.size(0), z.size(1)}) : Tensor()),
+        dz_b(needs_b ? run.like_embeddings({z.size(0), z.size(1)}) : Tensor()), a(data_if(needs_a, dz_a)),
+        b(data_if(needs_b, dz_b)) {}
 };
 
 Tensors<8> gram_forward_op(const Tensor& z_a, const Tensor& z_b, double lambd, double scale, double eps, bool unbiased,
@@ -155,22 +154,22 @@ Tensors<8> gram_forward_op(const Tensor& z_a, const Tensor& z_b, double lambd, d
   const StandardizedOutputs y(run, n, d, needs_backward);
   Tensor shifts = run.float32({needs_backward ? 2 : 0}), k = kept(run, needs_backward, {2, n, row_stride(n)});
   const GramSaved saved{y.standardized(), needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
-  run.check(gram_forward(run.operands(), embeddings(z_a, z_b), all_of(z_a, unbiased), {lambd, scale, eps}, out.terms(),
-                         saved, run, run.gpu(), run.stream()));
+  run.check(gram_forward(run.operands(), embeddings(z_a, z_b), batch_of(z_a, {}, unbiased), {lambd, scale, eps},
+                         out.terms(), saved, run, run.gpu(), run.stream()));
   return {out.loss, out.on_diagonal, out.off_diagonal, y.c_diagonal, y.rstd, y.y, shifts, k};
 }
 
-Tensors<5> gram_partial_op(const Tensor& z_a, const Tensor& z_b, double eps, bool unbiased, const OptionalTensor& mean,
-                           const OptionalTensor& rstd, bool tf32, bool needs_backward) {
+Tensors<5> gram_partial_op(const Tensor& z_a, const Tensor& z_b, const OptionalTensor& given_statistics, double eps,
+                           bool unbiased, bool tf32, bool needs_backward) {
   check_embeddings(z_a, z_b);
   const int64_t n = z_a.size(0), d = z_a.size(1);
-  const Statistics statistics = given_statistics(mean, rstd, z_a);
+  const Statistics statistics = statistics_of(given_statistics, z_a);
   Run run("gram_partial", z_a, z_a.scalar_type(), tf32);
   const StandardizedOutputs y(run, n, d, needs_backward);
   Tensor triangles = run.float32({2, n * (n + 1) / 2}), sums = run.float64({4});
   const GramPartial partial{float_data(triangles), static_cast<double*>(sums.mutable_data_ptr())};
   constexpr double kNoWeight = 0;  // the terms are the other half's
-  run.check(gram_partial(run.operands(), embeddings(z_a, z_b), all_of(z_a, unbiased), {kNoWeight, kNoWeight, eps},
+  run.check(gram_partial(run.operands(), embeddings(z_a, z_b), batch_of(z_a, {}, unbiased), {kNoWeight, kNoWeight, eps},
                          statistics, partial, y.standardized(), run, run.gpu(), run.stream()));
   return {triangles, sums, y.c_diagonal, y.rstd, y.y};
 }
@@ -192,10 +191,11 @@ Tensors<5> gram_total_op(const Tensor& triangles, const Tensor& sums, int64_t n,
 }
 
 Tensors<2> gram_backward_op(const OptionalTensor& grad_loss, const OptionalTensor& grad_on,
-                            const OptionalTensor& grad_off, const Tensor& z, const Tensor& c_diagonal,
-                            const Tensor& rstd, const Tensor& y, const Tensor& shifts, const Tensor& k, double lambd,
-                            double scale, double eps, OptionalInt correction, bool tf32, bool needs_a, bool needs_b) {
-  check_embeddings(z, z);
+                            const OptionalTensor& grad_off, const Tensor& z, const Tensor& z_b,
+                            const Tensor& c_diagonal, const Tensor& rstd, const Tensor& y, const Tensor& shifts,
+                            const Tensor& k, double lambd, double scale, double eps, bool unbiased, bool standardized,
+                            bool tf32, bool needs_a, bool needs_b) {
+  check_embeddings(z, z_b);
   const int64_t n = z.size(0), d = z.size(1);
   const OutputGradients gradients{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
   const GramSaved saved{saved_standardized(z, c_diagonal, rstd, y),
@@ -204,8 +204,8 @@ Tensors<2> gram_backward_op(const OptionalTensor& grad_loss, const OptionalTenso
   Run run("gram_backward", z, z.scalar_type(), tf32);
   Gradients dz(run, z, needs_a, needs_b);
   if (needs_a || needs_b) {
-    run.check(gram_backward(run.operands(), gradients, n, d, batch_of(z, {}, correction), {lambd, scale, eps}, saved,
-                            dz.a, dz.b, run, run.gpu(), run.stream()));
+    run.check(gram_backward(run.operands(), gradients, n, d, batch_of(z, {}, unbiased, standardized),
+                            {lambd, scale, eps}, saved, dz.a, dz.b, run, run.gpu(), run.stream()));
   }
   return {dz.dz_a, dz.dz_b};
 }
@@ -218,18 +218,18 @@ Tensors<9> correlation_forward_op(const Tensor& z_a, const Tensor& z_b, double l
   const TermOutputs out(run);
   const StandardizedOutputs y(run, n, d, needs_backward);
   const KeptCorrelation c(run, d, needs_backward && n >= d);  // where C is not larger than an embedding
-  run.check(correlation_forward(run.operands(), embeddings(z_a, z_b), all_of(z_a, unbiased), {lambd, scale, eps},
+  run.check(correlation_forward(run.operands(), embeddings(z_a, z_b), batch_of(z_a, {}, unbiased), {lambd, scale, eps},
                                 out.terms(), c.saved(y.standardized()), run, run.gpu(), run.stream()));
   return {out.loss,     out.on_diagonal,  out.off_diagonal, y.rstd,          y.y,
           y.c_diagonal, c.c_off_diagonal, c.row_squares,    c.column_squares};
 }
 
-Tensors<3> correlation_partial_op(const Tensor& z_a, const Tensor& z_b, const Tensor& mean, const Tensor& rstd,
-                                  int64_t samples, bool tf32, bool needs_backward) {
+Tensors<3> correlation_partial_op(const Tensor& z_a, const Tensor& z_b, const Tensor& given_statistics, int64_t samples,
+                                  bool tf32, bool needs_backward) {
   check_embeddings(z_a, z_b, 1);
   const int64_t n = z_a.size(0), d = z_a.size(1);
-  const Statistics statistics = given_statistics(mean, rstd, z_a);
-  const Batch batch = batch_of(z_a, samples, {});
+  const Statistics statistics = statistics_of(given_statistics, z_a);
+  const Batch batch = batch_of(z_a, samples, false);
   Run run("correlation_partial", z_a, z_a.scalar_type(), tf32);
   const StandardizedOutputs y(run, n, d, needs_backward);
   Tensor c = run.float32({d, d});
@@ -238,7 +238,7 @@ Tensors<3> correlation_partial_op(const Tensor& z_a, const Tensor& z_b, const Te
   return {c, y.rstd, y.y};
 }
 
-Tensors<7> correlation_total_op(const Tensor& c, ScalarType dtype, double lambd, double scale, bool tf32,
+Tensors<7> correlation_total_op(const Tensor& c, int64_t n, ScalarType dtype, double lambd, double scale, bool tf32,
                                 bool needs_backward) {
   STD_TORCH_CHECK(c.dim() == 2 && c.size(0) >= 1, "c must have shape (D, D)");
   const int64_t d = c.size(0);
@@ -255,20 +255,22 @@ Tensors<7> correlation_total_op(const Tensor& c, ScalarType dtype, double lambd,
 }
 
 Tensors<2> correlation_backward_op(const OptionalTensor& grad_loss, const OptionalTensor& grad_on,
-                                   const OptionalTensor& grad_off, const Tensor& z, const Tensor& rstd, const Tensor& y,
-                                   const Tensor& c_diagonal, const Tensor& c, const Tensor& row_squares,
+                                   const OptionalTensor& grad_off, const Tensor& z, const Tensor& z_b,
+                                   const Tensor& rstd, const Tensor& y, const Tensor& c_diagonal,
+                                   const Tensor& c_off_diagonal, const Tensor& row_squares,
                                    const Tensor& column_squares, double lambd, double scale, OptionalInt samples,
-                                   OptionalInt correction, bool tf32, bool needs_a, bool needs_b) {
-  const bool kept = c.numel() > 0;
-  check_embeddings(z, z, kept ? 1 : 2);
+                                   bool unbiased, bool standardized, bool tf32, bool needs_a, bool needs_b) {
+  const bool kept = c_off_diagonal.numel() > 0;
+  check_embeddings(z, z_b, kept ? 1 : 2);
   const int64_t n = z.size(0), d = z.size(1);
-  const Batch batch = batch_of(z, samples, correction);
-  STD_TORCH_CHECK(kept || batch.samples == n, "c is not what the forward returned: it is empty beside a share of rows");
+  const Batch batch = batch_of(z, samples, unbiased, standardized);
+  STD_TORCH_CHECK(kept || batch.samples == n,
+                  "c_off_diagonal is not what the forward returned: it is empty beside a share of rows");
   const int64_t squares = kept ? ceil_div(d, kSquaresShare) * d : 0;
   const OutputGradients gradients{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
   CorrelationSaved saved{
       saved_standardized(z, c_diagonal, rstd, y),
-      saved_data<void>(c, "c", kept ? d * row_stride(d) : 0, z.scalar_type(), z),
+      saved_data<void>(c_off_diagonal, "c_off_diagonal", kept ? d * row_stride(d) : 0, z.scalar_type(), z),
       saved_data(row_squares, "row_squares", squares, ScalarType::Float, z),
       saved_data(column_squares, "column_squares", squares, ScalarType::Float, z),
   };

@@ -3,8 +3,6 @@
 What bt_kernels/distributed does between processes is done here in one (tests/support/shares.py).
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -37,7 +35,7 @@ def test_shares_of_global_statistics(in_shares, yardstick, formulation, shape, c
     expected = yardstick(*shape, dtype)
     cuts = tuple(cut for cut in cuts if cut < shape[1 if formulation == "gram" else 0])
     statistics = None if formulation == "gram" else statistics_of(expected.z_a, expected.z_b, expected.formula)
-    options, batch = LossOptions(), Batch(shape[0], 0)
+    options, batch = LossOptions(), Batch(shape[0])
     expected.check(in_shares(expected.z_a, expected.z_b, cuts, expected.formula, options, statistics, batch))
 
 
@@ -48,7 +46,7 @@ def test_every_option(in_shares, yardstick, formulation, widest, shape, upstream
     expected = yardstick(*shape, widest, formula)
     statistics = None if formulation == "gram" else statistics_of(expected.z_a, expected.z_b, formula)
     options = LossOptions(formula.lambd, formula.scale, formula.eps, formula.unbiased)
-    batch = Batch(shape[0], 1)
+    batch = Batch(shape[0])
     expected.check(in_shares(expected.z_a, expected.z_b, (5,), formula, options, statistics, batch))
 
 
@@ -60,7 +58,7 @@ def test_embeddings_that_came_standardized(in_shares, yardstick, formulation, wi
     statistics = statistics_of(expected.z_a, expected.z_b, expected.formula)
     z = torch.stack([expected.z_a, expected.z_b]).double()
     y = (z - statistics.mean[:, None]) * statistics.rstd[:, None]
-    options, batch = replace(LossOptions(), eps=1.0), Batch(shape[0], None)
+    options, batch = LossOptions(), Batch(shape[0], standardized=True)
     result = in_shares(*y.to(widest), cuts, expected.formula, options, already_standardized(expected.z_a), batch)
     dy = torch.stack(result.gradients).double()
     dz = statistics.rstd[:, None] * (dy - dy.mean(1, keepdim=True) - y * (dy * y).mean(1, keepdim=True))
@@ -73,7 +71,7 @@ def test_a_mean_of_1e4(in_shares, terms, yardstick_of, formulation, given):
     z_a, z_b = (z + 1e4 for z in views(24, 17))
     expected = yardstick_of(z_a, z_b)
     statistics = statistics_of(z_a, z_b, expected.formula) if given or formulation == "correlation" else None
-    result = in_shares(z_a, z_b, (5,), expected.formula, LossOptions(), statistics, Batch(24, 0))
+    result = in_shares(z_a, z_b, (5,), expected.formula, LossOptions(), statistics, Batch(24))
     expected.check(result)
     whole = evaluate(terms, z_a, z_b, expected.formula)
     tiny = 4 * torch.finfo(torch.float32).eps
@@ -88,7 +86,7 @@ def test_nothing_random_in_the_order_of_sums(in_shares, formulation):
     statistics = None if formulation == "gram" else statistics_of(z_a, z_b, Formula())
     torch.use_deterministic_algorithms(True)
     try:
-        in_shares(z_a, z_b, (5,), Formula(), LossOptions(), statistics, Batch(24, 0))
+        in_shares(z_a, z_b, (5,), Formula(), LossOptions(), statistics, Batch(24))
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -98,7 +96,7 @@ def test_nan_in_one_share(in_shares, formulation):
     z_b[3, 7] = float("nan")
     formula = Formula()
     statistics = None if formulation == "gram" else statistics_of(z_a, z_b, formula)
-    result = in_shares(z_a, z_b, (4,), formula, LossOptions(), statistics, Batch(12, 0))
+    result = in_shares(z_a, z_b, (4,), formula, LossOptions(), statistics, Batch(12))
     assert result.terms[0].isnan() and result.gradients[0].isnan().any() and result.gradients[1].isnan().any()
 
 

@@ -33,7 +33,7 @@ def test_the_reason_is_one_line_and_says_what_to_do(tmp_path):
     """The dynamic linker's own words, not torch's, which hold the path alone."""
     library = tmp_path / "_OPS.so"
     library.write_text("not a library")
-    ok, reason, fault = torch_ops.load_library(library, "ops")
+    ok, reason, fault = torch_ops.load_library(library, "ops", "bt_kernels_tests::none", "CPU")
     assert not ok and fault and "\n" not in reason
     assert reason.startswith(f"_OPS.so does not load with torch {torch.__version__}: ")
     assert "file too short" in reason or "invalid ELF header" in reason

@@ -108,7 +108,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
   return cudaSuccess;
 }
 
-// One op of bt_kernels/backends/cuda/ops.py. n: rows at hand, for correlation_partial and the backward after it one of
+// One op of bt_kernels/backends/ops.py. n: rows at hand, for correlation_partial and the backward after it one of
 // 16 equal shares; views: 1: dz_a, 2: dz_b, 3: both. correlation_backward has C after halves and for N >= D. Returns
 // the first error.
 __attribute__((visibility("default"))) int record(const char* op, int operands, int64_t n, int64_t d, int views,

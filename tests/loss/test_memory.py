@@ -95,7 +95,7 @@ def test_peak_of_the_halves(backend, name, shape, tmp_path):
             assert of_all[1].data_ptr() == c.data_ptr()
         gradients = OutputGradients(torch.ones_like(terms[0]), None, None)
         backward = getattr(stages, f"{name}_backward")
-        backward(gradients, z_a, z_b, (*kept, *of_all), options, Batch(n, 0), (True, True))
+        backward(gradients, z_a, z_b, (*kept, *of_all), options, Batch(n), (True, True))
 
     assert peak_bytes(run, tmp_path) <= allowed_bytes(backend, name, z_a, z_b)
 

@@ -89,8 +89,8 @@ del first, package, bt_kernels
 torch._dynamo.reset()
 gc.collect()
 assert same(bits(compiled(second)), expected)
-from bt_kernels.backends import cpu, cuda, op_shapes, registry, torch_ops, triton
-for module in (torch_ops, op_shapes, cpu, cuda.ops, cuda, triton.ops, triton, registry, second):
+from bt_kernels.backends import cpu, cuda, op_shapes, ops, registry, torch_ops, triton
+for module in (torch_ops, op_shapes, ops, cpu, cuda, triton, registry, second):
     importlib.reload(module)
 prepare()
 torch._dynamo.reset()

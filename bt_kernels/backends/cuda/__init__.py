@@ -1,7 +1,6 @@
 """The cuda backend: the CUDA C++ kernels of csrc/cuda, where setup.py found nvcc.
 
-    ops.py             the torch ops around them, through which this module calls
-    architectures.py   which GPUs the compiled code runs on
+architectures.py says which GPUs the compiled code runs on.
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
 float32 as float32_products.py says. Fixed order everywhere: same input,
@@ -12,30 +11,31 @@ import functools
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from bt_kernels.backends import torch_ops
-from bt_kernels.backends.cuda import ops  # noqa: F401  defines the ops that the library implements
+from bt_kernels.backends import ops, torch_ops
 from bt_kernels.backends.cuda.architectures import any_runs_on
 from bt_kernels.backends.float32_products import tf32
-from bt_kernels.backends.stages import (
-    Availability,
-    Batch,
-    CorrelationPartial,
-    GramPartial,
-    OutputGradients,
-    Residuals,
-    Statistics,
-    Terms,
-)
+from bt_kernels.backends.op_shapes import Kept
+from bt_kernels.backends.stages import Availability
 from bt_kernels.build_report import read_build_report, why_no_cuda
-from bt_kernels.options import LossOptions
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+NAMESPACE = "bt_kernels_cuda"
+ROW_MULTIPLE = 64  # row_stride of csrc/cuda/loss.h
+SQUARES_SHARE = 64  # kSquaresShare there
 
 
-def load_library(library: Path) -> Availability:
-    return torch_ops.load_library(library, "CUDA kernels")
+def squares(d: int, n: int, dtype: torch.dtype, tf32: bool, device: torch.device) -> tuple[int, int]:
+    tiles = -(-d // SQUARES_SHARE)
+    return tiles, tiles
+
+
+# csrc/cuda implements them for CUDA and, as the tests compile it, for the CPU.
+ops.define(NAMESPACE, Kept(squares, ROW_MULTIPLE))
+
+
+def load_library(library: Path, dispatch_key: str = "CUDA") -> Availability:
+    return torch_ops.load_library(library, "CUDA kernels", f"{NAMESPACE}::gram_forward", dispatch_key)
 
 
 def built_libraries() -> list[Path]:
@@ -55,7 +55,7 @@ def emulate(library: Path) -> None:
     """For the tests: kernels compiled for the CPU (tests/cuda_emulated) take embeddings on the CPU from now on, if
     asked for by name."""
     global EMULATED
-    EMULATED = load_library(library)
+    EMULATED = load_library(library, "CPU")
 
 
 def availability(device: torch.device, dtype: torch.dtype) -> Availability:
@@ -103,94 +103,4 @@ def on_gpu(index: int) -> Availability | None:
     return None
 
 
-def gram_forward(
-    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.gram_forward(
-        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(z_a.dtype), needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
-
-
-def gram_partial(
-    z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
-) -> GramPartial:
-    mean, rstd = (statistics.mean, statistics.rstd) if statistics else (None, None)
-    triangles, sums, *residuals = torch.ops.bt_kernels_cuda.gram_partial(
-        z_a, z_b, options.eps, options.unbiased, mean, rstd, tf32(z_a.dtype), needs_backward
-    )
-    return GramPartial(triangles, sums, tuple(residuals) if needs_backward else ())
-
-
-def gram_total(
-    triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.gram_total(
-        triangles, sums, n, dtype, options.lambd, options.scale, tf32(dtype), needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
-
-
-def gram_backward(
-    gradients: OutputGradients,
-    z_a: Tensor,
-    z_b: Tensor,
-    residuals: Residuals,
-    options: LossOptions,
-    batch: Batch,
-    needs: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = torch.ops.bt_kernels_cuda.gram_backward(
-        *gradients,
-        z_a,
-        *residuals,
-        options.lambd,
-        options.scale,
-        options.eps,
-        batch.correction,
-        tf32(z_a.dtype),
-        *needs,
-    )
-    return dz_a if needs[0] else None, dz_b if needs[1] else None
-
-
-def correlation_forward(
-    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.correlation_forward(
-        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, tf32(z_a.dtype), needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
-
-
-def correlation_partial(
-    z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
-) -> CorrelationPartial:
-    c, *residuals = torch.ops.bt_kernels_cuda.correlation_partial(
-        z_a, z_b, statistics.mean, statistics.rstd, samples, tf32(z_a.dtype), needs_backward
-    )
-    return CorrelationPartial(c, tuple(residuals) if needs_backward else ())
-
-
-def correlation_total(
-    c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_cuda.correlation_total(
-        c, dtype, options.lambd, options.scale, tf32(dtype), needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
-
-
-def correlation_backward(
-    gradients: OutputGradients,
-    z_a: Tensor,
-    z_b: Tensor,
-    residuals: Residuals,
-    options: LossOptions,
-    batch: Batch,
-    needs: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = torch.ops.bt_kernels_cuda.correlation_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, *batch, tf32(z_a.dtype), *needs
-    )
-    return dz_a if needs[0] else None, dz_b if needs[1] else None
+BACKEND = ops.OpBackend(NAMESPACE, availability, tf32)

@@ -1,7 +1,6 @@
 """The triton backend: every stage a Triton kernel, no compiler needed at install.
 
-    ops.py                                    the torch ops, through which this module calls
-    implementation.py                         what runs them; it imports Triton, at first need
+    implementation.py                         what runs the ops; it imports Triton, at first need
     standardize.py, gram.py, correlation.py   launch the kernels of kernels/, one per file
     heuristics.py                             with which tiles
 
@@ -12,28 +11,42 @@ same bits.
 
 import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from bt_kernels.backends import ops
 from bt_kernels.backends.float32_products import tf32
-from bt_kernels.backends.stages import (
-    Availability,
-    Batch,
-    CorrelationPartial,
-    GramPartial,
-    OutputGradients,
-    Residuals,
-    Statistics,
-    Terms,
-)
+from bt_kernels.backends.op_shapes import Kept
+from bt_kernels.backends.stages import Availability
 from bt_kernels.backends.torch_ops import first_line
-from bt_kernels.backends.triton import ops  # noqa: F401  defines the ops
-from bt_kernels.options import LossOptions
+from bt_kernels.backends.triton.heuristics import ROW_MULTIPLE
+from bt_kernels.backends.triton.launch import operands, product_tile
 
 OLDEST = (3, 6)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # fixed when the package is imported
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+NAMESPACE = "bt_kernels_triton"
+
+
+def squares(d: int, n: int, dtype: torch.dtype, tf32: bool, device: torch.device) -> tuple[int, int]:
+    tile = product_tile(operands(dtype), n, device)
+    return -(-d // tile.n), -(-d // tile.m)
+
+
+def run(name: str) -> Callable[..., Any]:
+    """What runs that op. Triton is not imported before it is called."""
+
+    def op(*arguments):
+        from bt_kernels.backends.triton import implementation
+
+        return implementation.OPS[name](*arguments)
+
+    return op
+
+
+ops.define(NAMESPACE, Kept(squares, ROW_MULTIPLE), {name: run(name) for name in ops.SCHEMAS})
 
 
 @functools.cache
@@ -91,87 +104,4 @@ def launching() -> Availability | None:
     return None
 
 
-def gram_forward(
-    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals | None]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.gram_forward(
-        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
-
-
-def gram_partial(
-    z_a: Tensor, z_b: Tensor, options: LossOptions, statistics: Statistics | None, needs_backward: bool
-) -> GramPartial:
-    mean, rstd = (statistics.mean, statistics.rstd) if statistics else (None, None)
-    triangles, sums, *residuals = torch.ops.bt_kernels_triton.gram_partial(
-        z_a, z_b, options.eps, options.unbiased, mean, rstd, needs_backward
-    )
-    return GramPartial(triangles, sums, tuple(residuals) if needs_backward else ())
-
-
-def gram_total(
-    triangles: Tensor, sums: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.gram_total(
-        triangles, sums, n, dtype, options.lambd, options.scale, needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
-
-
-def gram_backward(
-    gradients: OutputGradients,
-    z_a: Tensor,
-    z_b: Tensor,
-    residuals: Residuals,
-    options: LossOptions,
-    batch: Batch,
-    needs: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = torch.ops.bt_kernels_triton.gram_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, options.eps, batch.correction, *needs
-    )
-    return dz_a if needs[0] else None, dz_b if needs[1] else None
-
-
-def correlation_forward(
-    z_a: Tensor, z_b: Tensor, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals | None]:
-    tf32(z_a.dtype)  # asked where torch.compile sees it: what is saved has shapes of the tiles, which follow it
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.correlation_forward(
-        z_a, z_b, options.lambd, options.scale, options.eps, options.unbiased, needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else None
-
-
-def correlation_partial(
-    z_a: Tensor, z_b: Tensor, statistics: Statistics, samples: int, needs_backward: bool
-) -> CorrelationPartial:
-    c, *residuals = torch.ops.bt_kernels_triton.correlation_partial(
-        z_a, z_b, statistics.mean, statistics.rstd, samples, needs_backward
-    )
-    return CorrelationPartial(c, tuple(residuals) if needs_backward else ())
-
-
-def correlation_total(
-    c: Tensor, n: int, dtype: torch.dtype, options: LossOptions, needs_backward: bool
-) -> tuple[Terms, Residuals]:
-    loss, on_diagonal, off_diagonal, *residuals = torch.ops.bt_kernels_triton.correlation_total(
-        c, n, dtype, options.lambd, options.scale, needs_backward
-    )
-    return (loss, on_diagonal, off_diagonal), tuple(residuals) if needs_backward else ()
-
-
-def correlation_backward(
-    gradients: OutputGradients,
-    z_a: Tensor,
-    z_b: Tensor,
-    residuals: Residuals,
-    options: LossOptions,
-    batch: Batch,
-    needs: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    dz_a, dz_b = torch.ops.bt_kernels_triton.correlation_backward(
-        *gradients, z_a, *residuals, options.lambd, options.scale, *batch, *needs
-    )
-    return dz_a if needs[0] else None, dz_b if needs[1] else None
+BACKEND = ops.OpBackend(NAMESPACE, availability, tf32)

@@ -37,23 +37,23 @@ def forward(name, z_a, z_b, needs_backward=True, tf32=False):
     return getattr(OPS, f"{name}_forward")(z_a, z_b, *OPTIONS, tf32, needs_backward)
 
 
-def zero_and_one(z):
-    """A mean and rstd that leave z as it is."""
+def as_it_is(z):
+    """Statistics (3, 2, D) that leave z so."""
     zeros = torch.zeros(2, z.shape[1], dtype=torch.float64, device=z.device)
-    return zeros, zeros + 1
+    return torch.stack([zeros, zeros, zeros + 1])
 
 
 def partial_arguments(name, z_a, z_b, statistics=None):
     if name == "gram":
-        return z_a, z_b, *OPTIONS[2:], *(statistics or (None, None)), False, True
-    return z_a, z_b, *(statistics or zero_and_one(z_a)), z_a.shape[0], False, True
+        return z_a, z_b, statistics, *OPTIONS[2:], False, True
+    return z_a, z_b, as_it_is(z_a) if statistics is None else statistics, z_a.shape[0], False, True
 
 
 def total_arguments(name, z_a, z_b):
     """As it is after the first half of one share."""
     sums = getattr(OPS, f"{name}_partial")(*partial_arguments(name, z_a, z_b))
-    sums = (*sums[:2], z_a.shape[0]) if name == "gram" else sums[:1]
-    return *sums, z_a.dtype, *OPTIONS[:2], False, True
+    sums = sums[:2] if name == "gram" else sums[:1]
+    return *sums, z_a.shape[0], z_a.dtype, *OPTIONS[:2], False, True
 
 
 def opcheck(op, shape, arguments):
@@ -68,8 +68,8 @@ def scalar(value=1.0):
 
 def backward_arguments(name, z_a, z_b, needs, gradients, tf32=False):
     saved = forward(name, z_a, z_b, tf32=tf32)[3:]
-    options = (*OPTIONS[:3], 0) if name == "gram" else (*OPTIONS[:2], None, 0)
-    return (*gradients, z_a, *saved, *options, tf32, *needs)
+    options = (*OPTIONS[:2], OPTIONS[2] if name == "gram" else None)  # eps, or samples
+    return (*gradients, z_a, z_b, *saved, *options, False, False, tf32, *needs)
 
 
 @all_dtypes
@@ -89,7 +89,7 @@ def test_opcheck_halves(name, shape, dtype):
     arguments = total_arguments(name, z_a, z_b)
     for needs_backward in (False, True):
         opcheck(total, shape, (*arguments[:-1], needs_backward))
-        for statistics in (None, zero_and_one(z_a)):
+        for statistics in (None, as_it_is(z_a)):
             opcheck(partial, shape, (*partial_arguments(name, z_a, z_b, statistics)[:-1], needs_backward))
 
 
@@ -130,13 +130,13 @@ def test_nothing_d_by_d_is_kept_for_n_below_d(name):
     assert all(d not in tensor.shape[:-1] for tensor in kept)
 
 
-def test_unneeded_gradients_are_empty(name):
+def test_unneeded_gradients_are_none(name):
     z_a, z_b = views(5, 9)
     backward = getattr(OPS, f"{name}_backward")
     arguments = backward_arguments(name, z_a, z_b, (False, True), (scalar(), None, None))
     dz_a, dz_b = backward(*arguments)
-    assert dz_a.numel() == 0 and dz_b.shape == z_b.shape
-    assert [dz.numel() for dz in backward(*arguments[:-2], False, False)] == [0, 0]
+    assert dz_a is None and dz_b.shape == z_b.shape
+    assert backward(*arguments[:-2], False, False) == (None, None)
 
 
 def test_forward_refuses_mismatched_embeddings(name):
@@ -162,15 +162,12 @@ def test_partial_refuses(name):
     refuses("z_a and z_b must have", z, z.new_zeros(4, 2))
     refuses("N >= 2 samples and D >= 1 features", *[z[: 1 if name == "gram" else 0]] * 2)
     refuses("float32, bfloat16 or float16", z.double(), z.double())
-    mean, rstd = zero_and_one(z)
-    refuses("mean is not the statistics", z, z, (mean[:, :-1].contiguous(), rstd))
-    refuses("rstd is not the statistics", z, z, (mean, rstd.float()))
-    refuses("rstd is not the statistics", z, z, (mean, rstd.T.contiguous().T))
-    if name == "gram":
-        refuses("mean and rstd are given together", z, z, (mean, None))
-    else:
+    good = as_it_is(z)
+    for bad in (good[..., :-1].contiguous(), good.float(), good.mT.contiguous().mT):
+        refuses("given_statistics is not the statistics", z, z, bad)
+    if name == "correlation":
         with pytest.raises(RuntimeError, match="4 of 3 samples"):
-            op(z, z, mean, rstd, 3, False, True)
+            op(z, z, good, 3, False, True)
 
 
 def test_total_refuses_what_partial_did_not_return(name):
@@ -199,16 +196,15 @@ def test_backward_refuses_what_the_forward_did_not_return(name, shape):
     backward = getattr(OPS, f"{name}_backward")
     z_a, z_b = views(*shape)
     arguments = backward_arguments(name, z_a, z_b, (True, True), (scalar(), None, None))
-    saved = [i for i, x in enumerate(arguments) if i > 3 and isinstance(x, torch.Tensor) and x.numel() > 0]
+    saved = [i for i, x in enumerate(arguments) if i > 4 and isinstance(x, torch.Tensor) and x.numel() > 0]
     assert len(saved) >= 3
     for index in saved:
         for other in broken(arguments[index]):
             with pytest.raises(RuntimeError, match="not what the forward returned"):
                 backward(*arguments[:index], other, *arguments[index + 1 :])
     if name == "correlation" and shape == (5, 9):
-        assert arguments[-5:-3] == (None, 0)  # samples, correction
-        with pytest.raises(RuntimeError, match="c is not what the forward returned: it is empty beside a share"):
-            backward(*arguments[:-5], 50, *arguments[-4:])
+        with pytest.raises(RuntimeError, match="c_off_diagonal is not what .* it is empty beside a share"):
+            backward(*arguments[:-6], 50, *arguments[-5:])  # samples
 
 
 def test_backward_refuses_gradients_that_are_no_float32_scalars(name):

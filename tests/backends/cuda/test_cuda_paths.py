@@ -279,7 +279,7 @@ def halves_meet_the_standard(in_shares, yardstick, formulation):
         given = given or formulation == "correlation"
         statistics = statistics_of(expected.z_a, expected.z_b, FORMULA) if given else None
         options = LossOptions(lambd=FORMULA.lambd)
-        batch = Batch(shape[0], 0)
+        batch = Batch(shape[0])
         expected.check(in_shares(expected.z_a, expected.z_b, (cut,), FORMULA, options, statistics, batch))
 
     return check
@@ -324,7 +324,7 @@ def test_halves_have_the_same_bits_however_blocks_are_ordered(choose, in_shares,
     choose(gpu)
     z_a, z_b = views(150, 135, torch.bfloat16)
     statistics = statistics_of(z_a, z_b, FORMULA) if formulation == "correlation" else None
-    arguments = z_a, z_b, (65,), FORMULA, LossOptions(), statistics, Batch(150, 0)
+    arguments = z_a, z_b, (65,), FORMULA, LossOptions(), statistics, Batch(150)
     first, *others = (in_shares(*arguments) for _ in range(3))
     for other in others:
         assert all(map(torch.equal, first.terms + first.gradients, other.terms + other.gradients))

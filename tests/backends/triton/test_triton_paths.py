@@ -50,7 +50,7 @@ def shares_meet_the_standard(backend, formulation, yardstick):
         expected = yardstick(*shape, dtype, FORMULA)
         options = LossOptions(FORMULA.lambd, FORMULA.scale, FORMULA.eps, FORMULA.unbiased)
         statistics = statistics_of(expected.z_a, expected.z_b, FORMULA)
-        arguments = expected.z_a, expected.z_b, (cut,), FORMULA, options, statistics, Batch(shape[0], 0)
+        arguments = expected.z_a, expected.z_b, (cut,), FORMULA, options, statistics, Batch(shape[0])
         expected.check(in_shares(backend_of_triton, *arguments))
 
     return check
