@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.py build_cuda.py pyproject.toml $(shell find csrc -name "*.*" -type f)
 
-.PHONY: install pretrain lint docs test test-cpu test-kernels test-peers test-matrix benchmark gpu-build gpu-test gpu-bench info clean
+.PHONY: install pretrain lint docs test test-all test-cpu test-cpu-long test-kernels test-kernels-long test-peers test-matrix benchmark gpu-build gpu-test gpu-bench info clean
 
 install: $(INSTALLED)
 
@@ -50,24 +50,37 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(PY) -W error -m pdoc --output-directory build/docs bt_kernels
 
-# Everything that needs no GPU, two runs at a time: the package as it is used, and beside it the GPUs' kernels on the CPU.
+# What a change is tried by, two runs at a time: the package as it is used, and beside it the GPUs' kernels on the CPU.
+# -O: the two reports come one after the other.
 test: $(INSTALLED)
-	$(MAKE) --no-print-directory -j2 test-cpu test-kernels
+	$(MAKE) --no-print-directory -O -j2 test-cpu test-kernels
+
+# Everything that needs no GPU: what make test leaves out, after it. Tests with the mark "long" are in the second part.
+test-all: test
+	$(MAKE) --no-print-directory -O -j2 test-cpu-long test-kernels-long
 
 COMPILED := tests/cuda_compiled tests/triton_compiled
 EMULATOR := tests/cuda_emulated
+SHORT := -q -m "not long" $(ARGS)
+LONG := -q -m long $(ARGS)
 
-# The emulated GPU's own tests are here because this run is the shorter one.
 test-cpu: lint
-	$(PY) -m pytest $(addprefix --ignore=,$(COMPILED)) $(ARGS)
-	$(PY) -m pytest -q --device emulated $(EMULATOR) $(ARGS)
+	$(PY) -m pytest $(addprefix --ignore=,$(COMPILED)) $(SHORT)
+
+test-cpu-long: $(INSTALLED)
+	$(PY) -m pytest $(addprefix --ignore=,$(COMPILED)) $(LONG)
 
 # The CUDA kernels compiled for the CPU; then the Triton kernels in Triton's interpreter, which has to be asked for before
 # Triton is imported; then what the compilers for GPUs make of both.
 test-kernels: $(INSTALLED)
-	$(PY) -m pytest -q --device emulated --ignore=$(EMULATOR) $(ARGS)
-	TRITON_INTERPRET=1 $(PY) -m pytest -q --device interpreter $(ARGS)
-	$(PY) -m pytest -q $(COMPILED) $(ARGS)
+	$(PY) -m pytest --device emulated $(SHORT)
+	TRITON_INTERPRET=1 $(PY) -m pytest --device interpreter $(SHORT)
+	$(PY) -m pytest $(COMPILED) $(SHORT)
+
+test-kernels-long: $(INSTALLED)
+	$(PY) -m pytest --device emulated $(LONG)
+	TRITON_INTERPRET=1 $(PY) -m pytest --device interpreter $(LONG)
+	$(PY) -m pytest $(COMPILED) $(LONG)
 
 # The presets beside the projects' own packages, in an environment of their own: some hundred packages.
 PEERS := .venv-peers

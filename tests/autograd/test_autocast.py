@@ -45,7 +45,7 @@ def test_after_a_linear_layer(terms, yardstick_of, shape, dtype):
     expected.check_gradient(1, z_b.grad)
 
 
-@pytest.mark.not_narrow("the next test: its operands are rounded too")
+@pytest.mark.backends("cpu", "eager", why="the next test: its operands are rounded too")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss_scale_is_multiplied_in_before_the_rounding(terms, shape):
     """fp16 and GradScaler's first scale, 65536: the scale itself is not a float16, and the gradient without it

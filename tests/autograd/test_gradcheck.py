@@ -5,7 +5,7 @@ import torch
 
 from tests.support.inputs import SMALL_SHAPES, views
 
-pytestmark = pytest.mark.not_narrow("float64")
+pytestmark = pytest.mark.backends("cpu", "eager", why="float64")
 
 
 @pytest.mark.parametrize("shape", [(2, 3), *SMALL_SHAPES], ids=str)

@@ -46,20 +46,20 @@ def test_parameters(terms):
     assert torch.equal(terms(parameter, z_b).loss, terms(z_a, z_b).loss)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_the_correlation_of_subclasses():
     z_a, z_b = views(9, 40)
     c = cross_correlation(*(z.as_subclass(Sums) for z in (z_a, z_b)))
     assert type(c) is Tensor and torch.equal(c, cross_correlation(z_a, z_b))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_what_a_collective_still_brings(terms):
     z_a, z_b = views(9, 40)
     assert torch.equal(terms(AsyncCollectiveTensor(z_a), z_b).loss, terms(z_a, z_b).loss)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_fake_tensors(terms):
     with FakeTensorMode() as mode:
         z_a, z_b = (mode.from_tensor(z).requires_grad_() for z in views(9, 40))
@@ -71,7 +71,7 @@ def test_fake_tensors(terms):
 REFUSED = {"Wrapper": Wrapper, "MaskedTensor": masked}
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize(
     "function",
     [

@@ -155,7 +155,7 @@ def test_refuses_within_torch_compile(loss, transform, message):
         torch.compile(transform(loss), fullgraph=True, backend="aot_eager")(*views(9, 40))
 
 
-@pytest.mark.not_interpreted("torch.compile goes on into the interpreter")
+@pytest.mark.runs_on("cpu", "cuda", why="torch.compile goes on into the interpreter")
 def test_within_torch_compile_that_may_leave_things_out(loss):
     z = views(9, 40)
     found = torch.compile(torch.func.grad(loss), backend="aot_eager")(*z)

@@ -134,7 +134,7 @@ def test_compiled_code_follows_the_general_setting_also_where_matmul_has_kept_an
 
 
 @needs_new_names
-@pytest.mark.not_narrow("only where the kernels read the setting")
+@pytest.mark.backends("cpu", "eager", why="only where the kernels read the setting")
 def test_the_backends_without_tf32_ask_nothing(backend):
     """No warning on a CPU, whose products know no tf32."""
     apply("general ieee, cudnn tf32")

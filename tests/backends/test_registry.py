@@ -13,6 +13,8 @@ from bt_kernels.backends import cpu, ops, registry, triton
 from bt_kernels.backends.registry import BACKENDS, choose_backend
 from bt_kernels.options import BACKENDS as NAMES
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
 PASSED_OVER = 'backend="auto" passes over {!r}, which is installed here and does not work: '

@@ -80,7 +80,7 @@ def test_a_mean_of_1e4(in_shares, terms, yardstick_of, formulation, given):
         assert error <= 2 * allowed + tiny * torch.linalg.vector_norm(true)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_nothing_random_in_the_order_of_sums(in_shares, formulation):
     z_a, z_b = views(24, 40)
     statistics = None if formulation == "gram" else statistics_of(z_a, z_b, Formula())

@@ -15,6 +15,8 @@ from tests.support.accuracy import Formula, NarrowProducts, evaluate
 from tests.support.hard_embeddings import CASES
 from tests.support.inputs import LARGE, SHAPES, views
 
+pytestmark = [pytest.mark.runs_on("interpreter", "emulated", "cuda"), pytest.mark.backends("cuda", "triton")]
+
 
 @pytest.fixture(autouse=True)
 def tf32():

@@ -5,6 +5,8 @@ import torch
 
 from bt_kernels.backends import torch_ops
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 
 def test_what_was_defined_first_stays():
     """Newer versions of torch would take a second function for the shapes, and say nothing."""

@@ -15,14 +15,14 @@ from tests.support.accuracy import Formula, Yardstick, evaluate
 from tests.support.float32_device import NAME, Device, OnDevice
 from tests.support.inputs import SHAPES, views
 
-pytestmark = pytest.mark.cpu_only
+pytestmark = pytest.mark.runs_on("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 DEVICE = torch.device(NAME)
 
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch):
-    monkeypatch.setattr(embeddings, "TRANSPARENT", (*embeddings.TRANSPARENT, "float32_device.OnDevice"))
+    monkeypatch.setattr(embeddings, "TRANSPARENT", (*embeddings.TRANSPARENT, f"{OnDevice.__module__}.OnDevice"))
     monkeypatch.setitem(precise_sums.KNOWN, NAME, False)
 
 

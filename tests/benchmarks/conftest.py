@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("cpu")
+
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 

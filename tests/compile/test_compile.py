@@ -71,7 +71,7 @@ def test_dynamic_shapes(backend, terms, yardstick):
                 assert all(map(torch.equal, result.terms[1:], of_op))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_a_constant_stays_a_constant_of_the_graph(terms, backend):
     """The op makes the loss. No tensor on the CPU is put in, with which a CUDA graph could not be captured."""
     graphs = []
@@ -171,7 +171,7 @@ def trained(how: dict, dtype: torch.dtype, autocast: bool, compile_step: bool) -
     return {**model.state_dict(), "losses": torch.stack(losses)}
 
 
-@pytest.mark.not_narrow("float64")
+@pytest.mark.backends("cpu", "eager", why="float64")
 def test_whole_training_step(backend, formulation):
     how = {"backend": backend, "formulation": formulation}
     compiled, plain = (trained(how, torch.float64, False, compile_step) for compile_step in (True, False))
@@ -179,7 +179,7 @@ def test_whole_training_step(backend, formulation):
         torch.testing.assert_close(compiled[name], value, rtol=1e-10, atol=1e-13, msg=name)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.skipif(
     RELEASE < (2, 12), reason="up to torch 2.11 compiled steps round otherwise, whatever the loss is"
 )

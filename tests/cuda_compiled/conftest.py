@@ -11,6 +11,10 @@ from tests.cuda_compiled.cuda_launches import Recorder
 from tests.cuda_compiled.nvcc import Compilations, Compiled, link
 from tests.support.machine_code import MachineCode, find_cuobjdump
 from tests.support.outcomes import Outcomes
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("cpu")
+
 
 RECORDER = Path(__file__).parent / "record_launches.cu"
 

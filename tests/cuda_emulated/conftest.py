@@ -6,6 +6,9 @@ import pytest
 
 from tests.cuda_emulated.build import EMULATED, build
 from tests.cuda_emulated.emulated_gpu import MODES, EmulatedGpu
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("emulated")
 
 
 @pytest.fixture(scope="session")

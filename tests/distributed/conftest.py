@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.distributed.processes import Processes
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("cpu")
+
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

@@ -5,6 +5,9 @@ from functools import partial
 import pytest
 
 from tests.gpu import native
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("cuda")
 
 
 @pytest.fixture

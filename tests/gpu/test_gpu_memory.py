@@ -6,7 +6,7 @@ import torch
 from bt_kernels import barlow_twins_loss
 from tests.gpu.native import large_views, needs_memory
 
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.backends("cuda", "triton")
 
 SHAPES = [(256, 8192), (1024, 8192), (2048, 8192), (4096, 8192), (8192, 4096), (256, 262144)]
 CONSTANT = 8 * 2**20  # statistics, partial tiles of small embeddings: nothing that grows with N D

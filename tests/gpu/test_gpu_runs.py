@@ -6,7 +6,7 @@ import torch
 
 from tests.gpu.native import large_views, same_bits
 
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.backends("cuda", "triton")
 
 CASES = [
     ("gram", (256, 8192), torch.bfloat16),

@@ -14,7 +14,7 @@ from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.run.run_folder import RunFolder
 from bt_kernels.trainer.training.pretraining import Pretraining
 
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.backends("cuda", "triton")
 SMALL = [
     "--preset", "imagenet", "--device", "cuda", "--backbone", "resnet18", "--image-size", "32", "--projector",
     "64-64-64", "--batch-size", "16", "--epochs", "2", "--warmup", "1", "--workers", "1", "--knn-every", "1",

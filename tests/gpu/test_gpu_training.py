@@ -6,7 +6,7 @@ import torch
 from bt_kernels import BarlowTwinsLoss
 from tests.gpu.native import large_views, same_bits
 
-pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [pytest.mark.backends("cuda", "triton"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

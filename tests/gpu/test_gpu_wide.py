@@ -11,7 +11,7 @@ from tests.support.accuracy import Formula
 from tests.support.inputs import views
 from tests.support.rounded_operands import rounded_operands_loss
 
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.backends("cuda", "triton")
 
 
 class Truth(NamedTuple):

@@ -58,7 +58,7 @@ def test_refuses_for_every_backend(terms):
             terms(z_a, z_b)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_cpu_backend_refuses_another_device():
     if not available_backends("cpu")["cpu"].ok:
         pytest.skip("the cpu backend is not there")

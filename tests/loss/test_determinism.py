@@ -57,7 +57,7 @@ def test_what_memory_held_does_not_matter(terms, shape, dtype, request):
     assert all(map(torch.equal, everything(terms, z_a, z_b), clean))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("shape", [(190, 191), (40, 1030), (700, 64)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_any_number_of_threads_meets_the_standard(terms, yardstick, shape, threads):
@@ -68,7 +68,7 @@ def test_any_number_of_threads_meets_the_standard(terms, yardstick, shape, threa
     assert all(map(torch.equal, first, second))
 
 
-@pytest.mark.not_interpreted("Triton's interpreter runs in one thread at a time")
+@pytest.mark.runs_on("cpu", "cuda", why="Triton's interpreter runs in one thread at a time")
 @pytest.mark.parametrize("shape", [(31, 65), (190, 191)], ids=str)
 def test_two_python_threads_at_once(terms, shape):
     inputs = [views(*shape, seed=seed) for seed in range(2)]

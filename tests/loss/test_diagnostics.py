@@ -8,6 +8,8 @@ from tests.support.inputs import DTYPES, views
 from tests.support.official import standardize
 from tests.support.target import device
 
+pytestmark = pytest.mark.runs_on("cpu", "cuda")
+
 
 def true_c(z_a, z_b, eps=1e-5, unbiased=False):
     y_a, y_b = (standardize(z.double(), eps, unbiased) for z in (z_a, z_b))

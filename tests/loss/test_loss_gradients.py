@@ -50,7 +50,7 @@ def test_large_enough_for_every_loop(terms, yardstick, shape, dtype):
     expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
 
 
-@pytest.mark.not_narrow("multiplies 16-bit embeddings as they are")
+@pytest.mark.backends("cpu", "eager", why="multiplies 16-bit embeddings as they are")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
 def test_16_bit_gradients_are_rounded_once(terms, yardstick, shape, dtype):

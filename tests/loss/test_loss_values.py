@@ -7,7 +7,7 @@ from tests.support.accuracy import FORMULAS
 from tests.support.inputs import DTYPES, LARGE, SHAPES, views
 
 
-@pytest.mark.not_interpreted("test_loss_gradients.py checks the same terms")
+@pytest.mark.runs_on("cpu", "cuda", why="test_loss_gradients.py checks the same terms")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_meets_the_standard(terms, yardstick, shape, dtype):
@@ -15,7 +15,7 @@ def test_meets_the_standard(terms, yardstick, shape, dtype):
     expected.check_terms(terms(expected.z_a, expected.z_b))
 
 
-@pytest.mark.not_interpreted("test_loss_gradients.py checks the same terms")
+@pytest.mark.runs_on("cpu", "cuda", why="test_loss_gradients.py checks the same terms")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
 @pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
@@ -48,7 +48,7 @@ def test_loss_is_made_of_the_terms(terms, widest, shape):
     torch.testing.assert_close(loss, made, rtol=4 * torch.finfo(widest).eps, atol=0)
 
 
-@pytest.mark.not_narrow("multiplies 16-bit embeddings as they are")
+@pytest.mark.backends("cpu", "eager", why="multiplies 16-bit embeddings as they are")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("shape", [(31, 65), (65, 31)], ids=str)
 def test_16_bit_embeddings_are_computed_in_float32(terms, shape, dtype):

@@ -13,6 +13,8 @@ from bt_kernels.backends.stages import Batch, OutputGradients, Statistics
 from bt_kernels.options import LossOptions
 from tests.support.inputs import views
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 MEGABYTE = 2**20
 # PyTorch's and the BLAS's own bookkeeping, panels per thread, statistics: nothing that grows with N D.
 CONSTANT = 8 * MEGABYTE

@@ -13,6 +13,8 @@ from bt_kernels import BarlowTwinsLoss, LossTerms, barlow_twins_loss, barlow_twi
 from bt_kernels.presets import catalyst, lightly
 from tests.support.inputs import views
 
+pytestmark = pytest.mark.runs_on("cpu", "cuda")
+
 OPTIONS = {
     "lambd": 0.02,
     "scale": 0.5,

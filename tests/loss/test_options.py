@@ -11,6 +11,8 @@ import torch
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss
 from bt_kernels.options import BACKENDS, FORMULATIONS, LossOptions
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 BAD = [
     ({"lambd": -1e-9}, ValueError, "lambd must be >= 0"),
     ({"eps": -1e-9}, ValueError, "eps must be >= 0"),

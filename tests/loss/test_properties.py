@@ -31,7 +31,7 @@ def assert_same_terms(terms, first, second, formula):
         assert abs(value.double() - other.double()).item() <= sum(allowed)
 
 
-@pytest.mark.not_narrow("float64: arbitrary factors would be rounded in float32")
+@pytest.mark.backends("cpu", "eager", why="float64: arbitrary factors would be rounded in float32")
 @property_test
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_invariant_to_scale_and_shift_of_a_feature(terms, shape, seed, data):

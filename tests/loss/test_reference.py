@@ -9,6 +9,8 @@ from tests.support.exact_loss import exact_loss
 from tests.support.inputs import views
 from tests.support.official import official_loss
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 # With N = 2 and eps = 0 the standardized values are 1 and -1 (biased) or their 1/sqrt(2) (unbiased).
 Z_A = torch.tensor([[0.0, 0.0], [2.0, 2.0]], dtype=torch.float64)  # y_a = [[-1, -1], [1, 1]]
 Z_B = torch.tensor([[0.0, 3.0], [2.0, 1.0]], dtype=torch.float64)  # y_b = [[-1, 1], [1, -1]]

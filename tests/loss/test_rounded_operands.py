@@ -8,6 +8,8 @@ from tests.support.accuracy import Formula, evaluate
 from tests.support.inputs import views
 from tests.support.rounded_operands import rounded, rounded_operands_loss
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 
 @pytest.mark.parametrize("formulation", ["gram", "correlation"])
 @pytest.mark.parametrize("shape", [(2, 3), (9, 40), (40, 9)], ids=str)

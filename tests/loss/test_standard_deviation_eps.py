@@ -22,7 +22,7 @@ def options(eps: float, unbiased: bool) -> dict:
     return {"lambd": 0.3, "scale": 0.7, "eps": eps, "unbiased": unbiased, "eps_added_to": "std"}
 
 
-@pytest.mark.not_narrow("float64")
+@pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("shape", [(5, 9), (9, 9), (23, 11)], ids=str)
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("eps", EPS)
@@ -37,7 +37,7 @@ def test_is_the_formula_in_float64(terms, shape, unbiased, eps):
         torch.testing.assert_close(dz, true, rtol=1e-10, atol=1e-12 * true.abs().max().item())
 
 
-@pytest.mark.not_narrow("float64")
+@pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("shape", SMALL_SHAPES, ids=str)
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_gradcheck(terms, shape, unbiased):
@@ -97,7 +97,7 @@ def test_under_autocast(terms):
         assert torch.equal(terms(z_a, z_b, **options(1e-5, True)).loss, outside)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_refuses_statistics_of_all_ranks():
     z_a, z_b = views(4, 3)
     for group in ("world", "auto"):

@@ -81,7 +81,7 @@ def test_integers(terms):
         assert torch.equal(terms(z_a, z_b, lambd=tensor(2, lambd), scale=tensor(3, scale)).loss, expected)
 
 
-@pytest.mark.not_narrow("float64")
+@pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradients_of_all_four(terms, shape):
     arguments = *views(*shape, torch.float64), tensor(0.3), tensor(1.7)
@@ -145,7 +145,7 @@ def test_nothing_reads_them(backend, formulation, eps_added_to):
         criterion(z_a, z_b).backward()
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_subclasses_and_parameters_count_as_the_tensor_that_they_are():
     z_a, z_b = views(9, 40)
     expected = barlow_twins_loss(z_a, z_b, lambd=tensor(0.25))
@@ -171,7 +171,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name", ["lambd", "scale"])
 @pytest.mark.parametrize("make, error, message", REFUSED.values(), ids=REFUSED)
 def test_refuses(name, make, error, message):
@@ -179,7 +179,7 @@ def test_refuses(name, make, error, message):
         barlow_twins_loss(*views(9, 40), **{name: make()})
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_options_with_tensors_can_be_compared():
     options = LossOptions(torch.tensor(0.25), torch.tensor(2.0))
     same, other = copy.deepcopy(options), replace(options, lambd=torch.tensor(0.5))
@@ -189,7 +189,7 @@ def test_options_with_tensors_can_be_compared():
     assert "lambd=tensor(0.2500)" in str(options)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_a_module_with_tensors():
     z_a, z_b = views(9, 40)
     module = BarlowTwinsLoss(torch.tensor(0.25), scale=torch.tensor(2.0))
@@ -206,7 +206,7 @@ def test_a_module_with_tensors():
     assert torch.equal(module(z_a, z_b), barlow_twins_loss(z_a, z_b, lambd=0.5, scale=torch.tensor(2.0)))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("kind", [nn.Parameter, nn.Buffer], ids=lambda kind: kind.__name__)
 def test_a_parameter_that_is_set_stays_its_owner_s(kind):
     """nn.Module would register it, under the option's name."""

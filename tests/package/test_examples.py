@@ -9,7 +9,7 @@ import pytest
 import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-pytestmark = pytest.mark.cpu_only
+pytestmark = pytest.mark.runs_on("cpu")
 
 ARGUMENTS = {
     "swap_into_pytorch_loop.py": ["--steps", "12", "--batch", "64", "--width", "64"],

@@ -130,7 +130,7 @@ prepare()
 """
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_what_an_import_and_a_first_call_bring():
     run(HEAVY, TRITON_INTERPRET="0", CUDA_VISIBLE_DEVICES="")
 
@@ -150,6 +150,6 @@ def test_a_second_import_beside_the_first(backend):
     run(prepared(backend) + SECOND_IMPORT)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_every_module_can_be_imported_twice():
     run(ALL_MODULES)

@@ -10,6 +10,8 @@ from bt_kernels import Availability, __version__, available_backends, build_repo
 from bt_kernels.backends import cpu, triton
 from bt_kernels.backends.registry import choose_backend
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 
 def test_prints_versions_and_every_backend(capsys):
     assert info.main([]) == 0

@@ -12,6 +12,8 @@ import pytest
 from tests.support.installation import info_line, install, run, sdist, sentences, use, without_site
 from tests.support.sources import ROOT, copy_of_sources
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 LOSS_TESTS = ("loss/test_loss_values.py", "loss/test_loss_gradients.py")
 COMPILERS = ("c++", "g++", "clang++")
 

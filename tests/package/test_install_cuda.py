@@ -17,6 +17,8 @@ from tests.support.sources import ROOT, copy_of_sources
 sys.path.insert(0, str(ROOT))
 import build_cuda
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 NVCC = """#!{python}
 import pathlib, sys
 arguments = sys.argv[1:]

@@ -12,6 +12,8 @@ import pytest
 
 from bt_kernels.trainer.packages import PACKAGES, missing_packages
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -12,6 +12,8 @@ import bt_kernels
 from bt_kernels import BarlowTwinsLoss, barlow_twins_loss, barlow_twins_terms, presets
 from tests.support.peer_presets import loss_of
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 PUBLIC = {name: getattr(bt_kernels, name) for name in bt_kernels.__all__ if name != "__version__"}
 PRESETS = {name: loss_of(name) for name in presets.__all__}
 EMBEDDINGS = ("barlow_twins_loss", "barlow_twins_terms", "cross_correlation", "cross_correlation_blocks")

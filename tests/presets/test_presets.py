@@ -69,7 +69,7 @@ def preset(name, backend, formulation):
     return criterion(name, backend=backend, formulation=formulation)
 
 
-@pytest.mark.not_narrow("float64")
+@pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_is_the_peer_in_float64(name, preset, shape, seed):
@@ -101,7 +101,7 @@ def test_is_no_further_from_the_truth_than_the_peer_in_float32(name, preset, sha
             assert error <= 2 * allowed[face] + tiny, face
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_no_two_peers_are_the_same():
     """They are further apart than the tests above forgive."""
     z_a, z_b = views(16, 40, torch.float64)
@@ -111,7 +111,7 @@ def test_no_two_peers_are_the_same():
             assert abs(loss - other) > 1e-9 * loss
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_has_the_peers_arguments(name):
     """Names, order and defaults; all by position. Besides, by name: how it is computed."""
     parameters = list(inspect.signature(loss_of(name)).parameters.values())
@@ -123,7 +123,7 @@ def test_has_the_peers_arguments(name):
     assert [p.name for p in parameters if p.kind is p.KEYWORD_ONLY] == ["formulation", "backend"]
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_takes_the_views_by_the_peers_names(name):
     z_a, z_b = views(9, 40)
     loss = criterion(name)
@@ -135,7 +135,7 @@ def test_takes_the_views_by_the_peers_names(name):
         assert list(inspect.signature(loss.forward).parameters) == VIEWS[name]
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_arguments_reach_the_loss(name):
     z_a, z_b = views(16, 40, torch.float64)
     expected = FORMULAS[name]._replace(lambd=0.3)(z_a, z_b)
@@ -144,7 +144,7 @@ def test_arguments_reach_the_loss(name):
         torch.testing.assert_close(loss(z_a, z_b), expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_the_weight_may_be_a_tensor(name):
     """As MONAI's users have it, and whoever keeps a schedule in a buffer."""
     z_a, z_b = views(16, 40, torch.float64)
@@ -153,7 +153,7 @@ def test_the_weight_may_be_a_tensor(name):
     torch.testing.assert_close(criterion(name, **{WEIGHT[name]: weight})(z_a, z_b), expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_the_second_argument_reaches_the_loss():
     z_a, z_b = views(16, 40, torch.float64)
     expected = FORMULAS["solo"]._replace(lambd=0.3, scale=2.0)(z_a, z_b)
@@ -162,7 +162,7 @@ def test_the_second_argument_reaches_the_loss():
     assert torch.equal(wide, BarlowTwinsLoss(1.0, eps=0.5, unbiased=True)(z_a, z_b))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name, option", OF_CLASSES)
 def test_an_argument_is_an_attribute(name, option):
     """As in the projects, it is read, and written between two calls: a schedule."""
@@ -176,7 +176,7 @@ def test_an_argument_is_an_attribute(name, option):
     assert torch.equal(module(z_a, z_b), made(z_a, z_b))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize(
     "call, error, message",
     [
@@ -200,14 +200,14 @@ def test_refuses(call, error, message):
         call()
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("option", ["formulation", "backend"])
 def test_how_it_is_computed_reaches_the_loss(name, option):
     with pytest.raises(ValueError, match=f"{option} must be one of"):
         criterion(name, **{option: "fast"})(*views(9, 40))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name", CLASSES)
 def test_says_whose_rows_it_is_for(name):
     """Which is what saves its users a warning beside other ranks."""
@@ -215,7 +215,7 @@ def test_says_whose_rows_it_is_for(name):
     assert criterion(name).process_group == ("auto" if gathers else None)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name", CLASSES)
 def test_what_is_set_is_checked(name):
     module = criterion(name)
@@ -226,7 +226,7 @@ def test_what_is_set_is_checked(name):
     assert repr(module) == before
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name", CLASSES)
 def test_is_a_class(name):
     """What its users do with a class: annotate, ask for it, derive from it and keep attributes of their own."""
@@ -250,7 +250,7 @@ def test_is_a_class(name):
     assert (loss.__name__, loss | None) == ("BarlowTwinsLoss", Optional[loss])  # noqa: UP045
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name", CLASSES)
 def test_copies_are_the_same_loss(name):
     z_a, z_b = views(9, 40)
@@ -266,7 +266,7 @@ def test_copies_are_the_same_loss(name):
         assert torch.equal(other(z_a, z_b), module(z_a, z_b))
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("name", CLASSES)
 def test_has_no_state_as_the_peer_has_none(name):
     module = criterion(name)
@@ -274,7 +274,7 @@ def test_has_no_state_as_the_peer_has_none(name):
     module.load_state_dict({})
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_repr_has_the_peers_names():
     assert repr(lightly.BarlowTwinsLoss(gather_distributed=True)) == (
         "BarlowTwinsLoss(lambda_param=0.005, gather_distributed=True, statistics='local')"
@@ -285,7 +285,7 @@ def test_repr_has_the_peers_names():
     assert repr(catalyst.BarlowTwinsLoss()) == "BarlowTwinsLoss(offdiag_lambda=1.0, eps=1e-12, unbiased=True)"
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_lightly_asks_for_torch_distributed_where_it_is_needed(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.distributed, "is_available", lambda: asked.append(True))  # and there is none
@@ -302,7 +302,7 @@ def test_lightly_asks_for_torch_distributed_where_it_is_needed(monkeypatch):
 # What the projects' own tests ask of their losses.
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("features", [1, 4, 10])
 def test_monais_loss_of_features_that_do_not_vary(features):
     """Their deviation is 0, y is 0, and each has a 1 where C's diagonal should be."""
@@ -310,7 +310,7 @@ def test_monais_loss_of_features_that_do_not_vary(features):
     assert monai.BarlowTwinsLoss()(input=z, target=z).item() == features
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_catalysts_loss_of_one_feature_with_itself():
     """An unbiased variance leaves C = (N - 1) / N, and so 1 / N^2; there is nothing off the diagonal."""
     z = views(10, 1, torch.float64)[0]
@@ -318,7 +318,7 @@ def test_catalysts_loss_of_one_feature_with_itself():
     torch.testing.assert_close(loss, torch.tensor(0.01, dtype=torch.float64), rtol=1e-12, atol=0)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_lightlys_loss_is_that_of_a_stretched_and_shifted_view():
     """Up to what eps is in the variances: 1e-5 of about 1."""
     z = views(32, 64, torch.float64)[0]
@@ -326,7 +326,7 @@ def test_lightlys_loss_is_that_of_a_stretched_and_shifted_view():
     torch.testing.assert_close(loss(z, 2 * z + 4), loss(z, z), rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.cpu_only
+@pytest.mark.runs_on("cpu")
 def test_solo_learns_loss_falls_along_its_gradient():
     z1, z2 = (z.requires_grad_() for z in views(32, 128))
     losses = []

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.outcomes import Outcomes, digest
 
-pytestmark = pytest.mark.cpu_only
+pytestmark = pytest.mark.runs_on("cpu")
 
 
 @dataclass(frozen=True)

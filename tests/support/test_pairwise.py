@@ -7,7 +7,7 @@ import pytest
 from tests.support.pairwise import pairwise
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.cpu_only
+pytestmark = pytest.mark.runs_on("cpu")
 
 
 def all_combinations(**parameters: int) -> list[dict[str, int]]:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.properties import assert_each
 
-pytestmark = pytest.mark.cpu_only
+pytestmark = pytest.mark.runs_on("cpu")
 
 
 def is_even(number):

@@ -1,6 +1,10 @@
 import pytest
 import torch
 
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("cpu")
+
 
 @pytest.fixture
 def tiny(tmp_path):

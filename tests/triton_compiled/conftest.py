@@ -4,6 +4,9 @@ import pytest
 
 from bt_kernels.backends import triton as backend
 from tests.support.outcomes import Outcomes
+from tests.support.selection import only_on
+
+pytest_ignore_collect = only_on("cpu")
 
 # Under TRITON_INTERPRET=1 triton.jit makes functions for the interpreter, which cannot be compiled.
 collect_ignore_glob = ["test_*.py"] if backend.INTERPRETED else []

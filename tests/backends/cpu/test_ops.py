@@ -8,6 +8,8 @@ from bt_kernels.backends.stages import Statistics
 from bt_kernels.options import LossOptions
 from tests.support.inputs import DTYPES, views
 
+pytestmark = pytest.mark.runs_on("cpu")
+
 OPTIONS = (0.0051, 1.0, 1e-5, False)  # lambd, scale, eps, unbiased
 TERM_OPTIONS = OPTIONS[:2]
 TF32 = False  # which these ops do not ask

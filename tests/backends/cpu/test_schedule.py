@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from bt_kernels.build_report import host_module, why_not_built
 
 host = host_module()
-pytestmark = pytest.mark.skipif(host is None, reason=f"bt_kernels._host: {why_not_built()}")
+pytestmark = [
+    pytest.mark.runs_on("cpu"),
+    pytest.mark.skipif(host is None, reason=f"bt_kernels._host: {why_not_built()}"),
+]
 
 # csrc/cpu/schedule.h
 CACHE_BYTES, MIN_WIDTH, MAX_WIDTH = 512 * 1024, 128, 512

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from bt_kernels.build_report import host_module, why_not_built
 
 cuda = getattr(host_module(), "cuda", None)
-pytestmark = pytest.mark.skipif(cuda is None, reason=f"bt_kernels._host: {why_not_built()}")
+pytestmark = [
+    pytest.mark.runs_on("cpu"),
+    pytest.mark.skipif(cuda is None, reason=f"bt_kernels._host: {why_not_built()}"),
+]
 
 UNIT = 2.0**-24  # of a rounding to float32, relative
 

@@ -15,10 +15,11 @@ OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
 SHAPES = few([(2, 1), (5, 9), (9, 5), (70, 130), (130, 70)], [(5, 9), (9, 5), (70, 66)])
 WHOLE_LINES = [(64, 128), (128, 64)]  # no padding in y, K and C
 
-if not (found := cuda.availability(device(), torch.float32)).ok:
-    pytest.skip(found.reason, allow_module_level=True)
+AVAILABILITY = cuda.availability(device(), torch.float32)
 
 pytestmark = [
+    pytest.mark.runs_on("emulated", "cuda"),
+    pytest.mark.skipif(not AVAILABILITY.ok, reason=AVAILABILITY.reason),
     pytest.mark.parametrize("name", ["gram", "correlation"]),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]

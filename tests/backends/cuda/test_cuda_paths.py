@@ -15,6 +15,8 @@ from tests.support.accuracy import Formula, assert_column_sums_are_rounding, eva
 from tests.support.inputs import views
 from tests.support.shares import statistics_of
 
+pytestmark = pytest.mark.runs_on("emulated")
+
 FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
 all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 gram_alone = pytest.mark.parametrize("formulation", ["gram"])

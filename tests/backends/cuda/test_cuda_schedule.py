@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from bt_kernels.build_report import host_module, why_not_built
 
 cuda = getattr(host_module(), "cuda", None)
-pytestmark = pytest.mark.skipif(cuda is None, reason=f"bt_kernels._host: {why_not_built()}")
+pytestmark = [
+    pytest.mark.runs_on("cpu"),
+    pytest.mark.skipif(cuda is None, reason=f"bt_kernels._host: {why_not_built()}"),
+]
 
 CSRC = Path(__file__).parents[3] / "csrc"
 KB = 1 << 10

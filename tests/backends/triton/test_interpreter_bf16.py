@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
 import triton
 import triton.language as tl
+
+pytestmark = pytest.mark.runs_on("interpreter")
 
 SIZE = 4096
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.importorskip("triton", reason="Triton is not installed")
+
 from bt_kernels import barlow_twins_loss
 from tests.support.inputs import views
 from tests.support.target import device, few
@@ -14,6 +16,8 @@ OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "tes
 SHAPES = few([(2, 1), (5, 9), (9, 5), (70, 130), (130, 70)], [(5, 9), (9, 5)])
 
 pytestmark = [
+    pytest.mark.runs_on("interpreter", "cuda"),
+    pytest.mark.backends("triton"),
     pytest.mark.parametrize("name", ["gram", "correlation"]),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]

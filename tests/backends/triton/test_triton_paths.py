@@ -3,6 +3,9 @@ forced formulation would make are made by hand."""
 
 import pytest
 import torch
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
 import triton
 import triton.language as tl
 
@@ -17,7 +20,11 @@ from tests.support.inputs import views
 from tests.support.shares import correlation_in_shares, gram_in_shares, statistics_of
 from tests.support.target import device
 
-pytestmark = pytest.mark.all_combinations("each is a way through the kernels")
+pytestmark = [
+    pytest.mark.runs_on("interpreter", "cuda"),
+    pytest.mark.backends("triton"),
+    pytest.mark.all_combinations("each is a way through the kernels"),
+]
 
 STANDARDIZE = "bt_kernels.backends.triton.standardize.standardize_block"
 FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))

@@ -18,7 +18,7 @@ from bt_kernels.trainer.evaluate.semi_supervised import (
     build_schedule,
     build_tuning_optimizer,
     fine_tune,
-    measure,
+    measure_accuracy,
     readable,
 )
 from bt_kernels.trainer.precision import Precision
@@ -250,7 +250,7 @@ def test_both_rates_fall_by_the_same_shares(decay, shares):
 
 def test_measuring_classifies_all_test_images_in_evaluation_mode(points):
     model = small_classifier()
-    accuracy = measure(model, points, FLOAT32, batch_size=16)  # a single row is left over
+    accuracy = measure_accuracy(model, points, FLOAT32, batch_size=16)  # a single row is left over
     right = model(points.rows[:, :, None, None]).argmax(dim=1) == torch.from_numpy(points.labels)
     assert accuracy.top1 == right.double().mean().item() and accuracy.top5 == 1
     assert points.asked == [(list(range(17)), False, 0)]
