@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from triton.runtime.jit import JITFunction
 
-from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.float32_products import tf32
 from bt_kernels.backends.triton import correlation, gram, heuristics, launch
 from bt_kernels.backends.triton.heuristics import Gpu
 from bt_kernels.backends.triton.launch import operands
@@ -23,6 +23,7 @@ from tests.triton_compiled.tables import GPUS, SMALL_GPUS, TABLES, batch_sizes, 
 KINDS = {"16-bit": torch.bfloat16, "tf32": torch.float32, "ieee": torch.float32}
 TYPES = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32", torch.float64: "*fp64"}
 OPTIONS = (0.005, 1.0, 1e-5)  # lambd, scale, eps
+GRADIENTS = torch.empty((), device="meta"), None, None  # of loss, on_diagonal, off_diagonal
 
 
 def last(name: str) -> str:
@@ -125,44 +126,41 @@ def recording(gpu: Gpu, arch: int, kind: str, found: dict[tuple, Launch]):
 
 def launch_standardize(n: int, d: int, dtype: torch.dtype) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
-    standardize(z, z, 1e-5, True, operands(dtype))
+    standardize(z, z, 1e-5, True, operands(dtype, tf32(dtype)))
 
 
 def launch_gram(
     n: int, d: int, dtype: torch.dtype, needs: tuple[bool, bool] = (True, True), standardized: bool = False
 ) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
-    _, _, _, *residuals = gram.forward(z, z, *OPTIONS, True, any(needs))
-    gram.backward(gradients(), z, *residuals, *OPTIONS, n - 1, standardized, needs)
+    _, _, _, *residuals = gram.forward(z, z, *OPTIONS, True, tf32(dtype), any(needs))
+    gram.backward(*GRADIENTS, z, z, *residuals, *OPTIONS, True, standardized, tf32(dtype), *needs)
 
 
 def launch_correlation(n: int, d: int, dtype: torch.dtype) -> None:
     z = torch.empty(n, d, dtype=dtype, device="meta")
-    _, _, _, *residuals = correlation.forward(z, z, *OPTIONS, True, True)
-    correlation.backward(gradients(), z, *residuals, *OPTIONS[:2], None, n - 1, False, (True, True))
+    _, _, _, *residuals = correlation.forward(z, z, *OPTIONS, True, tf32(dtype), True)
+    batch = None, True, False
+    correlation.backward(*GRADIENTS, z, z, *residuals, *OPTIONS[:2], *batch, tf32(dtype), True, True)
 
 
 def launch_gram_in_halves(n: int, d: int, dtype: torch.dtype, needs_backward: bool = True) -> None:
     """The first half with the rows' own statistics; launch_correlation_in_halves has given ones."""
     z = torch.empty(n, d, dtype=dtype, device="meta")
-    triangles, sums, *of_features = gram.partial(z, z, OPTIONS[2], True, None, None, needs_backward)
-    *_, shifts, k = gram.total(triangles, sums, n, dtype, *OPTIONS[:2], needs_backward)
+    triangles, sums, *of_features = gram.partial(z, z, None, OPTIONS[2], True, tf32(dtype), needs_backward)
+    *_, shifts, k = gram.total(triangles, sums, n, dtype, *OPTIONS[:2], tf32(dtype), needs_backward)
     if needs_backward:
-        gram.backward(gradients(), z, *of_features, shifts, k, *OPTIONS, n - 1, False, (True, True))
+        gram.backward(*GRADIENTS, z, z, *of_features, shifts, k, *OPTIONS, True, False, tf32(dtype), True, True)
 
 
 def launch_correlation_in_halves(rows: int, d: int, dtype: torch.dtype, standardized: bool = False) -> None:
     n = 16 * rows
     z = torch.empty(rows, d, dtype=dtype, device="meta")
-    mean, rstd = (torch.empty(2, d, dtype=torch.float64, device="meta") for _ in range(2))
-    c, *of_rows = correlation.partial(z, z, mean, rstd, n, True)
-    _, _, _, *of_c = correlation.total(c, n, dtype, *OPTIONS[:2], True)
-    options = *OPTIONS[:2], n, n - 1, standardized
-    correlation.backward(gradients(), z, *of_rows, *of_c, *options, (True, True))
-
-
-def gradients() -> OutputGradients:
-    return OutputGradients(torch.empty((), device="meta"), None, None)
+    statistics = torch.empty(3, 2, d, dtype=torch.float64, device="meta")
+    c, *of_rows = correlation.partial(z, z, statistics, n, tf32(dtype), True)
+    _, _, _, *of_c = correlation.total(c, n, dtype, *OPTIONS[:2], tf32(dtype), True)
+    batch = n, True, standardized
+    correlation.backward(*GRADIENTS, z, z, *of_rows, *of_c, *OPTIONS[:2], *batch, tf32(dtype), True, True)
 
 
 def launches() -> list[Launch]:

@@ -31,7 +31,7 @@ NAMESPACE = "bt_kernels_triton"
 
 
 def squares(d: int, n: int, dtype: torch.dtype, tf32: bool, device: torch.device) -> tuple[int, int]:
-    tile = product_tile(operands(dtype), n, device)
+    tile = product_tile(operands(dtype, tf32), n, device)
     return -(-d // tile.n), -(-d // tile.m)
 
 

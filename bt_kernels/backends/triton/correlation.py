@@ -7,7 +7,7 @@ import torch
 import triton
 from torch import Tensor
 
-from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.stages import OutputGradients, variance_divisor
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton.finish_terms import finish_terms
 from bt_kernels.backends.triton.kernels.backward import CorrelationBackward, CorrelationPanel
@@ -29,14 +29,21 @@ from bt_kernels.backends.triton.standardize import standardize, standardize_as_g
 
 
 def forward(
-    z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
+    z_a: Tensor,
+    z_b: Tensor,
+    lambd: float,
+    scale: float,
+    eps: float,
+    unbiased: bool,
+    tf32: bool,
+    needs_backward: bool,
 ) -> tuple[Tensor, ...]:
     """loss, on_diagonal, off_diagonal, rstd, y, c_diagonal, c_off_diagonal, row_squares, column_squares.
 
     y is (0,) without needs_backward, and the last three are then and for N < D: the backward computes C again.
     """
     n, d = z_a.shape
-    kind = operands(z_a.dtype)
+    kind = operands(z_a.dtype, tf32)
     keep = needs_backward and n >= d
     with on_device_of(z_a):
         y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
@@ -49,16 +56,16 @@ def forward(
 def partial(
     z_a: Tensor,  # (any number of rows, D)
     z_b: Tensor,
-    mean: Tensor,  # (2, D) float64
-    rstd: Tensor,  # (2, D) float64
+    given_statistics: Tensor,  # (3, 2, D) float64
     samples: int,  # of the whole batch
+    tf32: bool,
     needs_backward: bool,
 ) -> tuple[Tensor, ...]:
     """c (D, D) float32, rstd, y; y is (0,) if not needed."""
     d = z_a.shape[1]
-    kind = operands(z_a.dtype)
+    kind = operands(z_a.dtype, tf32)
     with on_device_of(z_a):
-        y, rstd, c_diagonal, _ = standardize_as_given(z_a, z_b, mean, rstd, samples, kind)
+        y, rstd, c_diagonal, _ = standardize_as_given(z_a, z_b, given_statistics, samples, kind)
         c = y.new_empty(d, d, dtype=torch.float32)
         multiply(y, CorrelationRows(0, d, d, samples), CorrelationOutputs(c=c, c_diagonal=c_diagonal), kind)
     return c, rstd, y if needs_backward else y.new_empty(0)
@@ -70,6 +77,7 @@ def total(
     dtype: torch.dtype,
     lambd: float,
     scale: float,
+    tf32: bool,
     needs_backward: bool,
 ) -> tuple[Tensor, ...]:
     """loss, on_diagonal, off_diagonal, c_diagonal, c_off_diagonal, row_squares, column_squares.
@@ -77,7 +85,7 @@ def total(
     The last three are (0,) without needs_backward.
     """
     d = c.shape[0]
-    kind = operands(dtype)
+    kind = operands(dtype, tf32)
     tile = product_tile(kind, n, c.device)
     like = c.new_empty(0, dtype=dtype)
     with on_device_of(c):
@@ -116,8 +124,10 @@ def reductions(n: int, d: int, kind: Operands, keep: bool, like: Tensor) -> tupl
 
 
 def kept(out: CorrelationOutputs, like: Tensor) -> list[Tensor]:
-    residuals = out.c_off_diagonal, out.row_squares, out.column_squares
-    return [like.new_empty(0) if x is None else x for x in residuals]
+    """c_off_diagonal, row_squares, column_squares; (0,) where there is none."""
+    if out.c_off_diagonal is None or out.row_squares is None or out.column_squares is None:
+        return [like.new_empty(0), *(like.new_empty(0, dtype=torch.float32) for _ in range(2))]
+    return [out.c_off_diagonal, out.row_squares, out.column_squares]
 
 
 def multiply(
@@ -160,8 +170,11 @@ def multiply(
 
 
 def backward(
-    gradients: OutputGradients,
-    z: Tensor,  # (rows, D): for its shape and dtype
+    grad_loss: Tensor | None,
+    grad_on_diagonal: Tensor | None,
+    grad_off_diagonal: Tensor | None,
+    z_a: Tensor,  # (rows, D): for its shape and dtype, as z_b is
+    z_b: Tensor,
     rstd: Tensor,  # (2, D)
     y: Tensor,  # (2, rows, ld)
     c_diagonal: Tensor,  # (D,)
@@ -171,19 +184,21 @@ def backward(
     lambd: float,
     scale: float,
     samples: int | None,
-    variance_divisor: int,
+    unbiased: bool,
     standardized: bool,
-    needs: tuple[bool, bool],
+    tf32: bool,
+    needs_a: bool,
+    needs_b: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    n, d = z.shape
+    n, d = z_a.shape
     samples = n if samples is None else samples
-    kind = operands(z.dtype)
-    dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
+    kind = operands(z_a.dtype, tf32)
+    dz_a, dz_b = (z_a.new_empty(n, d) if need else None for need in (needs_a, needs_b))
     for view, dz in enumerate((dz_a, dz_b)):
         if dz is None:
             continue
         given = CorrelationBackward(
-            gradients=gradients,
+            gradients=OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal),
             y=y,
             ld=y.shape[2],
             rstd=rstd,
@@ -194,9 +209,9 @@ def backward(
             D=d,
             lambd=lambd,
             scale=scale,
-            variance_divisor=float(variance_divisor),  # which Triton does not specialize, unlike an int
+            variance_divisor=float(variance_divisor(samples, unbiased)),  # no int, which Triton would specialize
         )
-        with on_device_of(z):
+        with on_device_of(z_a):
             if c_off_diagonal.numel() == 0:
                 backward_again(given, view, standardized, kind)
                 continue

@@ -9,7 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
-from bt_kernels.backends.stages import OutputGradients
+from bt_kernels.backends.stages import OutputGradients, variance_divisor
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton.finish_terms import finish_terms
 from bt_kernels.backends.triton.heuristics import Gpu, Tile
@@ -35,10 +35,17 @@ def gram_splits(n: int, ld: int, tile: Tile, itemsize: int, gpu: Gpu) -> tuple[i
 
 
 def forward(
-    z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float, unbiased: bool, needs_backward: bool
+    z_a: Tensor,
+    z_b: Tensor,
+    lambd: float,
+    scale: float,
+    eps: float,
+    unbiased: bool,
+    tf32: bool,
+    needs_backward: bool,
 ) -> tuple[Tensor, ...]:
-    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, y, shifts, k; y and k are (0,) if not needed."""
-    kind = operands(z_a.dtype)
+    """loss, on_diagonal, off_diagonal, c_diagonal, rstd, y, shifts, k; the last three are (0,) if not needed."""
+    kind = operands(z_a.dtype, tf32)
     n = z_a.shape[0]
     with on_device_of(z_a):
         y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
@@ -46,27 +53,27 @@ def forward(
         shifts = sums.new_empty(2, dtype=torch.float32)
         terms = finish_terms(n, sums, inner, lambd, scale, shifts)
     if not needs_backward:
-        y = y.new_empty(0)
+        y, shifts = y.new_empty(0), shifts.new_empty(0)
     return *terms, c_diagonal, rstd, y, shifts, k
 
 
 def partial(
     z_a: Tensor,  # (N, any number of features)
     z_b: Tensor,
+    given_statistics: Tensor | None,  # (3, 2, D) float64; None: those of these rows
     eps: float,
     unbiased: bool,
-    mean: Tensor | None,  # (2, D) float64; None: of these rows
-    rstd: Tensor | None,  # (2, D) float64
+    tf32: bool,
     needs_backward: bool,
 ) -> tuple[Tensor, ...]:
     """triangles, totals, c_diagonal, rstd, y; y is (0,) if not needed."""
-    kind = operands(z_a.dtype)
+    kind = operands(z_a.dtype, tf32)
     n = z_a.shape[0]
     with on_device_of(z_a):
-        if mean is None or rstd is None:
+        if given_statistics is None:
             y, rstd, c_diagonal, sums = standardize(z_a, z_b, eps, unbiased, kind)
         else:
-            y, rstd, c_diagonal, sums = standardize_as_given(z_a, z_b, mean, rstd, n, kind)
+            y, rstd, c_diagonal, sums = standardize_as_given(z_a, z_b, given_statistics, n, kind)
         triangles = y.new_empty(2, n * (n + 1) // 2, dtype=torch.float32)
         totals = y.new_empty(4, dtype=torch.float64)
         combine(n, kind, sums, split_tiles=multiply(y, kind), triangles=triangles, totals=totals)
@@ -80,14 +87,16 @@ def total(
     dtype: torch.dtype,
     lambd: float,
     scale: float,
+    tf32: bool,
     needs_backward: bool,
 ) -> tuple[Tensor, ...]:
-    """loss, on_diagonal, off_diagonal, shifts, k; k is (0,) if not needed."""
+    """loss, on_diagonal, off_diagonal, shifts, k; the last two are (0,) if not needed."""
     with on_device_of(triangles):
         sums = sums[:, None]
-        inner, k = reduce(n, operands(dtype), sums, needs_backward, dtype, triangles=triangles)
+        inner, k = reduce(n, operands(dtype, tf32), sums, needs_backward, dtype, triangles=triangles)
         shifts = sums.new_empty(2, dtype=torch.float32)
-        return *finish_terms(n, sums, inner, lambd, scale, shifts), shifts, k
+        terms = finish_terms(n, sums, inner, lambd, scale, shifts)
+    return *terms, shifts if needs_backward else shifts.new_empty(0), k
 
 
 class Tiles(NamedTuple):
@@ -175,8 +184,11 @@ def combine(
 
 
 def backward(
-    gradients: OutputGradients,
-    z: Tensor,  # (N, D): for its shape and dtype
+    grad_loss: Tensor | None,
+    grad_on_diagonal: Tensor | None,
+    grad_off_diagonal: Tensor | None,
+    z_a: Tensor,  # (N, D): for its shape and dtype, as z_b is
+    z_b: Tensor,
     c_diagonal: Tensor,  # (D,)
     rstd: Tensor,  # (2, D)
     y: Tensor,  # (2, N, ld)
@@ -185,16 +197,18 @@ def backward(
     lambd: float,
     scale: float,
     eps: float,
-    variance_divisor: int,
+    unbiased: bool,
     standardized: bool,
-    needs: tuple[bool, bool],
+    tf32: bool,
+    needs_a: bool,
+    needs_b: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    if not any(needs):
+    if not (needs_a or needs_b):
         return None, None
-    n, d = z.shape
-    dz_a, dz_b = (torch.empty_like(z, memory_format=torch.contiguous_format) if need else None for need in needs)
+    n, d = z_a.shape
+    dz_a, dz_b = (z_a.new_empty(n, d) if need else None for need in (needs_a, needs_b))
     given = GramBackward(
-        gradients=gradients,
+        gradients=OutputGradients(grad_loss, grad_on_diagonal, grad_off_diagonal),
         y=y,
         ld=y.shape[2],
         rstd=rstd,
@@ -207,12 +221,12 @@ def backward(
         lambd=lambd,
         scale=scale,
         eps=eps,
-        variance_divisor=float(variance_divisor),  # which Triton does not specialize, unlike an int
+        variance_divisor=float(variance_divisor(n, unbiased)),  # no int, which Triton would specialize
     )
-    views = {"FIRST_VIEW": 0 if needs[0] else 1, "VIEWS": sum(needs)}
-    with on_device_of(z):
+    views = {"FIRST_VIEW": 0 if needs_a else 1, "VIEWS": needs_a + needs_b}
+    with on_device_of(z_a):
         launch = fused_backward if n <= heuristics.FUSED_MAX_N else panel_backward
-        launch(given, k, views, standardized, operands(z.dtype))
+        launch(given, k, views, standardized, operands(z_a.dtype, tf32))
     return dz_a, dz_b
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bt_kernels.backends.float32_products import tf32
 from bt_kernels.backends.triton.heuristics import CORRELATION_TILES, ROW_MULTIPLE, Gpu, Tile, pick
 
 # Triton's interpreter has no device to ask; few multiprocessors leave it few splits to walk through.
@@ -41,15 +40,15 @@ def ask(device: torch.device) -> Gpu:
     return Gpu(found.multi_processor_count, shared)
 
 
-def operands(dtype: torch.dtype) -> Operands:
-    """16 bits stay 16 bits; float32 follows torch's settings. ROCm: no tf32 in common."""
+def operands(dtype: torch.dtype, tf32: bool) -> Operands:
+    """16 bits stay 16 bits; tf32: how float32 is multiplied. ROCm: no tf32 in common."""
     if dtype.itemsize == 2:
         return Operands("16-bit", 2)
-    return Operands("tf32" if tf32(dtype) and torch.version.hip is None else "ieee", 4)
+    return Operands("tf32" if tf32 and torch.version.hip is None else "ieee", 4)
 
 
 def product_tile(kind: Operands, n: int, device: torch.device) -> Tile:
-    """Of C's product, which ops.py has to know of without Triton: the shapes of what is kept go by it."""
+    """Of C's product, which is known without Triton: the shapes of what is kept go by it."""
     return pick(CORRELATION_TILES, kind.kind, n, kind.itemsize, properties(device))
 
 

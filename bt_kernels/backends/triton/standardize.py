@@ -16,13 +16,13 @@ def standardize(z_a: Tensor, z_b: Tensor, eps: float, unbiased: bool, operands: 
 def standardize_as_given(
     z_a: Tensor,
     z_b: Tensor,
-    mean: Tensor,  # (2, D) float64
-    rstd: Tensor,  # (2, D) float64
+    given_statistics: Tensor,  # (3, 2, D) float64: mean, residual_mean and rstd of both views
     samples: int,  # of the whole batch
     operands: Operands,
 ) -> Standardized:
     """The same with statistics from elsewhere. c_diagonal and sums are what these rows are of them."""
-    return launch(z_a, z_b, mean.contiguous(), rstd.contiguous(), samples, 0.0, False, operands)
+    mean, _, rstd = given_statistics.contiguous()
+    return launch(z_a, z_b, mean, rstd, samples, 0.0, False, operands)
 
 
 def launch(

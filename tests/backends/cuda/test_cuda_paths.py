@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from bt_kernels.backends import cuda
+from bt_kernels.backends.cuda import BACKEND
 from bt_kernels.backends.stages import Batch
 from bt_kernels.options import LossOptions
 from tests.support import target
@@ -336,7 +336,7 @@ def test_halves_have_the_same_bits_however_blocks_are_ordered(choose, in_shares,
 @pytest.mark.parametrize("n", [40, 150])  # standardize_gram, and two kernels
 def test_triangles_are_k_less_its_shift(backend, n, dtype):
     z_a, z_b = views(n, 70, dtype)
-    triangles, sums, (c_diagonal, _, y) = cuda.gram_partial(z_a, z_b, LossOptions(), None, True)
+    triangles, sums, (c_diagonal, _, y) = BACKEND.gram_partial(z_a, z_b, LossOptions(), None, True)
     y = y[:, :, :70].double()
     k = y @ y.mT - sums[2:, None, None] * torch.eye(n)
     assert torch.equal(sums[2:], sums[2:].float().double())
@@ -353,7 +353,7 @@ def test_c_between_the_halves_has_the_diagonal_of_y_before_it_was_rounded(backen
     statistics = statistics_of(z_a, z_b, FORMULA)
     z = torch.stack([z_a, z_b]).double()
     y = (z - statistics.mean[:, None]) * statistics.rstd[:, None]
-    c, (rstd, rounded) = cuda.correlation_partial(z_a[5:], z_b[5:], statistics, 33, True)
+    c, (rstd, rounded) = BACKEND.correlation_partial(z_a[5:], z_b[5:], statistics, 33, True)
     diagonal = (y[0, 5:] * y[1, 5:]).sum(0) / 33
     torch.testing.assert_close(c.diagonal().double(), diagonal, rtol=0, atol=1e-6)
     of_rounded = rounded[0, :, :70].double().mT @ rounded[1, :, :70].double() / 33

@@ -9,9 +9,8 @@ pytest.importorskip("triton", reason="Triton is not installed")
 import triton
 import triton.language as tl
 
-from bt_kernels.backends import triton as backend_of_triton
 from bt_kernels.backends.stages import Batch
-from bt_kernels.backends.triton import heuristics
+from bt_kernels.backends.triton import BACKEND, heuristics
 from bt_kernels.backends.triton.heuristics import Block, Gpu
 from bt_kernels.backends.triton.kernels.tiles import packed_offset
 from bt_kernels.options import LossOptions
@@ -58,7 +57,7 @@ def shares_meet_the_standard(backend, formulation, yardstick):
         options = LossOptions(FORMULA.lambd, FORMULA.scale, FORMULA.eps, FORMULA.unbiased)
         statistics = statistics_of(expected.z_a, expected.z_b, FORMULA)
         arguments = expected.z_a, expected.z_b, (cut,), FORMULA, options, statistics, Batch(shape[0])
-        expected.check(in_shares(backend_of_triton, *arguments))
+        expected.check(in_shares(BACKEND, *arguments))
 
     return check
 
