@@ -120,7 +120,7 @@ def test_an_option_that_is_wrong_on_one_rank(run, odd, kind, message):
 def error_of_a_driver(group, broken) -> tuple[str, str]:
     """Of a kind that nobody foresaw."""
     with mock.patch.object(
-        cpu, "availability", side_effect=OSError("no driver") if broken else None
+        cpu.BACKEND, "availability", side_effect=OSError("no driver") if broken else None
     ) as availability:
         availability.return_value = Availability(True, "")
         return error_on_rank(group, (4, 5), FLOAT32, {})

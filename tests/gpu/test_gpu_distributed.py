@@ -16,6 +16,8 @@ from bt_kernels.options import LossOptions
 from tests.support.accuracy import evaluate
 from tests.support.inputs import views
 
+pytestmark = pytest.mark.backends("cuda", "triton")
+
 SHAPES = [(64, 300), (300, 64), (200, 1000)]
 
 
