@@ -19,7 +19,6 @@ Cells and candidates that only one of the files has are counted and change nothi
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -70,11 +69,11 @@ class Finding(NamedTuple):
 def read(path: Path) -> dict:
     """Raises Refused unless the file is a result with cells."""
     try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise Refused(f"{path}: {error}") from None
-    if not isinstance(result, dict) or result.get("benchmark") not in BENCHMARKS or "cells" not in result:
-        raise Refused(f"{path} is no result file of benchmarks.{', benchmarks.'.join(BENCHMARKS)}")
+        result = result_file.read(path, *BENCHMARKS)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    if "cells" not in result:
+        raise Refused(f"{path} has no cells")
     return result
 
 
@@ -206,8 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit status: 0 nothing got worse; 1 something did; 2 the files cannot be compared.",
     )
-    parser.add_argument("before", type=result_file.path, metavar="BEFORE.json")
-    parser.add_argument("after", type=result_file.path, metavar="AFTER.json")
+    parser.add_argument("before", type=result_file.path, metavar="BEFORE.json", help="the result to start from")
+    parser.add_argument("after", type=result_file.path, metavar="AFTER.json", help="the result that may be worse")
     options = parser.parse_args(arguments)
     try:
         before, after = read(options.before), read(options.after)

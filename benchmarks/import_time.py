@@ -4,10 +4,7 @@ CPU seconds of fresh processes with one thread, from the interpreter's start to 
 are made in turn in each round, and ratios and differences are formed within a round.
 """
 
-import argparse
-import datetime
 import os
-import shlex
 import subprocess
 import sys
 
@@ -15,9 +12,10 @@ import torch
 
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.cell import Cell
+from benchmarks.shared.command import Command
 from benchmarks.shared.device import CpuDevice
 from benchmarks.shared.measure import quantiles
-from benchmarks.shared.memory import ROOT
+from benchmarks.shared.result_file import ROOT
 
 IMPORTS = {
     "torch": "import torch",
@@ -35,13 +33,13 @@ def seconds(imports: str) -> float:
     return float(done.stdout)
 
 
-def measure(rounds: int) -> dict:
+def measure(repeats: int) -> dict:
     """The samples, and the quantiles of what each takes alone and beyond torch."""
     for imports in IMPORTS.values():  # into the file system's cache, and compiled
         seconds(imports)
     samples: dict[str, list[float]] = {name: [] for name in IMPORTS}
     names = list(IMPORTS)
-    for start in range(rounds):
+    for start in range(repeats):
         for name in names[start % len(names) :] + names[: start % len(names)]:
             samples[name].append(seconds(IMPORTS[name]))
     beyond = {
@@ -56,33 +54,35 @@ def measure(rounds: int) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.import_time", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="default %(default)s")
-    parser.add_argument("--json", type=result_file.json_path, metavar="FILE", help="the result, with all samples")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = Command(
+        "import_time",
+        "Times import bt_kernels, and the import of Triton behind it, beside import torch: CPU seconds of fresh "
+        "processes with one thread. Writes a JSON file where --output asks for one.",
+        {"--repeats 10": "some three minutes"},
+        f"0 measured; 1 more than {LIMIT} s beyond import torch on a machine without a GPU; 2 bad arguments.",
+    )
+    parser.repeats(20, "timed processes of every import")
+    parser.output("none is written")
     options = parser.parse_args(arguments)
-    if options.rounds < 1:
-        parser.error("--rounds: expected a whole number >= 1")
     torch.set_num_threads(1)
     device = CpuDevice()
-    given = sys.argv[1:] if arguments is None else arguments
     result = {
-        "benchmark": "import_time",
-        "command": shlex.join(["python", "-m", "benchmarks.import_time", *given]),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **machine.head("import_time", parser.line(arguments)),
+        "complete": True,
         "timing": "CPU seconds of fresh processes, one thread, from the interpreter's start to the end of the "
         "imports, in turn in each round; quantiles 20/50/80 %",
         "limit_beyond_torch": LIMIT,
-        "rounds": options.rounds,
+        "repeats": options.repeats,
         "machine": machine.describe_machine(device),
         "versions": machine.describe_versions(device, Cell(2, 2)),
-        "git": machine.describe_commit(),
-        **measure(options.rounds),
+        **measure(options.repeats),
     }
     for name, found in result["cpu_seconds"].items():
         beyond = result["cpu_seconds_beyond_torch"].get(name)
         print(f"{name:<22} {found['q50']:.3f} s" + (f", {beyond['q50']:.3f} s beyond torch" if beyond else ""))
-    if options.json is not None:
-        result_file.write_json(options.json, result)
+    if options.output is not None:
+        result_file.write_json(options.output, result)
     over = result["cpu_seconds_beyond_torch"]["bt_kernels"]["q50"] > LIMIT
     return 1 if over and not torch.cuda.is_available() else 0
 

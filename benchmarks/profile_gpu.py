@@ -5,19 +5,17 @@ time. A kernel of the cuda backend may start before the previous one has ended a
 too.
 """
 
-import argparse
-import json
 import re
 import sys
 
 import torch
 
+from benchmarks.gpu.kernel_command import parse_cell
 from benchmarks.gpu.kernel_work import Work, cuda_split_tiles_bytes, expected_work, triton_split_tiles_bytes
-from benchmarks.loss.__main__ import RESULTS
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.candidates import OURS, build_step
 from benchmarks.shared.cell import Cell, make_embeddings
-from benchmarks.shared.cell_arguments import parse_cell
+from benchmarks.shared.command import Command
 from benchmarks.shared.device import CudaDevice
 from benchmarks.shared.roofline import Ceilings, measure_ceilings, roofline
 
@@ -38,8 +36,7 @@ def kernel_times(device: CudaDevice, cell: Cell, calls: int) -> dict[str, list[f
     scratch = torch.empty(4 * device.l2_bytes, dtype=torch.uint8, device=device.torch_device)
 
     def call() -> None:
-        for z in views:
-            z.grad = None
+        views.clear()
         scratch.zero_()  # a memset, which is left out below by its name
         step()
 
@@ -95,10 +92,18 @@ def line(e: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_gpu", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--output", type=result_file.json_path, metavar="RESULT.json", help="default: among the results"
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = Command(
+        "profile_gpu",
+        "Times each kernel of a forward + backward on a GPU, and shows the bytes and FLOPs that it has to move "
+        "and do, and what share of its time their floor is. Writes a JSON file.",
+        {
+            "--backend cuda --n 1024 --d 8192": "the cuda backend at one shape",
+            "--dtype tf32 --n 4096": "the triton backend at another",
+        },
+        "0 measured; 2 bad arguments, or no GPU.",
     )
+    parser.output("benchmarks/results/profile-DEVICE-DTYPE-nN-dD.json")
     options, cell, device = parse_cell(parser, arguments, ("triton", "cuda"))
     if not isinstance(device, CudaDevice):
         parser.error(f"--device {options.device}: there are no kernels to profile")
@@ -109,19 +114,19 @@ def main(arguments: list[str] | None = None) -> int:
         times = kernel_times(device, cell, CALLS)
         entries = report(times, work, ceilings, CALLS)
     result = {
-        "benchmark": "profile",
+        **machine.head("profile", parser.line(arguments)),
+        "complete": True,
         "cell": cell.as_dict(),
         "machine": machine.describe_machine(device),
         "versions": machine.describe_versions(device, cell),
-        "git": machine.describe_commit(),
         "ceilings": ceilings._asdict(),
         "roofline": floor._asdict(),
         "kernels": entries,
     }
     backend = "" if cell.backend == "triton" else f"-{cell.backend}"
     where = f"{machine.device_slug(device)}{backend}-{cell.operands}-n{cell.n}-d{cell.d}"
-    output = options.output or RESULTS / f"profile-{where}.json"
-    output.write_text(json.dumps(result, indent=1) + "\n")
+    output = options.output or result_file.RESULTS / f"profile-{where}.json"
+    result_file.write_json(output, result)
     print(f"{machine.device_line(device)}; {cell.backend} backend, {cell.operands}, N = {cell.n}, D = {cell.d}")
     print(f"per forward + backward\n{HEAD}")
     print(*map(line, entries), sep="\n")

@@ -9,7 +9,6 @@ is made from that file, tables and text, and the pictures go to docs/pictures. T
 that they were drawn from, by which --check knows whether they are of this one.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from benchmarks.loss.plots.selection import PASSES, entry_of, measured_passes, r
 from benchmarks.loss.table import number
 from benchmarks.shared import result_file
 from benchmarks.shared.candidates import CANDIDATES, FLOOR, OURS
-from benchmarks.shared.memory import ROOT
+from benchmarks.shared.command import Command
+from benchmarks.shared.result_file import ROOT
 
 README, RESULTS, PICTURES = ROOT / "README.md", Path("benchmarks/results"), Path("docs/pictures")
 BLOCK = re.compile(r"(<!-- benchmark table: begin (\S+) -->\n)(.*?)(<!-- benchmark table: end -->)", re.DOTALL)
@@ -131,7 +131,7 @@ def regenerate(
         )
 
     def replace(found: re.Match) -> str:
-        result = result_file.read(root / RESULTS / found[2])
+        result = result_file.read(root / RESULTS / found[2], "loss")
         return found[1] + block(found[2], result, pictures(found[2], result)) + found[4]
 
     return BLOCK.sub(replace, text), names
@@ -163,11 +163,12 @@ def out_of_date(readme: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.readme",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 written, or up to date; 1 --check found a difference; 2 no markers, or a bad file.",
+    parser = Command(
+        "readme",
+        "Writes the tables between README.md's markers, and the pictures in docs/pictures, from the result "
+        "files that the markers name.",
+        {"": "after a new result file", "--check": "in a test"},
+        "0 written, or up to date; 1 --check found a difference; 2 no markers, or a bad file.",
     )
     parser.add_argument("--check", action="store_true", help="write nothing; say what differs")
     options = parser.parse_args(arguments)

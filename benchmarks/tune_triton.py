@@ -7,7 +7,6 @@ best are then timed again, in turn with the table's choice: what differs less th
 noise.
 """
 
-import argparse
 import dataclasses
 import itertools
 import statistics
@@ -19,14 +18,14 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.loss.__main__ import positive
-from benchmarks.loss.run_cell import first_line
+from benchmarks.gpu.kernel_command import parse_cell
 from benchmarks.shared.candidates import GRAPH, OURS, build_step
 from benchmarks.shared.cell import Cell, make_embeddings
-from benchmarks.shared.cell_arguments import parse_cell
+from benchmarks.shared.command import Command
 from benchmarks.shared.correctness import Truth, errors
 from benchmarks.shared.device import Device
 from benchmarks.shared.measure import Quantiles, quantiles, time_candidates
+from benchmarks.shared.result_file import first_line
 from bt_kernels.backends.triton import heuristics
 from bt_kernels.backends.triton import standardize as standardize_stage
 from bt_kernels.backends.triton.heuristics import Block, Tile
@@ -89,14 +88,10 @@ class Tuner:
             step = build_step(GRAPH if self.cell.on_gpu else OURS, self.cell, *self.views)
         return step if self.cell.on_gpu else self.launched_with(row)(step)
 
-    def clear(self) -> None:
-        for z in self.views:
-            z.grad = None
-
     def seconds(self, row: Row) -> float:
         """Median of a few calls. Raises AssertionError where the row computes something else."""
         step = self.step(row)
-        self.clear()
+        self.views.clear()
         loss = step()
         found = errors(loss, tuple(z.grad for z in self.views), self.expected, 1.0)
         if not found.within(self.cell.operands):
@@ -119,16 +114,21 @@ class Tuner:
     def final(self, found: dict[Row, float]) -> list[tuple[Row, Quantiles]]:
         """The best and the table's choice, timed in turn, best first."""
         steps = {row: self.step(row) for row in [*list(found)[:FINALISTS], self.choice]}
-        samples = time_candidates(self.device, steps, found, self.clear)
+        samples = time_candidates(self.device, steps, found, self.views.clear)
         return sorted(((row, quantiles(samples[row])) for row in steps), key=lambda item: item[1].q50)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune_triton", description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--kernel", choices=KERNELS, required=True)
-    add("--seconds", type=positive, default=300, help="tries no further row then (default %(default)s)")
-    options, cell, device = parse_cell(parser, arguments, ("triton",))
+    parser = Command(
+        "tune_triton",
+        "Times rows for the tables of bt_kernels/backends/triton/heuristics.py on a GPU, for one kernel at one "
+        "shape, and prints them beside the table's own choice, the fastest first. Writes no file.",
+        {"--kernel gram_tiles --n 1024 --d 8192 --dtype bfloat16": "rows for GRAM_TILES"},
+        "0 measured; 2 bad arguments, or no GPU.",
+    )
+    parser.add_argument("--kernel", choices=KERNELS, required=True, help="whose rows are timed")
+    parser.seconds(300, "time budget in seconds: no further row is tried behind it")
+    options, cell, device = parse_cell(parser, sys.argv[1:] if arguments is None else arguments, ("triton",))
     kernel = options.kernel
     if kernel == ("gram_product" if cell.n <= heuristics.FUSED_MAX_N else "gram_backward"):
         parser.error(f"--kernel {kernel} does not run at N = {cell.n}: FUSED_MAX_N is {heuristics.FUSED_MAX_N}")

@@ -2,10 +2,8 @@
 
 import argparse
 import csv
-import datetime
-import json
+import itertools
 import math
-import shlex
 import statistics
 import sys
 import time
@@ -19,84 +17,61 @@ from benchmarks.accuracy.implementations import Outcome, implementations
 from benchmarks.accuracy.inputs import FEATURES, STRENGTHS, make_views
 from benchmarks.accuracy.table import summary, tables
 from benchmarks.shared import machine, result_file
-from benchmarks.shared.cell import Cell
-from benchmarks.shared.device import CudaDevice, open_device
+from benchmarks.shared.cell import Cell, of_operands
+from benchmarks.shared.command import Command, at_least, say
+from benchmarks.shared.device import CudaDevice
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.formulation import choose_formulation
 
-RESULTS = Path(__file__).parents[1] / "results"
 SHAPES = [(128, 512), (512, 128)]
-OPERANDS = ("float32", "tf32", "bfloat16", "float16")
+DTYPES = ("float32", "tf32", "bfloat16", "float16")
 MOST_D = 8192  # the truth holds several D x D matrices of float64
 METRICS = ("loss_error", "on_diagonal_error", "off_diagonal_error", "gradient_error")
 
 
-def shape(text: str) -> tuple[int, int]:
-    try:
-        n, d = map(int, text.lower().split("x"))
-    except ValueError:
-        n = d = 0
-    if n < 2 or not 2 <= d <= MOST_D:
-        raise argparse.ArgumentTypeError(f"expected NxD, N >= 2 and D from 2 to {MOST_D}, got {text!r}")
-    return n, d
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy",
-        description="Measures the errors of the loss, its two terms and its gradient against float64, from views "
-        "that share nothing to views that are nearly the same; writes a JSON and a CSV file and a plot.",
-        epilog="Exit status: 0 measured; 1 an implementation raised or bt_kernels gave no finite number; "
-        "2 bad arguments.",
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Command(
+        "accuracy",
+        "Measures the errors of the loss, of its two terms and of its gradient against float64, for every backend "
+        "that works here and for the code of others, from views that share nothing to views that are nearly the "
+        "same. Writes a JSON file, and beside it a CSV file and a plot.",
+        {
+            "": "two shapes in every dtype; under two minutes on two CPU cores",
+            "--n 256 --d 2048 --dtype float32": "one shape, one dtype",
+            "--report benchmarks/results/accuracy-DEVICE.json": "tables and plot of a result",
+        },
+        "0 measured; 1 an implementation raised or bt_kernels gave no finite number; 2 bad arguments.",
     )
-    add = parser.add_argument
-    add("--shapes", type=shape, nargs="+", default=SHAPES, metavar="NxD", help="default 128x512 512x128")
-    add("--operands", choices=OPERANDS, nargs="+", help="dtypes; tf32: float32 on a GPU (default: all that work)")
-    add("--seeds", type=int, default=3, metavar="S", help="draws of every input (default %(default)s)")
-    add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
-    add(
-        "--output",
-        type=result_file.json_path,
-        metavar="RESULT.json",
-        help="default benchmarks/results/accuracy-DEVICE.json",
+    shapes = ", ".join(f"{n} at D = {d}" for n, d in SHAPES)
+    parser.n(several=True, shown=shapes)
+    parser.d(several=True, shown="as --n says; give both or neither", least=2)
+    parser.dtype(DTYPES, several=True, shown="all that work here")
+    parser.option("seeds", "draws of every input", 3, type=at_least(1), metavar="S")
+    parser.device()
+    parser.output("benchmarks/results/accuracy-DEVICE.json")
+    parser.option(
+        "picture", "the plot", None, "beside the result file", type=result_file.path, metavar="PICTURE.png"
     )
-    add("--picture", type=result_file.path, metavar="PICTURE.png", help="default beside RESULT.json")
-    add(
-        "--plot",
-        type=result_file.path,
-        metavar="RESULT.json",
-        help="measure nothing: draw this result and print its table",
-    )
+    parser.report("measure nothing: print the tables of this result and draw it")
     options = parser.parse_args(arguments)
-    if options.seeds < 1:
-        parser.error(f"--seeds: expected a number >= 1, got {options.seeds}")
-    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if options.plot:
+    options.command = parser.line(arguments)
+    if options.report:
         try:
-            options.result = read(options.plot)
+            options.result = result_file.read(options.report, "accuracy")
         except ValueError as error:
             parser.error(str(error))
         return options
-    try:
-        options.opened = open_device(options.device)
-    except RuntimeError as error:
-        parser.error(str(error))
+    if bool(options.n) != bool(options.d):
+        parser.error("--n and --d: give both or neither")
+    if max(options.d or [0]) > MOST_D:
+        parser.error(f"--d: expected at most {MOST_D}, got {max(options.d)}")
+    options.shapes = list(itertools.product(options.n, options.d)) if options.n else SHAPES
+    options.opened = parser.open_device(options)
     on_gpu = isinstance(options.opened, CudaDevice)
-    options.operands = options.operands or [name for name in OPERANDS if on_gpu or name != "tf32"]
-    if "tf32" in options.operands and not on_gpu:
-        parser.error("--operands tf32: only on a GPU")
+    options.dtype = options.dtype or [name for name in DTYPES if on_gpu or name != "tf32"]
+    if "tf32" in options.dtype and not on_gpu:
+        parser.error("--dtype tf32: only on a GPU")
     return options
-
-
-def read(path: Path) -> dict:
-    """Raises ValueError unless the file is a result of benchmarks.accuracy."""
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not isinstance(result, dict) or result.get("benchmark") != "accuracy":
-        raise ValueError(f"{path} is not a result file of benchmarks.accuracy")
-    return result
 
 
 def relative(got: Tensor, want: Tensor) -> float:
@@ -133,7 +108,7 @@ def measure(cell: Cell, features: str, strength: float, seeds: int) -> dict:
                     outcome = implementation.run(z_a, z_b, cell.loss_scale)
                 found.setdefault(name, []).append(errors(outcome, truth))
             except Exception as error:  # whatever it is, the others' numbers must not go along
-                reasons[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                reasons[name] = result_file.first_line(error)
     formulation = choose_formulation("auto", cell.n, cell.d)
     return {
         "n": cell.n,
@@ -179,35 +154,30 @@ def write(path: Path, result: dict) -> None:
 
 
 def cells(options: argparse.Namespace) -> Iterator[tuple[Cell, str, float]]:
-    for operands in options.operands:
-        dtype, precision = ("float32", "tf32") if operands == "tf32" else (operands, "ieee")
+    for operands in options.dtype:
         for n, d in options.shapes:
-            cell = Cell(n, d, dtype, str(options.opened.torch_device), precision=precision)
+            cell = Cell(n, d, device=str(options.opened.torch_device), **of_operands(operands))
             for features in FEATURES:
                 yield from ((cell, features, strength) for strength in STRENGTHS)
 
 
-def run(options: argparse.Namespace, arguments: list[str]) -> tuple[dict, Path]:
+def run(options: argparse.Namespace) -> tuple[dict, Path]:
     device, started = options.opened, time.monotonic()
     todo = list(cells(options))
     result = {
-        "benchmark": "accuracy",
-        "complete": False,
-        "command": f"python -m benchmarks.accuracy {shlex.join(arguments)}".strip(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **machine.head("accuracy", options.command),
         "errors": "against float64: relative of the loss and its terms, relative L2 of both views' gradient; "
         "median and max over the seeds",
         "seeds": options.seeds,
         "machine": machine.describe_machine(device),
         "versions": machine.describe_versions(device, todo[0][0]),
-        "git": machine.describe_commit(),
         "cells": [],
     }
-    output = options.output or RESULTS / f"accuracy-{machine.device_slug(device)}.json"
+    output = options.output or result_file.RESULTS / f"accuracy-{machine.device_slug(device)}.json"
     for index, (cell, features, strength) in enumerate(todo, 1):
         if index % len(STRENGTHS) == 1:
             where = f"[{index}/{len(todo)}, {time.monotonic() - started:.0f} s]"
-            print(f"{where} {cell.operands}, N = {cell.n}, D = {cell.d}, {features}", file=sys.stderr, flush=True)
+            say(f"{where} {cell.operands}, N = {cell.n}, D = {cell.d}, {features}")
         result["cells"].append(measure(cell, features, strength, options.seeds))
     result.update(complete=True, seconds=round(time.monotonic() - started, 1))
     write(output, result)
@@ -215,21 +185,20 @@ def run(options: argparse.Namespace, arguments: list[str]) -> tuple[dict, Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = parse(arguments)
-    if options.plot:
-        result, output = options.result, options.plot
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    if options.report:
+        result, output = options.result, options.report
     else:
-        result, output = run(options, arguments)
+        result, output = run(options)
     print(f"{result['machine']['device']}; torch {result['versions']['torch']}; {result['seeds']} seeds")
     print("\n".join([*tables(result), "", *summary(result)]))
-    written = [] if options.plot else [output, output.with_suffix(".csv")]
+    written = [] if options.report else [output, output.with_suffix(".csv")]
     try:
         from benchmarks.accuracy import plot
 
         written.append(plot.draw(result, options.picture or output.with_suffix(".png")))
     except ImportError as error:
-        print(f"no plot: {error} (pip install matplotlib)", file=sys.stderr)
+        say(f"no plot: {error} (pip install matplotlib)")
     print(f"\nwrote {', '.join(map(str, written))}" if written else "")
     entries = [found for cell in result["cells"] for found in cell["candidates"].values()]
     return 1 if any(found["status"] != "ok" for found in entries) else 0

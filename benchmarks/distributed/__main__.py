@@ -1,28 +1,25 @@
 """The benchmark of the loss over ranks, forward + backward: python -m benchmarks.distributed --help."""
 
 import argparse
-import datetime
+import itertools
 import os
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
 
 from benchmarks.distributed import model, rank, table
 from benchmarks.distributed.rank import Job
-from benchmarks.loss.__main__ import RESULTS, positive, say
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.cell import DTYPES, Cell
+from benchmarks.shared.command import Command, at_least, say
 from benchmarks.shared.correctness import TOLERANCE, check_truth
 from benchmarks.shared.device import Device, open_device
 from benchmarks.shared.limits import memory_limit
 from bt_kernels.backends.registry import choose_backend
-from bt_kernels.options import BACKENDS
 
 WORLDS, SHAPES, OPERANDS, REPEATS = [2, 4], [(64, 2048), (64, 8192), (1024, 512)], ["float32", "bfloat16"], 9
 QUICK_WORLDS, QUICK_SHAPES, QUICK_OPERANDS, QUICK_REPEATS = [4], [(64, 8192), (1024, 512)], ["float32"], 3
@@ -30,40 +27,50 @@ POLL_SECONDS = 0.1
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.distributed",
-        description="Times forward + backward of the Barlow Twins loss over W processes, in both formulations, "
-        "beside the authors' all-reduce of C, and counts what a rank sends; checks everything against float64 on "
-        "the joined batch first; writes a JSON file. gloo on CPUs; with GPUs NCCL, a GPU each.",
-        epilog="Exit status: 0 measured; 1 a candidate computes wrong numbers; 2 bad arguments. A missed target "
-        "is marked and changes nothing else: timings depend on the machine.",
+    parser = Command(
+        "distributed",
+        "Times forward + backward of the loss of a batch that is spread over W processes, in both formulations, "
+        "beside the authors' all-reduce of C, and counts the bytes that a rank sends: over gloo on CPUs, over "
+        "NCCL with a GPU for each rank. Checks everything against float64 on the joined batch first. Writes a "
+        "JSON file.",
+        {
+            "": "two and four ranks, three shapes, float32 and bfloat16",
+            "--quick": "four ranks, two shapes, float32",
+            "--world 2 --rows 64 --d 8192": "one shape",
+            "--model": "up to 1024 ranks, worked out and not measured",
+        },
+        "0 measured; 1 a candidate computes wrong numbers; 2 bad arguments. A missed target is marked and changes "
+        "nothing else: timings depend on the machine.",
     )
-    add = parser.add_argument
-    shapes = " ".join(f"{rows}x{d}" for rows, d in SHAPES)
-    add("--quick", action="store_true", help="four ranks, two cells, float32, three repeats")
-    add("--world", type=positive, nargs="+", metavar="W", help="numbers of ranks (default 2 4)")
-    add("--rows", type=positive, nargs="+", metavar="n", help=f"of each rank (default with D: {shapes})")
-    add("--features", type=positive, nargs="+", metavar="D", help="see --rows: give both or neither")
-    add("--dtype", choices=DTYPES, nargs="+", help="of the embeddings (default float32 bfloat16)")
-    add("--backend", choices=BACKENDS, default="auto", help="of bt_kernels (default %(default)s)")
-    add("--repeats", type=positive, help=f"of every candidate in a cell (default {REPEATS})")
-    add("--model", action="store_true", help="measures nothing: works out bytes, FLOPs and memory")
-    add(
-        "--output",
-        type=result_file.json_path,
-        metavar="RESULT.json",
-        help="default benchmarks/results/distributed-DEVICE.json",
+    shapes = ", ".join(f"{rows} at D = {d}" for rows, d in SHAPES)
+    parser.add_argument("--quick", action="store_true", help="four ranks, two shapes, float32, three repeats")
+    parser.option("world", "W, the number of ranks", None, "2 4", type=at_least(2), nargs="+", metavar="W")
+    parser.option(
+        "rows",
+        "samples of each rank; N is W times as many",
+        None,
+        shapes,
+        type=at_least(1),
+        nargs="+",
+        metavar="n",
     )
+    parser.d(several=True, shown="as --rows says; give both or neither")
+    parser.dtype(tuple(DTYPES), several=True, shown="float32 bfloat16")
+    parser.backend()
+    parser.repeats(
+        None, "timed calls of every candidate at a shape", f"{REPEATS}, or {QUICK_REPEATS} with --quick"
+    )
+    parser.add_argument("--model", action="store_true", help="measure nothing: work out bytes, FLOPs and memory")
+    parser.output("benchmarks/results/distributed-DEVICE.json")
     options = parser.parse_args(arguments)
-    measured = ("quick", "world", "rows", "features", "dtype", "repeats")
+    options.command = parser.line(arguments)
+    measured = ("quick", "world", "rows", "d", "dtype", "repeats")
     if options.model and (options.backend != "auto" or any(getattr(options, name) for name in measured)):
         parser.error("--model measures nothing: only --output goes with it")
-    if bool(options.rows) != bool(options.features):
-        parser.error("--rows and --features: give both or neither")
+    if bool(options.rows) != bool(options.d):
+        parser.error("--rows and --d: give both or neither")
     if options.quick and any(getattr(options, name) for name in ("world", "rows", "dtype")):
-        parser.error("--quick has its own cells: leave out --world, --rows, --features and --dtype")
-    if options.world and min(options.world) < 2:
-        parser.error("--world: one rank sends nothing, expected W >= 2")
+        parser.error("--quick has its own cells: leave out --world, --rows, --d and --dtype")
     if options.model:
         return options
     gpus = torch.cuda.device_count()
@@ -74,7 +81,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.repeats = options.repeats or (QUICK_REPEATS if quick else REPEATS)
     options.shapes = QUICK_SHAPES if quick else SHAPES
     if options.rows:
-        options.shapes = [(rows, d) for rows in options.rows for d in options.features]
+        options.shapes = list(itertools.product(options.rows, options.d))
     if gpus:
         options.world = [world for world in options.world if world <= gpus]
         if not options.world:
@@ -127,13 +134,13 @@ def run_job(job: Job) -> Iterator[dict]:
                 yield reports.get()
 
 
-def describe(device: Device, options: argparse.Namespace, command: str) -> dict:
+def describe(device: Device, options: argparse.Namespace) -> dict:
     """The head of the result file."""
     kind = device.torch_device.type
     described = machine.describe_machine(device)
     del described["threads"]  # each cell has its own
     return {
-        **head(command),
+        **machine.head("distributed", options.command),
         "timing": "forward + backward, caches flushed, all ranks at once and the slowest counts, candidates "
         "interleaved; quantiles 20/50/80 %",
         "sent": "bytes that the busiest rank gives to torch.distributed for others in a forward and backward; "
@@ -146,33 +153,25 @@ def describe(device: Device, options: argparse.Namespace, command: str) -> dict:
     }
 
 
-def head(command: str) -> dict:
-    return {
-        "benchmark": "distributed",
-        "complete": False,
-        "command": command,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "git": machine.describe_commit(),
-    }
-
-
-def write_model(command: str, output: Path) -> int:
+def write_model(options: argparse.Namespace) -> int:
+    output = options.output or result_file.RESULTS / "distributed-model.json"
     rows = model.settings()
     assumptions = model.ASSUMPTIONS
-    result = head(command) | {"complete": True, "measured": False, "assumptions": assumptions, "settings": rows}
+    result = machine.head("distributed", options.command) | {"complete": True, "measured": False}
+    result |= {"assumptions": assumptions, "settings": rows}
     result_file.write_json(output, result)
     print(f"{model.table(rows)}\n\nwrote {output}")
     return 0
 
 
-def measure(options: argparse.Namespace, command: str) -> int:
+def measure(options: argparse.Namespace) -> int:
     device, started = options.device, time.monotonic()
     check_truth(torch.device("cpu"))
-    result = describe(device, options, command)
+    result = describe(device, options)
     name = ["distributed", machine.device_slug(device)]
     name += [options.backend] if options.backend != "auto" else []
     name += ["quick"] if options.quick else ["part"] if options.rows else []
-    output = options.output or RESULTS / f"{'-'.join(name)}.json"
+    output = options.output or result_file.RESULTS / f"{'-'.join(name)}.json"
     print(f"{device.name}, {machine.cores()} cores; torch {torch.__version__}; forward + backward")
     print(table.HEADER, flush=True)
     for job in jobs(options, device):
@@ -196,12 +195,8 @@ def measure(options: argparse.Namespace, command: str) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = parse(arguments)
-    command = f"python -m benchmarks.distributed {shlex.join(arguments)}".strip()
-    if options.model:
-        return write_model(command, options.output or RESULTS / "distributed-model.json")
-    return measure(options, command)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    return write_model(options) if options.model else measure(options)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ from benchmarks.distributed.candidates import (
     modelled_bytes,
 )
 from benchmarks.distributed.wire import Sent, all_gather_bytes, counted
-from benchmarks.loss.run_cell import Views
 from benchmarks.shared.candidates import Step
-from benchmarks.shared.cell import Cell, make_embeddings
+from benchmarks.shared.cell import Cell, Views, make_embeddings
 from benchmarks.shared.correctness import Truth, errors, truth
 from benchmarks.shared.device import Device, last_level_cache, open_device
 from benchmarks.shared.measure import Samples, quantiles, ratio, time_candidates

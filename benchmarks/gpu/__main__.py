@@ -9,7 +9,6 @@ every cell, so whatever stops the run leaves what was measured, marked as not co
 import argparse
 import dataclasses
 import gc
-import shlex
 import sys
 import time
 import warnings
@@ -21,25 +20,21 @@ from typing import NamedTuple
 from benchmarks import plot
 from benchmarks.gpu import choice
 from benchmarks.loss import table
-from benchmarks.loss.__main__ import RESULTS, positive, say
 from benchmarks.loss.axes import BETWEEN, D_AXIS, D_AXIS_N, N_AXIS, N_AXIS_D, PEERS
-from benchmarks.loss.run_cell import first_line, run_cell
+from benchmarks.loss.run_cell import run_cell
 from benchmarks.loss.targets import GPU_GOALS
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.candidates import AS_ASKED, CANDIDATES, GPU_BACKENDS, Contender, applies
-from benchmarks.shared.cell import Cell
+from benchmarks.shared.cell import Cell, of_operands
+from benchmarks.shared.command import Command, say
 from benchmarks.shared.correctness import check_truth
-from benchmarks.shared.device import CudaDevice, Device, open_device
+from benchmarks.shared.device import CudaDevice, Device
 from benchmarks.shared.limits import CallTimes, memory_limit
 from benchmarks.shared.roofline import Ceilings, measure_ceilings
 from bt_kernels.backends.registry import BACKENDS
 from bt_kernels.backends.stages import Availability
 
-SETTINGS = {  # of the cells, by operands
-    "bfloat16": {"dtype": "bfloat16"},
-    "tf32": {"dtype": "float32", "precision": "tf32"},
-    "float32": {"dtype": "float32"},
-}
+DTYPES = ("bfloat16", "tf32", "float32")
 FLOAT32_CELLS = [(256, 8192), (1024, 8192), (4096, 8192), (8192, 4096)]
 # Seconds that a cell is taken to last for each of its candidates until one of its kind has been measured.
 # torch.compile takes most of them, and no more than a share of the budget, which keeps the rest for the axes.
@@ -129,7 +124,7 @@ def available(device: Device, cell: Cell, wanted: list[str]) -> dict[Contender, 
 
 
 def open_run(device: CudaDevice, operands: str, backends: list[str], command: str, folder: Path) -> Run:
-    template = Cell(0, 0, device=str(device.torch_device), **SETTINGS[operands])
+    template = Cell(0, 0, device=str(device.torch_device), **of_operands(operands))
     limit = memory_limit(device, None)
     ceilings = measure_ceilings(device, template)
     found = available(device, template, backends)
@@ -174,8 +169,8 @@ def measure(device: Device, steps: list[Planned], runs: dict[str, Run], budget: 
                 gc.collect()
                 device.release()
         except Exception as error:  # must not take the other cells along
-            run.result["errors"].append({"n": step.n, "d": step.d, "error": first_line(error)})
-            say(f"{where}: {first_line(error)}")
+            run.result["errors"].append({"n": step.n, "d": step.d, "error": result_file.first_line(error)})
+            say(f"{where}: {result_file.first_line(error)}")
         else:
             for name in [name for name in names if name not in now]:
                 found["candidates"][name] = {"status": "skipped", "reason": "no time left to compile it"}
@@ -230,39 +225,45 @@ def lines(run: Run) -> list[str]:
     return found + table.target_lines(cells)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu",
-        description="Times forward + backward of the Barlow Twins loss on a GPU, with the triton and the cuda "
-        "backend, in bfloat16, tf32 and float32, for the cells that targets are set for, D up to 1048576 and N up "
-        "to 8192; writes a result file each and says which backend is faster where.",
-        epilog="Exit status: 0 measured; 1 a backend computes wrong numbers or fails somewhere, or none works "
-        "here; 2 no GPU. A backend that is not available is left out, with the reason. Baselines that lose too "
-        "many digits in 16 bits are marked FAIL and change nothing else.",
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Command(
+        "gpu",
+        "Times forward + backward of the Barlow Twins loss on a GPU, with the triton and the cuda backend "
+        "beside each other and the baselines, in bfloat16, tf32 and float32: the shapes that targets are set "
+        "for, D up to 1048576 and N up to 8192. Writes a JSON file for each dtype, and beside it a CSV file and "
+        "plots, and says which backend is faster where.",
+        {
+            "": "everything, as far as it goes in 450 seconds",
+            "--dtype bfloat16 --backend triton --seconds 120": "a part of it",
+        },
+        "0 measured; 1 a backend computes wrong numbers or fails somewhere, or none works here; 2 no GPU. A "
+        "backend that is not available is left out, with the reason. Baselines that lose too many digits in 16 "
+        "bits are marked FAIL and change nothing else.",
     )
-    add = parser.add_argument
-    add("--seconds", type=positive, default=450, help="starts no cell that would end later (default %(default)s)")
-    add("--operands", choices=SETTINGS, nargs="+", default=list(SETTINGS), help="default: all")
-    names = [contender.backend for contender in GPU_BACKENDS]
-    add("--backends", choices=names, nargs="+", default=names, help="of bt_kernels; default: all")
-    add("--device", default="cuda", help="default %(default)s")
-    add("--output", type=result_file.path, default=RESULTS, metavar="FOLDER", help="default benchmarks/results")
+    backends = [contender.backend for contender in GPU_BACKENDS]
+    parser.dtype(DTYPES, list(DTYPES), several=True)
+    parser.backend(backends, backends, several=True)
+    parser.device("cuda", words="cuda or cuda:1")
+    parser.seconds(450, "time budget in seconds: no shape is begun that would end later")
+    parser.option("output", "where the result files go", result_file.RESULTS, "benchmarks/results",
+                  type=result_file.path, metavar="FOLDER")  # fmt: skip
     options = parser.parse_args(arguments)
-    budget = TimeBudget(options.seconds)
-    try:
-        device = open_device(options.device)
-    except RuntimeError as error:
-        parser.error(str(error))
-    if not isinstance(device, CudaDevice):
+    options.command = parser.line(arguments)
+    options.opened = parser.open_device(options)
+    if not isinstance(options.opened, CudaDevice):
         parser.error(f"--device {options.device}: this is the measurement on a GPU; see python -m benchmarks.loss")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    budget, device = TimeBudget(options.seconds), options.opened
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")
     check_truth(device.torch_device)
     print(f"{machine.device_line(device)}; forward + backward", flush=True)
-    command = f"python -m benchmarks.gpu {shlex.join(arguments)}".strip()
     runs = {
-        operands: open_run(device, operands, options.backends, command, options.output)
-        for operands in options.operands
+        operands: open_run(device, operands, options.backend, options.command, options.output)
+        for operands in options.dtype
     }
     steps = [step for step in plan() if step.operands in runs and runs[step.operands].contenders]
     measure(device, steps, runs, budget)

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import shlex
 import sys
 import time
 import warnings
@@ -15,80 +14,62 @@ from benchmarks.loss import axes, in_all, table
 from benchmarks.loss.run_cell import run_cell
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.candidates import CANDIDATES, GPU_BACKENDS, applies
-from benchmarks.shared.cell import DTYPES, PRECISIONS, Cell
+from benchmarks.shared.cell import OPERANDS, Cell, of_operands
+from benchmarks.shared.command import Command, say
 from benchmarks.shared.correctness import check_truth
-from benchmarks.shared.device import CpuDevice, CudaDevice, open_device
+from benchmarks.shared.device import CpuDevice, CudaDevice
 from benchmarks.shared.limits import CallTimes, memory_limit
 from benchmarks.shared.roofline import measure_ceilings
 from bt_kernels.backends.registry import choose_backend
-from bt_kernels.options import BACKENDS, FORMULATIONS
+from bt_kernels.options import FORMULATIONS
 
 QUICK = [(64, 8192), (256, 1024), (256, 8192), (1024, 1024)]  # every target is judged in one of them
-RESULTS = Path(__file__).parents[1] / "results"
 
 
-def positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text!r}")
-    return value
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.loss",
-        description="Times the Barlow Twins loss, forward alone and forward + backward, against the official "
-        "formula and the Gram formulation (each eager and compiled), lightly's, solo-learn's and MONAI's formulas "
-        "and the bare matrix products: D from 512 to 1048576 at N = 256, N from 64 to 8192 at D = 8192, and some "
-        "shapes between. Checks every candidate against float64 first; writes a JSON and a CSV file and plots.",
-        epilog="Exit status: 0 measured; 1 a candidate computes wrong numbers or bt_kernels could not run; 2 bad "
-        "arguments. A missed target is marked in the table and changes nothing else: timings depend on the "
-        "machine.",
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Command(
+        "loss",
+        "Times the Barlow Twins loss, forward alone and forward + backward, against the official formula and "
+        "the Gram formulation (each eager and compiled), lightly's, solo-learn's and MONAI's formulas and the "
+        "bare matrix products, and takes their peak memory. D goes from 512 to 1048576 at N = 256, N from 64 to "
+        "8192 at D = 8192, with some shapes between. Checks every candidate against float64 first. Writes a "
+        "JSON file, and beside it a CSV file and plots.",
+        {
+            "": "all shapes; some 25 minutes on two CPU cores",
+            "--quick": "some three minutes",
+            "--n 256 --d 1024 8192": "two shapes",
+            "--dtype bfloat16 --max-memory 4": "in 16 bits, within 4 GB",
+        },
+        "0 measured; 1 a candidate computes wrong numbers or bt_kernels could not run; 2 bad arguments. A missed "
+        "target is marked in the table and changes nothing else: timings depend on the machine.",
     )
-    add = parser.add_argument
-    add("--quick", action="store_true", help="four cells and no peers but the authors, in minutes")
-    add("--n", type=positive, nargs="+", metavar="N", help="batch sizes of a grid of your own (default 256)")
-    add("--d", type=positive, nargs="+", metavar="D", help="its features (default 8192)")
-    add("--dtype", choices=DTYPES, default="float32", help="of the embeddings (default %(default)s)")
-    add("--precision", choices=PRECISIONS, default="ieee", help="of float32 products on a GPU (default ieee)")
-    add("--backend", choices=BACKENDS, default="auto", help="of bt_kernels (default %(default)s)")
-    add("--formulation", choices=FORMULATIONS, default="auto", help="of bt_kernels and the floor (default auto)")
-    add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
-    add("--threads", type=positive, help="CPU threads (default: torch's own choice)")
-    add(
-        "--max-memory",
-        type=float,
-        metavar="GB",
-        help="candidates that need more are skipped (default 12 on a CPU)",
+    parser.add_argument("--quick", action="store_true", help="four shapes and no peers but the authors")
+    parser.n(several=True, shown="all shapes, or 256 with --d")
+    parser.d(several=True, shown="all shapes, or 8192 with --n")
+    parser.dtype(OPERANDS, "float32")
+    parser.backend()
+    parser.option("formulation", "of bt_kernels and of the bare products", "auto", choices=FORMULATIONS)
+    parser.device()
+    parser.threads()
+    parser.max_memory(
+        "candidates that need more are left out", "12 on a CPU, and no more than 80 % of what is free"
     )
-    add(
-        "--output",
-        type=result_file.json_path,
-        metavar="RESULT.json",
-        help="default benchmarks/results/loss-DEVICE.json",
-    )
+    parser.output("benchmarks/results/loss-DEVICE.json")
     options = parser.parse_args(arguments)
-    if min(options.n or [2]) < 2:
-        parser.error("--n: the batch statistics need N >= 2")
     if options.quick and (options.n or options.d):
         parser.error("--quick has its own cells: leave out --n and --d")
-    if options.max_memory is not None and not options.max_memory > 0:
-        parser.error("--max-memory: expected a number of GB > 0")
-    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options.command = parser.line(arguments)
+    options.opened = parser.open_device(options)
+    if options.dtype == "tf32" and isinstance(options.opened, CpuDevice):
+        parser.error("--dtype tf32: only on a GPU")
+    kind, settings = str(options.opened.torch_device), of_operands(options.dtype)
+    options.cell = Cell(
+        in_all.N, in_all.D, device=kind, backend=options.backend, formulation=options.formulation, **settings
+    )
     try:
-        options.opened = open_device(options.device)
-        if options.precision != "ieee" and (isinstance(options.opened, CpuDevice) or options.dtype != "float32"):
-            parser.error(f"--precision {options.precision}: only for float32 on a GPU")
-        choose_backend(options.backend, options.opened.torch_device, DTYPES[options.dtype])
+        choose_backend(options.backend, options.opened.torch_device, options.cell.torch_dtype)
     except RuntimeError as error:
         parser.error(str(error))
-    shared = (options.dtype, str(options.opened.torch_device), options.backend, options.formulation)
-    options.cell = Cell(in_all.N, in_all.D, *shared, options.precision)
     return options
 
 
@@ -98,16 +79,11 @@ def default_output(options: argparse.Namespace) -> Path:
     operands = options.cell.operands
     parts += [operands] if operands != "float32" else []
     parts += ["quick"] if options.quick else ["part"] if options.n or options.d else []
-    return RESULTS / f"{'-'.join(parts)}.json"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    return result_file.RESULTS / f"{'-'.join(parts)}.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = parse(arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     device, started = options.opened, time.monotonic()
     check_truth(torch.device("cpu"))
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")  # the compiler's own
@@ -122,8 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
             for d in sorted({*(options.d or [axes.N_AXIS_D])})
         ]
     limit = memory_limit(device, options.max_memory)
-    command = f"python -m benchmarks.loss {shlex.join(arguments)}".strip()
-    result = machine.describe_run(device, template, command, limit)
+    result = machine.describe_run(device, template, options.command, limit)
     output = options.output or default_output(options)
     print(f"{machine.device_line(device)}; {template.operands}; forward + backward")
     ceilings = measure_ceilings(device, template) if isinstance(device, CudaDevice) else None

@@ -7,7 +7,6 @@ The worker: python -m benchmarks.loss.in_all REQUEST, with REQUEST as run_in_all
 """
 
 import json
-import subprocess
 import sys
 
 import torch
@@ -18,25 +17,17 @@ from benchmarks.shared.cell import Cell, make_embeddings
 from benchmarks.shared.correctness import errors, truth
 from benchmarks.shared.device import CudaDevice, Device, open_device
 from benchmarks.shared.measure import quantiles
-from benchmarks.shared.memory import ROOT, resident_bytes
+from benchmarks.shared.memory import resident_bytes
+from benchmarks.shared.worker import run_worker
 
 N, D, CALLS = 256, 262144, 4
 
 
 def run_in_all(cell: Cell, threads: int) -> dict:
     """The case's entry in the result file."""
-    request = json.dumps({"cell": cell.as_dict(), "threads": threads})
-    worker = subprocess.run(
-        [sys.executable, "-m", "benchmarks.loss.in_all", request],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if worker.returncode:
-        last_words = (worker.stderr.strip().splitlines() or ["no message"])[-1]
-        return {"status": "unavailable", "reason": f"worker exit {worker.returncode}: {last_words}", "targets": []}
-    entry = json.loads(worker.stdout.splitlines()[-1])
+    entry, ended = run_worker("benchmarks.loss.in_all", {"cell": cell.as_dict(), "threads": threads})
+    if not entry:
+        return {"status": "unavailable", "reason": ended, "targets": []}
     return {**entry, "targets": [judge(IN_ALL, entry["peak_bytes_in_all"], entry)]}
 
 
@@ -49,18 +40,18 @@ def measure(request: dict) -> dict:
 
 
 def measure_on(device: Device, cell: Cell) -> dict:
-    z_a, z_b = make_embeddings(cell)
-    step = build_step(OURS, cell, z_a, z_b)
+    views = make_embeddings(cell)
+    step = build_step(OURS, cell, *views)
     seconds, losses = [], []
     for _ in range(CALLS):
-        z_a.grad = z_b.grad = None
+        views.clear()
         seconds.append(device.time(lambda: losses.append(step())))
     if isinstance(device, CudaDevice):
         peak = torch.cuda.max_memory_reserved(device.torch_device)
     else:
         # Not getrusage's ru_maxrss: a process begins with that of the one that started it.
         peak = resident_bytes("VmHWM")
-    found = errors(losses[-1], (z_a.grad, z_b.grad), truth(z_a, z_b), cell.loss_scale)
+    found = errors(losses[-1], tuple(z.grad for z in views), truth(*views), cell.loss_scale)
     return {
         "status": "ok" if found.within(cell.operands) else "FAIL",
         "n": cell.n,

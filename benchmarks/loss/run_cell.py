@@ -1,31 +1,21 @@
 """One cell, start to end: embeddings, truth, gate, clock, memory; returns what the result file holds."""
 
-from typing import NamedTuple
-
 import torch
 
 from benchmarks.loss.targets import targets_for, verdicts
 from benchmarks.shared.candidates import CANDIDATES, CUDA, FLOOR, TRITON, Step, build_forward, build_step
-from benchmarks.shared.cell import Cell, make_embeddings
+from benchmarks.shared.cell import Cell, Views, make_embeddings
 from benchmarks.shared.correctness import TOLERANCE, Definition, Truth, errors, truth
 from benchmarks.shared.device import Device
 from benchmarks.shared.limits import CallTimes, does_not_fit
 from benchmarks.shared.measure import SLOW_SECONDS, Samples, quantiles, ratio, time_candidates
 from benchmarks.shared.memory import peak_deltas
+from benchmarks.shared.result_file import first_line
 from benchmarks.shared.roofline import Ceilings, Roofline, roofline
 from bt_kernels.formulation import choose_formulation
 
 FORWARD_SECONDS = 0.75  # of timing a candidate's forward alone
 WARM_UP_AGAIN_BELOW = 1.0  # seconds; on a GPU always, where the first call may compile kernels
-
-
-class Views(NamedTuple):
-    z_a: torch.Tensor  # (N, D)
-    z_b: torch.Tensor  # (N, D)
-
-    def clear(self) -> None:
-        """Drops the gradients, so that the next backward allocates its own."""
-        self.z_a.grad = self.z_b.grad = None
 
 
 def run_cell(
@@ -67,7 +57,7 @@ def measure_cell(
     if not wanted:
         return result
 
-    views = Views(*make_embeddings(cell))
+    views = make_embeddings(cell)
     truths: dict[Definition, Truth] = {}
     steps: dict[str, Step] = {}
     seconds: dict[str, float] = {}
@@ -188,8 +178,3 @@ def add_roofline(result: dict, floor: Roofline) -> None:
     for name, entry in result["candidates"].items():
         if CANDIDATES[name].ours and (times := entry.get("ms")):
             result["ratios"][f"{name}/roofline"] = {q: value / floor.ms for q, value in times.items()}
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"

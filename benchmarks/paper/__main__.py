@@ -1,10 +1,8 @@
 """The command line: run what is missing of the grid, then write the tables and draw the picture."""
 
 import argparse
-import datetime
 import multiprocessing
 import platform
-import shlex
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,49 +14,45 @@ import torch
 from benchmarks.paper import grid, results, train
 from benchmarks.paper.grid import Run, Scale
 from benchmarks.shared import machine, result_file
-from benchmarks.shared.device import open_device
+from benchmarks.shared.command import Command, at_least
+from benchmarks.shared.device import Device
 from bt_kernels import __version__
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.trainer.errors import TrainerError
 
-RESULTS = Path(__file__).parents[1] / "results"
-PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "paper.png"
+PICTURE = result_file.ROOT / "docs" / "pictures" / "paper.png"
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.paper",
-        description="Repeats the paper's ablations (tables 5 and 6) and its figures 2, 4 and 5 in miniature, and "
-        "says for each finding whether the small setting agrees. Finished runs are kept in the result file: the "
-        "same command goes on where it was stopped.",
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Command(
+        "paper",
+        "Repeats the paper's ablations (tables 5 and 6) and its figures 2, 4 and 5 in miniature, and says for "
+        "each finding whether the small setting agrees. Writes a JSON file after every run, then a table beside "
+        "it and a picture. Finished runs are kept: the same command goes on where it was stopped.",
+        {
+            "--jobs 2": "on the digits; some 34 minutes on two busy CPU cores",
+            "--report benchmarks/results/paper-DATA-DEVICE.json": "table and picture of a result",
+        },
+        "0 all runs are done; 2 bad arguments, or a result that was made with other settings.",
     )
-    add = parser.add_argument
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--reduced", action="store_true", help="small network and grid (default on a CPU)")
+    size.add_argument("--reduced", action="store_true", help="small network and grid (default: on a CPU)")
     size.add_argument(
-        "--full", action="store_true", help="larger network, more seeds and points (default on a GPU)"
+        "--full", action="store_true", help="larger network, more seeds and points (default: on a GPU)"
     )
-    add("--data", choices=("digits", "cifar10"), default="digits", help="default %(default)s")
-    add("--data-dir", default="", help="folder of CIFAR-10, which is not downloaded")
-    add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
-    add("--jobs", type=int, help="runs at a time, with one CPU thread each (default: CPU cores; on a GPU 1)")
-    add(
-        "--output",
-        type=result_file.json_path,
-        metavar="RESULT.json",
-        help="default benchmarks/results/paper-DATA-DEVICE.json",
+    parser.option("data", "what is trained on", "digits", choices=("digits", "cifar10"))
+    parser.option(
+        "data-dir", "folder of CIFAR-10, which is not downloaded", "", "the current one", metavar="FOLDER"
     )
-    add("--picture", type=result_file.path, default=PICTURE, help="default docs/pictures/paper.png")
-    add(
-        "--report",
-        type=result_file.path,
-        metavar="RESULT.json",
-        help="run nothing; write the table and the picture of a result",
-    )
+    parser.device()
+    parser.option("jobs", "runs at a time, with one CPU thread each", None, "CPU cores; on a GPU 1",
+                  type=at_least(1), metavar="J")  # fmt: skip
+    parser.output("benchmarks/results/paper-DATA-DEVICE.json")
+    parser.option("picture", "the plot", PICTURE, "docs/pictures/paper.png", type=result_file.path,
+                  metavar="PICTURE.png")  # fmt: skip
+    parser.report("run nothing: print the table of this result and draw it")
     options = parser.parse_args(arguments)
-    if options.jobs is not None and options.jobs < 1:
-        parser.error("--jobs: expected a whole number >= 1")
-    options.parser = parser
+    options.parser, options.command = parser, parser.line(arguments)
     return options
 
 
@@ -69,11 +63,10 @@ def choose_scale(options: argparse.Namespace, on_gpu: bool) -> Scale:
     return grid.FULL if full else grid.REDUCED
 
 
-def head(options: argparse.Namespace, scale: Scale, opened, jobs: int, command: str) -> dict:
+def head(options: argparse.Namespace, scale: Scale, opened: Device, jobs: int) -> dict:
     """What the result file says of where its numbers came from."""
     return {
-        "command": command,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **machine.head(results.BENCHMARK, options.command),
         "machine": machine.describe_machine(opened) | {"threads_per_run": 1, "jobs": jobs},
         "versions": {
             "bt_kernels": __version__,
@@ -81,7 +74,6 @@ def head(options: argparse.Namespace, scale: Scale, opened, jobs: int, command: 
             "python": platform.python_version(),
             **{name: machine.installed(name) for name in ("torch", "torchvision", "scikit-learn", "numpy")},
         },
-        "git": machine.describe_commit(),
         "grid": asdict(scale),
         "configuration": results.configuration(scale, options.data, opened.name),
     }
@@ -119,20 +111,18 @@ def report(result: dict, path: Path, picture: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         if options.report:
-            report(results.read(options.report), options.report, options.picture)
+            report(result_file.read(options.report, results.BENCHMARK), options.report, options.picture)
             return 0
-        opened = open_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        opened = options.parser.open_device(options)
         on_gpu = opened.torch_device.type == "cuda"
         train.check_data(options.data, options.data_dir)
         scale = choose_scale(options, on_gpu)
         jobs = options.jobs or (1 if on_gpu else machine.cores())
-        given = shlex.join(sys.argv[1:] if arguments is None else arguments)
-        path = options.output or RESULTS / f"paper-{options.data}-{machine.device_slug(opened)}.json"
-        command = f"python -m benchmarks.paper {given}".strip()
-        store = results.Store(path, head(options, scale, opened, jobs, command))
+        path = options.output or result_file.RESULTS / f"paper-{options.data}-{machine.device_slug(opened)}.json"
+        store = results.Store(path, head(options, scale, opened, jobs))
         where = (scale, options.data, options.data_dir, str(opened.torch_device))
         run_grid(store, grid.all_runs(scale), jobs, where)
     except (ValueError, RuntimeError, TrainerError) as error:

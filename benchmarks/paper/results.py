@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.paper.grid import Run, Scale
 from benchmarks.paper.losses import CROSS_ENTROPY_LAMBD, INFO_NCE_TEMPERATURE
 from benchmarks.paper.networks import LAYERS
-from benchmarks.shared.result_file import write_json
+from benchmarks.shared.result_file import read, write_json
 
 BENCHMARK = "paper"
 # What says how many runs there are, and nothing of their numbers: a grid can grow.
@@ -33,23 +33,13 @@ def configuration(scale: Scale, data: str, device: str) -> dict:
     ))  # fmt: skip
 
 
-def read(path: Path) -> dict:
-    """Raises ValueError unless the file is a result of benchmarks.paper."""
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not isinstance(result, dict) or result.get("benchmark") != BENCHMARK:
-        raise ValueError(f"{path} is not a result file of benchmarks.paper")
-    return result
-
-
 class Store:
     """The finished runs, on the disk after each.
 
     Args:
         path: The file; if it exists, its runs are kept.
-        head: What the file says of where its numbers came from; "configuration" must be the file's.
+        head: Of machine.head, and what else the file says of where its numbers came from; "configuration" must be
+            the file's.
 
     Raises:
         Mixed: the file was made with another configuration.
@@ -59,13 +49,13 @@ class Store:
     def __init__(self, path: Path, head: dict) -> None:
         self.path = path
         if path.exists():
-            self.result = read(path)
+            self.result = read(path, BENCHMARK)
             differing = differences(self.result["configuration"], head["configuration"])
             if differing:
                 raise Mixed(f"{path} was made with other settings ({'; '.join(differing)}); use another --output")
             self.result |= {"complete": False, "grid": head["grid"]}
         else:
-            self.result = {"benchmark": BENCHMARK, "complete": False, **head, "runs": {}}
+            self.result = {**head, "runs": {}}
 
     def missing(self, runs: list[Run]) -> list[Run]:
         """Those that the file does not have yet."""

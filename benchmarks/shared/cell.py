@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,12 @@ LOSS_SCALE = {torch.float16: 1024.0}
 # How float32 matrices are multiplied, and torch.set_float32_matmul_precision's word for it: that call sets the old
 # and the new switch alike, where setting torch.backends.cuda.matmul.fp32_precision makes torch.compile raise.
 PRECISIONS = {"ieee": "highest", "tf32": "high"}
+OPERANDS = (*DTYPES, "tf32")  # what a matrix product's operands can be
+
+
+def of_operands(operands: str) -> dict[str, str]:
+    """The dtype, and for tf32 the precision, of a cell with these operands."""
+    return {"dtype": "float32", "precision": "tf32"} if operands == "tf32" else {"dtype": operands}
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,16 @@ class Cell:
             torch.set_float32_matmul_precision(before)
 
 
-def make_embeddings(cell: Cell) -> tuple[Tensor, Tensor]:
+class Views(NamedTuple):
+    z_a: Tensor  # (N, D)
+    z_b: Tensor  # (N, D)
+
+    def clear(self) -> None:
+        """Drops the gradients, so that the next backward allocates its own."""
+        self.z_a.grad = self.z_b.grad = None
+
+
+def make_embeddings(cell: Cell) -> Views:
     """Two views of the same samples, (N, D) each: correlated, and neither centred nor of unit variance."""
     # On the device that they are for: a CPU takes seconds to draw the largest.
     generator = torch.Generator(cell.device).manual_seed(cell.n * 1_000_003 + cell.d)
@@ -84,4 +100,4 @@ def make_embeddings(cell: Cell) -> tuple[Tensor, Tensor]:
     for z in (z_a, z_b):
         z.mul_(0.5 + randn(cell.d).abs_()).add_(randn(cell.d))
         views.append(z.to(cell.torch_dtype).requires_grad_())
-    return views[0], views[1]
+    return Views(*views)

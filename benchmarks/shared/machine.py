@@ -12,7 +12,7 @@ import torch
 from benchmarks.shared.cell import PRECISIONS, Cell
 from benchmarks.shared.correctness import TOLERANCE
 from benchmarks.shared.device import CudaDevice, Device, cpu_model
-from benchmarks.shared.memory import ROOT
+from benchmarks.shared.result_file import ROOT
 from bt_kernels import __version__
 from bt_kernels.backends.registry import choose_backend
 from bt_kernels.info import build_lines
@@ -35,13 +35,21 @@ def device_line(device: Device) -> str:
     return f"{device.name}, {where}; torch {torch.__version__}"
 
 
-def describe_run(device: Device, cell: Cell, command: str, limit: float) -> dict:
-    """The head of a result file whose cells share that cell's settings; run_cell's reports go into its cells."""
+def head(benchmark: str, command: str) -> dict:
+    """How a result file begins: what was run, when, and at which commit."""
     return {
-        "benchmark": "loss",
+        "benchmark": benchmark,
         "complete": False,
         "command": command,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "git": describe_commit(),
+    }
+
+
+def describe_run(device: Device, cell: Cell, command: str, limit: float) -> dict:
+    """The head of a result file whose cells share that cell's settings; run_cell's reports go into its cells."""
+    return {
+        **head("loss", command),
         "dtype": cell.dtype,
         "operands": cell.operands,
         "timing": "forward + backward, and forward alone without a gradient; caches flushed, candidates "
@@ -51,7 +59,6 @@ def describe_run(device: Device, cell: Cell, command: str, limit: float) -> dict
         "memory_limit_gb": round(limit / 1e9, 2),
         "machine": describe_machine(device),
         "versions": describe_versions(device, cell),
-        "git": describe_commit(),
         "cells": [],
     }
 

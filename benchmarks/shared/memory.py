@@ -13,7 +13,6 @@ import ctypes
 import gc
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +22,8 @@ import torch
 from benchmarks.shared.candidates import Step, build_forward, build_step
 from benchmarks.shared.cell import Cell, make_embeddings
 from benchmarks.shared.device import CudaDevice, Device
+from benchmarks.shared.worker import run_worker
 
-ROOT = Path(__file__).parents[2]
 M_MMAP_THRESHOLD = -3
 Peaks = dict[str, int | str]  # bytes, or why there is no number
 
@@ -42,29 +41,14 @@ def peak_deltas(
         return {name: cuda_peak(device, step, clear) for name, step in steps.items()}
     if not Path("/proc/self/clear_refs").exists():
         return dict.fromkeys(steps, "not measured: needs Linux or CUDA")
-    calls = {name: 1 if name in slow else 2 for name in steps}
-    request = json.dumps(
-        {
-            "cell": cell.as_dict(),
-            "calls": calls,
-            "threads": torch.get_num_threads(),
-            "forward_only": forward_only,
-        }
-    )
-    worker = subprocess.run(
-        [sys.executable, "-m", "benchmarks.shared.memory", request],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    peaks: Peaks = {}
-    for line in worker.stdout.splitlines():
-        peaks.update(json.loads(line))
-    last_words = (worker.stderr.strip().splitlines() or ["no message"])[-1]
-    return {
-        name: peaks.get(name, f"not measured: worker exit {worker.returncode}, {last_words}") for name in steps
+    request = {
+        "cell": cell.as_dict(),
+        "calls": {name: 1 if name in slow else 2 for name in steps},
+        "threads": torch.get_num_threads(),
+        "forward_only": forward_only,
     }
+    peaks, ended = run_worker("benchmarks.shared.memory", request)
+    return {name: peaks.get(name, f"not measured: {ended}") for name in steps}
 
 
 def cuda_peak(device: CudaDevice, step: Step, clear: Callable[[], None]) -> int:
@@ -99,15 +83,11 @@ def worker(request: dict) -> None:
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 64 << 10)
     torch.set_num_threads(request["threads"])
     cell = Cell(**request["cell"])
-    z_a, z_b = make_embeddings(cell)
-
-    def clear() -> None:
-        z_a.grad = z_b.grad = None
-
+    views = make_embeddings(cell)
     build = build_forward if request["forward_only"] else build_step
     for name, calls in request["calls"].items():
-        clear()
-        peak = resident_peak(build(name, cell, z_a, z_b), clear, calls)
+        views.clear()
+        peak = resident_peak(build(name, cell, *views), views.clear, calls)
         print(json.dumps({name: peak}), flush=True)
 
 

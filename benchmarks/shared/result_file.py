@@ -8,6 +8,9 @@ from pathlib import Path
 
 from benchmarks.shared.candidates import CUDA, OURS, TRITON
 
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
 SPEEDUPS = {"speedup_of_bt_kernels": OURS, "speedup_of_triton": TRITON.called, "speedup_of_cuda": CUDA.called}
 
 FIELDS = (
@@ -79,12 +82,18 @@ def row(cell: dict, ratios: dict, name: str, entry: dict) -> dict:
     }
 
 
-def read(path: Path) -> dict:
-    """Raises ValueError unless the file is a result of benchmarks.loss."""
+def read(path: Path, *benchmarks: str) -> dict:
+    """Raises ValueError unless the file is a result of one of these benchmarks."""
     try:
         result = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
-    if not isinstance(result, dict) or result.get("benchmark") != "loss":
-        raise ValueError(f"{path} is not a result file of benchmarks.loss")
+    if not isinstance(result, dict) or result.get("benchmark") not in benchmarks:
+        raise ValueError(f"{path} is no result file of benchmarks.{', benchmarks.'.join(benchmarks)}")
     return result
+
+
+def first_line(error: Exception) -> str:
+    """The reason that a result file gives in the place of numbers."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

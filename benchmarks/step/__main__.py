@@ -1,21 +1,17 @@
 """The benchmark of a whole training step with each loss: python -m benchmarks.step --help."""
 
 import argparse
-import datetime
-import shlex
 import sys
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from benchmarks.loss.__main__ import RESULTS, say
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.cell import Cell
+from benchmarks.shared.command import Command, at_least, say
 from benchmarks.shared.correctness import TOLERANCE
-from benchmarks.shared.device import CpuDevice, CudaDevice, open_device
+from benchmarks.shared.device import CpuDevice, CudaDevice
 from benchmarks.step import fit, table
 from benchmarks.step.cell import measure_cell
 from benchmarks.step.losses import OURS, STEP_LOSSES
@@ -24,73 +20,59 @@ from benchmarks.step.model import StepSetting
 from bt_kernels.trainer.errors import TrainerError
 
 DEFAULTS = {
-    "cpu": {"batch": 64, "d": [512, 2048, 8192], "image_size": 32, "dtype": "float32", "seconds": 330.0},
-    "cuda": {"batch": 256, "d": [8192, 32768], "image_size": 224, "dtype": "bfloat16", "seconds": 450.0},
+    "cpu": {"n": 64, "d": [512, 2048, 8192], "image_size": 32, "dtype": "float32", "seconds": 330.0},
+    "cuda": {"n": 256, "d": [8192, 32768], "image_size": 224, "dtype": "bfloat16", "seconds": 450.0},
 }
 # Of --seconds: what the clock of whole steps gets. The rest is building, compiling, checking and peak memory, and
 # on a GPU the search for what fits.
 CLOCK_SHARE = {"cpu": 0.4, "cuda": 0.2}
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.step",
-        description="Times a training step, two views through a ResNet and its projector, loss, backward and "
-        "LARS, with bt_kernels and with the losses that others use; the loss's share of it, its peak memory, and "
-        "the largest batch and D that fit. Every loss is checked against float64 first. Writes a JSON and a CSV "
-        "file and a plot.",
-        epilog="Exit status: 0 measured; 1 a loss computes wrong numbers or bt_kernels could not run; 2 bad "
-        "arguments.",
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Command(
+        "step",
+        "Times a training step (two views through a ResNet and its projector, loss, backward and LARS) with "
+        "bt_kernels and with the losses that others use: the loss's share of the step, its peak memory, and the "
+        "largest N and D that fit. Checks every loss against float64 first. Writes a JSON file, and beside it a "
+        "CSV file and a plot.",
+        {
+            "": "ResNet-50; some six minutes on two CPU cores",
+            "--n 64 --d 8192 --losses bt_kernels official": "one D, two losses",
+            "--fit batch --max-memory 8": "and on a CPU the largest batch within 8 GB",
+        },
+        "0 measured; 1 a loss computes wrong numbers or bt_kernels could not run; 2 bad arguments.",
     )
-    add = parser.add_argument
-    add("--batch", type=int, metavar="N", help="images, of two views each (default 64; on a GPU 256)")
-    add("--d", type=int, nargs="+", metavar="D", help="features (default 512 2048 8192; on a GPU 8192 32768)")
-    add("--hidden", type=int, metavar="H", help="width of the projector before D (default D, but at most 8192)")
-    add("--image-size", type=int, metavar="S", help="pixels (default 32; on a GPU 224)")
-    add("--network", choices=("resnet50", "resnet18"), default="resnet50", help="default %(default)s")
-    add("--dtype", choices=("float32", "bfloat16"), help="bfloat16: autocast (default float32; on a GPU bfloat16)")
-    add("--channels-last", action=argparse.BooleanOptionalAction, default=True, help="memory format (default yes)")
-    add("--losses", choices=STEP_LOSSES, nargs="+", default=list(STEP_LOSSES), help="default: all")
-    add("--device", help="cpu, cuda or cuda:1 (default: cuda if there is one, else cpu)")
-    add("--threads", type=int, help="CPU threads (default: torch's own choice)")
-    add(
-        "--fit",
-        choices=fit.MOST,
-        nargs="*",
-        help="search the largest (default: both; on a CPU with --memory)",
+    parser.n(shown="64; on a GPU 256", words="N, the batch size, of two views each")
+    parser.d(several=True, shown="512 2048 8192; on a GPU 8192 32768", least=2)
+    width = {"type": at_least(2), "metavar": "H"}
+    parser.option("hidden", "width of the projector before D", None, "D, but at most 8192", **width)
+    parser.option(
+        "image-size", "width and height of the images, in pixels", None, "32; on a GPU 224", type=int, metavar="PX"
     )
-    add(
-        "--memory", type=float, metavar="GB", help="on a CPU: the budget of --fit, for the peak of a fresh process"
+    parser.option("network", "the backbone", "resnet50", choices=("resnet50", "resnet18"))
+    parser.dtype(("float32", "bfloat16"), shown="float32; on a GPU bfloat16, which is autocast")
+    channels = {"action": argparse.BooleanOptionalAction}
+    parser.option("channels-last", "memory format of the images", True, "yes", **channels)
+    parser.option("losses", "which are timed", list(STEP_LOSSES), "all", choices=STEP_LOSSES, nargs="+")
+    parser.device()
+    parser.threads()
+    fitted = {"choices": fit.MOST, "nargs": "*"}
+    parser.option(
+        "fit", "search the largest batch and D that fit", None, "both; on a CPU with --max-memory alone", **fitted
     )
-    add("--seconds", type=float, help="roughly, for all (default 330; on a GPU 450); no search is begun later")
-    add(
-        "--output",
-        type=result_file.json_path,
-        metavar="RESULT.json",
-        help="default benchmarks/results/step-DEVICE.json",
-    )
+    parser.max_memory("on a CPU what --fit may take, as the peak of a fresh process", "no search")
+    parser.seconds(None, "for all of it, roughly, in seconds; no search is begun later", "330; on a GPU 450")
+    parser.output("benchmarks/results/step-DEVICE.json")
     options = parser.parse_args(arguments)
-    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if options.threads is not None and options.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {options.threads}")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        options.opened = open_device(options.device)
-    except RuntimeError as error:
-        parser.error(str(error))
+    options.command = parser.line(arguments)
+    options.opened = parser.open_device(options)
     on_cpu = isinstance(options.opened, CpuDevice)
     for name, value in DEFAULTS["cpu" if on_cpu else "cuda"].items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    for name, values in (("batch", [options.batch]), ("d", options.d), ("hidden", [options.hidden])):
-        if any(value is not None and value < 2 for value in values):
-            parser.error(f"--{name}: expected a number >= 2, got {min(v for v in values if v is not None)}")
-    if not options.seconds > 0:
-        parser.error(f"--seconds: expected a number > 0, got {options.seconds}")
     check_fit(parser, options, on_cpu)
     options.setting = StepSetting(
-        options.batch,
+        options.n,
         options.d[0],
         options.hidden,
         options.network,
@@ -106,30 +88,27 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def check_fit(parser: argparse.ArgumentParser, options: argparse.Namespace, on_cpu: bool) -> None:
-    """Completes --fit; refuses a --memory that would bring the machine down."""
-    if options.memory is not None:
+def check_fit(parser: Command, options: argparse.Namespace, on_cpu: bool) -> None:
+    """Completes --fit; refuses a --max-memory that would bring the machine down."""
+    if options.max_memory is not None:
         available = options.opened.available_bytes()
         if not on_cpu:
-            parser.error("--memory: only on a CPU; on a GPU its memory is the budget")
-        if not 0 < 1e9 * options.memory <= 0.8 * available - GUARD_BYTES:
+            parser.error("--max-memory: only on a CPU; on a GPU its memory is the budget")
+        if not 1e9 * options.max_memory <= 0.8 * available - GUARD_BYTES:
             most = max(0.0, (0.8 * available - GUARD_BYTES) / 1e9)
-            parser.error(f"--memory: expected GB > 0 and at most {most:.1f} here, got {options.memory:g}")
+            parser.error(f"--max-memory: expected at most {most:.1f} GB here, got {options.max_memory:g}")
     elif on_cpu and options.fit:
-        parser.error("--fit: on a CPU it needs a budget, --memory")
+        parser.error("--fit: on a CPU it needs a budget, --max-memory")
     if options.fit is None:
-        options.fit = [] if on_cpu and options.memory is None else list(fit.MOST)
+        options.fit = [] if on_cpu and options.max_memory is None else list(fit.MOST)
 
 
-def head(options: argparse.Namespace, arguments: list[str]) -> dict:
+def head(options: argparse.Namespace) -> dict:
     device, setting = options.opened, options.setting
     cell = Cell(setting.batch, setting.d, setting.dtype, setting.device)
     return {
-        "benchmark": "step",
-        "complete": False,
+        **machine.head("step", options.command),
         "dtype": setting.dtype,
-        "command": f"python -m benchmarks.step {shlex.join(arguments)}".strip(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "timing": "two views forward, loss, backward, LARS; losses interleaved; quantiles 20/50/80 %. loss_ms: "
         "forward + backward of the loss alone, at the network's embeddings",
         "memory": "allocator's peak of a step, all in all"
@@ -138,7 +117,6 @@ def head(options: argparse.Namespace, arguments: list[str]) -> dict:
         "tolerance": TOLERANCE[setting.dtype],
         "machine": machine.describe_machine(device),
         "versions": machine.describe_versions(device, cell),
-        "git": machine.describe_commit(),
         "cells": [],
         "largest": {},
     }
@@ -151,9 +129,9 @@ def write(output: Path, result: dict) -> None:
 
 def search(options: argparse.Namespace, result: dict, output: Path, started: float) -> None:
     """The largest batch and D, of every loss that is not compiled anew for each."""
-    budget = int(1e9 * options.memory) if options.memory else None
+    budget = int(1e9 * options.max_memory) if options.max_memory else None
     names = [name for name in options.losses if not STEP_LOSSES[name].compiled]
-    result["memory_budget_gb"] = options.memory
+    result["memory_budget_gb"] = options.max_memory
     for axis in options.fit:
         found = result["largest"][axis] = {}
         for name in names:
@@ -169,12 +147,11 @@ def search(options: argparse.Namespace, result: dict, output: Path, started: flo
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = parse(arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     device, started = options.opened, time.monotonic()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\._inductor")  # the compiler's own
-    result = head(options, arguments)
-    output = options.output or RESULTS / f"step-{machine.device_slug(device)}.json"
+    result = head(options)
+    output = options.output or result_file.RESULTS / f"step-{machine.device_slug(device)}.json"
     setting: StepSetting = options.setting
     print(
         f"{machine.device_line(device)}; {setting.network}, {setting.batch} x 2 images of {setting.image_size} px"

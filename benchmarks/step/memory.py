@@ -10,14 +10,14 @@ import ctypes
 import gc
 import json
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
 from benchmarks.shared.device import CudaDevice
-from benchmarks.shared.memory import M_MMAP_THRESHOLD, ROOT, resident_bytes
+from benchmarks.shared.memory import M_MMAP_THRESHOLD, resident_bytes
+from benchmarks.shared.worker import run_worker
 from benchmarks.step.losses import STEP_LOSSES, Loss
 from benchmarks.step.model import StepModel, StepSetting
 
@@ -50,18 +50,8 @@ def cpu_peaks(setting: StepSetting, names: list[str], budget: int | None = None)
         "threads": torch.get_num_threads(),
         "budget": budget,
     }
-    worker = subprocess.run(
-        [sys.executable, "-m", "benchmarks.step.memory", json.dumps(request)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    peaks: Peaks = {}
-    for line in worker.stdout.splitlines():
-        peaks.update(json.loads(line))
-    last_words = (worker.stderr.strip().splitlines() or ["no message"])[-1]
-    return {name: peaks.get(name, f"worker exit {worker.returncode}, {last_words}") for name in names}
+    peaks, ended = run_worker("benchmarks.step.memory", request)
+    return {name: peaks.get(name, ended) for name in names}
 
 
 def compile_apart(model: StepModel, loss_of: Loss) -> int:

@@ -77,7 +77,7 @@ def test_the_baselines_weight_is_what_it_was():
 def test_writes_the_result_its_table_and_the_picture(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     output = tmp_path / "result.json"
-    arguments = ["--device", "cpu", "--shapes", "8x12", "--seeds", "2", "--operands", "float32", "bfloat16"]
+    arguments = ["--device", "cpu", "--n", "8", "--d", "12", "--seeds", "2", "--dtype", "float32", "bfloat16"]
     assert accuracy.main([*arguments, "--output", str(output)]) == 0
     result = json.loads(output.read_text())
     assert result["benchmark"] == "accuracy" and result["complete"]
@@ -97,7 +97,7 @@ def test_writes_the_result_its_table_and_the_picture(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "under autocast over ours" in out and "whitened" in out
     picture = tmp_path / "again.png"
-    assert accuracy.main(["--plot", str(output), "--picture", str(picture)]) == 0
+    assert accuracy.main(["--report", str(output), "--picture", str(picture)]) == 0
     assert picture.stat().st_size > 10_000 and output.with_suffix(".png").stat().st_size > 10_000
 
 
@@ -125,12 +125,14 @@ def test_one_that_raises_is_recorded_and_one_that_is_not_finite_fails(monkeypatc
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--shapes", "1x8"], "expected NxD"),
-        (["--shapes", "many"], "expected NxD"),
+        (["--n", "1", "--d", "8"], "--n: expected a whole number >= 2"),
+        (["--n", "8", "--d", "many"], "--d: expected a whole number >= 2"),
+        (["--n", "8", "--d", "16384"], "--d: expected at most 8192"),
+        (["--d", "8"], "both or neither"),
         (["--seeds", "0"], "--seeds"),
-        (["--operands", "tf32"], "only on a GPU"),
+        (["--dtype", "tf32"], "only on a GPU"),
         (["--output", "x.txt"], ".json"),
-        (["--plot", "absent.json"], "absent.json"),
+        (["--report", "absent.json"], "absent.json"),
         (["--device", "meta"], "only cpu and cuda"),
     ],
 )

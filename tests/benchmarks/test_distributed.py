@@ -47,11 +47,11 @@ def test_the_model_is_written_as_such(tmp_path, capsys):
 def test_a_run_over_two_processes(tmp_path, capsys):
     """In float64: to ten digits the official way's gradient is the joined batch's own, and ours W times that."""
     output = tmp_path / "result.json"
-    arguments = "--world 2 --rows 8 --features 9 33 --dtype float64 --backend eager --repeats 2".split()
+    arguments = "--world 2 --rows 8 --d 9 33 --dtype float64 --backend eager --repeats 2".split()
     assert distributed.main([*arguments, "--output", str(output)]) == 0
     result = json.loads(output.read_text())
     assert result["complete"]
-    assert result["command"].startswith("python -m benchmarks.distributed --world 2 --rows 8 --features 9 33")
+    assert result["command"].startswith("python -m benchmarks.distributed --world 2 --rows 8 --d 9 33")
     assert {"machine", "versions", "git", "date", "timing", "sent"} <= set(result)
     assert [(c["world"], c["rows"], c["n"], c["d"]) for c in result["cells"]] == [(2, 8, 16, 9), (2, 8, 16, 33)]
     assert [c["candidates"][OURS]["formulation"] for c in result["cells"]] == ["correlation", "gram"]
@@ -85,7 +85,7 @@ def cell_report(wrong: bool) -> dict:
 @pytest.mark.parametrize("wrong", [False, True])
 def test_what_is_wrong_prints_fail_and_exits_1(wrong, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(distributed, "run_job", lambda job: [cell_report(wrong)])
-    arguments = ["--world", "4", "--rows", "64", "--features", "8192", "--output", str(tmp_path / "result.json")]
+    arguments = ["--world", "4", "--rows", "64", "--d", "8192", "--output", str(tmp_path / "result.json")]
     assert distributed.main(arguments) == int(wrong)
     printed = capsys.readouterr().out
     assert ("FAIL" in printed) is wrong and ("relative errors loss 0.0e+00, gradient 5.0e-01" in printed) is wrong
@@ -103,7 +103,7 @@ def test_on_a_cpu_all_ranks_share_the_memory():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--world", "1"], "W >= 2"),
+        (["--world", "1"], "--world: expected a whole number >= 2"),
         (["--rows", "8"], "both or neither"),
         (["--quick", "--world", "2"], "its own cells"),
         (["--model", "--repeats", "3"], "measures nothing"),

@@ -219,7 +219,7 @@ RESULTS = sorted((ROOT / "benchmarks" / "results").glob("loss-*.json"))
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_committed_results_still_make_tables(path, tmp_path):
-    result = result_file.read(path)
+    result = result_file.read(path, "loss")
     names = [name for name in CANDIDATES if any(name in cell["candidates"] for cell in result["cells"])]
     for contender in (AS_ASKED, TRITON, CUDA):
         columns = table.columns(names, contender)

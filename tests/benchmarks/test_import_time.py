@@ -26,7 +26,7 @@ def asked(monkeypatch):
 
 
 def test_the_result_file(tmp_path, asked, capsys):
-    assert main(["--rounds", "3", "--json", str(tmp_path / "import.json")]) == 0
+    assert main(["--repeats", "3", "--output", str(tmp_path / "import.json")]) == 0
     result = json.loads((tmp_path / "import.json").read_text())
     assert result["benchmark"] == "import_time" and {"command", "date", "machine", "versions", "git"} <= set(
         result
@@ -42,7 +42,7 @@ def test_the_result_file(tmp_path, asked, capsys):
 def test_too_much_is_said_by_the_exit_status(monkeypatch, asked):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(import_time, "LIMIT", 0.1)
-    assert main(["--rounds", "1"]) == 1
+    assert main(["--repeats", "1"]) == 1
 
 
 def test_processes_import_what_they_say():
@@ -51,7 +51,7 @@ def test_processes_import_what_they_say():
         import_time.seconds("import there_is_no_such_module")
 
 
-def test_no_rounds_are_refused(capsys):
+def test_no_repeats_are_refused(capsys):
     with pytest.raises(SystemExit):
-        main(["--rounds", "0"])
-    assert "--rounds: expected a whole number >= 1" in capsys.readouterr().err
+        main(["--repeats", "0"])
+    assert "--repeats: expected a whole number >= 1" in capsys.readouterr().err

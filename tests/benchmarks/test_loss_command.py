@@ -94,11 +94,12 @@ def test_where_nothing_can_be_built_all_of_it_is_recorded(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--n", "1"], "N >= 2"),
+        (["--n", "1"], "--n: expected a whole number >= 2"),
         (["--d", "0"], ">= 1"),
         (["--quick", "--n", "64"], "its own cells"),
         (["--d", "many"], ">= 1"),
         (["--dtype", "int8"], "invalid choice"),
+        (["--dtype", "tf32", "--device", "cpu"], "only on a GPU"),
         (["--output", "x.txt"], ".json"),
         (["--device", "tpu"], "--device tpu"),
         (["--device", "meta"], "only cpu and cuda"),

@@ -14,6 +14,7 @@ from benchmarks.paper import __main__ as command
 from benchmarks.paper import findings, grid, networks, plot, published, results, table, train
 from benchmarks.paper.findings import Difference, interval, judge, size
 from benchmarks.paper.losses import build_criterion
+from benchmarks.shared import result_file
 from bt_kernels.reference import reference_loss
 from bt_kernels.trainer.config import Config
 from bt_kernels.trainer.config.presets import PRESETS
@@ -190,7 +191,13 @@ def test_a_run_on_photographs(tmp_path, monkeypatch):
 
 
 def head(scale):
-    return {"grid": asdict(scale), "configuration": results.configuration(scale, "digits", "a CPU")}
+    configuration = results.configuration(scale, "digits", "a CPU")
+    return {
+        "benchmark": results.BENCHMARK,
+        "complete": False,
+        "grid": asdict(scale),
+        "configuration": configuration,
+    }
 
 
 def test_resuming_skips_what_is_there_and_refuses_to_mix(tmp_path):
@@ -205,13 +212,13 @@ def test_resuming_skips_what_is_there_and_refuses_to_mix(tmp_path):
     grown = results.Store(path, head(replace(TINY, table_seeds=3)))  # more seeds are the same experiment
     assert grown.missing(runs) == runs[1:] and grown.result["grid"]["table_seeds"] == 3
     again.finish(runs)
-    assert results.read(path)["complete"] is False
+    assert result_file.read(path, results.BENCHMARK)["complete"] is False
 
 
 def test_another_benchmarks_file_is_refused(tmp_path):
     path = tmp_path / "loss.json"
     path.write_text('{"benchmark": "loss"}')
-    with pytest.raises(ValueError, match="not a result file of benchmarks.paper"):
+    with pytest.raises(ValueError, match="no result file of benchmarks.paper"):
         results.Store(path, head(TINY))
 
 
@@ -223,7 +230,10 @@ def test_the_command_runs_only_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "ProcessPoolExecutor", lambda *_, **__: AtOnce(done))
     assert command.main(arguments) == 0
     assert len(done) == len(grid.all_runs(TINY)) and picture.stat().st_size > 0
-    assert results.read(output)["complete"] and output.with_suffix(".md").read_text() in capsys.readouterr().out
+    assert (
+        result_file.read(output, results.BENCHMARK)["complete"]
+        and output.with_suffix(".md").read_text() in capsys.readouterr().out
+    )
     assert command.main(arguments) == 0
     assert len(done) == len(grid.all_runs(TINY))
     with pytest.raises(SystemExit):

@@ -75,7 +75,7 @@ def test_it_refuses_another_file(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         plot.main([str(other)])
     assert stop.value.code == 2
-    assert "not a result file" in capsys.readouterr().err
+    assert "no result file" in capsys.readouterr().err
 
 
 def test_labels_are_spread_in_order():

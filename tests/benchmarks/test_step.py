@@ -139,13 +139,13 @@ def test_writes_the_result_and_the_picture(tmp_path, monkeypatch, capsys):
         "resnet18",
         "--image-size",
         "8",
-        "--batch",
+        "--n",
         "4",
         "--d",
         "24",
         "16",
     ]
-    arguments += ["--losses", OURS, "monai", "--memory", "0.4", "--seconds", "600", "--output", str(output)]
+    arguments += ["--losses", OURS, "monai", "--max-memory", "0.4", "--seconds", "600", "--output", str(output)]
     arguments += ["--fit", "batch"]
     monkeypatch.setattr("benchmarks.step.cell.MOST_ROUNDS", 3)
     assert step.main(arguments) == 0
@@ -168,14 +168,14 @@ def test_writes_the_result_and_the_picture(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--batch", "1"], "--batch"),
+        (["--n", "1"], "--n"),
         (["--d", "8", "0"], "--d"),
         (["--threads", "0"], "--threads"),
         (["--seconds", "0"], "--seconds"),
         (["--output", "x.txt"], ".json"),
         (["--image-size", "4"], "image"),
-        (["--fit", "batch"], "--memory"),
-        (["--memory", "1e9"], "at most"),
+        (["--fit", "batch"], "--max-memory"),
+        (["--max-memory", "1e9"], "at most"),
         (["--device", "meta"], "only cpu and cuda"),
     ],
 )
