@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import plot
+from benchmarks.loss.plots import draw as plot
 from benchmarks.loss.plots.selection import PASSES, entry_of, measured_passes, ratios_of
 from benchmarks.loss.table import number
 from benchmarks.shared import result_file

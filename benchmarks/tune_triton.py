@@ -60,7 +60,7 @@ def candidate_rows(kernel: str, n: int, itemsize: int, shared_bytes: int) -> lis
 class Tuner:
     def __init__(self, device: Device, cell: Cell, kernel: str) -> None:
         self.device, self.cell, self.kernel = device, cell, kernel
-        kind, gpu = operands(cell.torch_dtype), properties(device.torch_device)
+        kind, gpu = operands(cell.torch_dtype, cell.operands == "tf32"), properties(device.torch_device)
         self.kind = kind.kind
         if kernel == "standardize":
             self.choice = heuristics.standardize_block(cell.n)

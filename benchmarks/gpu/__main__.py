@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import plot
 from benchmarks.gpu import choice
 from benchmarks.loss import table
 from benchmarks.loss.axes import BETWEEN, D_AXIS, D_AXIS_N, N_AXIS, N_AXIS_D, PEERS
+from benchmarks.loss.plots.draw import draw
 from benchmarks.loss.run_cell import run_cell
 from benchmarks.loss.targets import GPU_GOALS
 from benchmarks.shared import machine, result_file
@@ -196,7 +196,7 @@ def finish(runs: dict[str, Run], budget: TimeBudget) -> int:
     print("\n".join(choice.lines({operands: run.result["cells"] for operands, run in runs.items()})))
     try:
         if "bfloat16" in runs:  # the one with axes
-            plot.draw(runs["bfloat16"].result, runs["bfloat16"].output)
+            draw(runs["bfloat16"].result, runs["bfloat16"].output)
     except ImportError as error:
         say(f"no plots: {error} (pip install matplotlib)")
     print(f"\n{budget.elapsed:.0f} s; wrote {', '.join(str(run.output) for run in runs.values())}")

@@ -58,7 +58,7 @@ def triton_split_tiles_bytes(cell: Cell, device: CudaDevice) -> int:
     from bt_kernels.backends.triton.gram import gram_splits
     from bt_kernels.backends.triton.launch import operands, padded, product_tile, properties
 
-    kind, gpu = operands(cell.torch_dtype), properties(device.torch_device)
+    kind, gpu = operands(cell.torch_dtype, cell.operands == "tf32"), properties(device.torch_device)
     if choose_formulation("auto", cell.n, cell.d) == "gram":
         tile = heuristics.pick(heuristics.GRAM_TILES, kind.kind, cell.n, kind.itemsize, gpu)
         splits, _ = gram_splits(cell.n, padded(cell.d), tile, kind.itemsize, gpu)

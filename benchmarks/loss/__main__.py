@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import plot
 from benchmarks.loss import axes, in_all, table
+from benchmarks.loss.plots.draw import draw
 from benchmarks.loss.run_cell import run_cell
 from benchmarks.shared import machine, result_file
 from benchmarks.shared.candidates import CANDIDATES, GPU_BACKENDS, applies
@@ -137,7 +137,7 @@ def summarise(result: dict, output: Path) -> int:
         if lines:
             print("\n".join(["", title, *lines]))
     try:
-        pictures = plot.draw(result, output)
+        pictures = draw(result, output)
     except ImportError as error:
         say(f"no plots: {error} (pip install matplotlib)")
         pictures = []

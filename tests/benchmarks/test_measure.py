@@ -13,6 +13,7 @@ from benchmarks.shared.device import CpuDevice, open_device
 from benchmarks.shared.limits import MAX_CALL_SECONDS, CallTimes, does_not_fit
 from benchmarks.shared.measure import quantiles, ratio, rounds_for, sits_in, time_candidates
 from benchmarks.shared.memory import peak_deltas
+from benchmarks.shared.worker import run_worker
 
 
 def test_rounds_shrink_with_the_call_but_never_vanish():
@@ -73,6 +74,7 @@ def test_the_peak_of_known_formulas():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.long
 def test_the_peak_in_all_is_not_that_of_the_process_that_measures():
     """The kernel hands the largest resident size down to a process that is started."""
     here = torch.ones(400_000_000)  # 1.6 GB, more than torch itself takes
@@ -81,8 +83,15 @@ def test_the_peak_in_all_is_not_that_of_the_process_that_measures():
 
 
 def test_a_worker_that_dies_leaves_its_last_words():
+    found, ended = run_worker("json.tool", {"no": "such file"})
+    assert found == {} and ended.startswith("worker exit ") and "such file" in ended
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.long
+def test_a_peak_that_is_not_measured_says_why():
     peaks = peak_deltas(open_device("cpu"), Cell(8, 8, "no such dtype"), {OURS: None}, set(), lambda: None)
-    assert "no such dtype" in peaks[OURS]
+    assert "not measured: worker exit 1" in peaks[OURS] and "no such dtype" in peaks[OURS]
 
 
 def cell_with(n, d, peak, **ratios):

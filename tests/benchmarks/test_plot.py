@@ -7,7 +7,7 @@ import pytest
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 from benchmarks import plot  # noqa: E402
-from benchmarks.loss.plots import curves, floor, selection, speedup  # noqa: E402
+from benchmarks.loss.plots import curves, draw, floor, selection, speedup  # noqa: E402
 from benchmarks.shared.style import spread  # noqa: E402
 from tests.support.benchmarks.loss_results import loss_result  # noqa: E402
 
@@ -63,10 +63,10 @@ def test_the_command_draws_what_there_is_and_nothing_else(tmp_path, capsys):
     path = tmp_path / "result.json"
     path.write_text(json.dumps(loss_result()))
     assert plot.main([str(path)]) == 0
-    assert [(tmp_path / f"result-{what}.png").stat().st_size > 10_000 for what in plot.PICTURES] == [True] * 4
+    assert [(tmp_path / f"result-{what}.png").stat().st_size > 10_000 for what in draw.PICTURES] == [True] * 4
     result = loss_result()
     result["cells"] = result["cells"][:1]
-    assert plot.draw(result, tmp_path / "one.json") == []
+    assert draw.draw(result, tmp_path / "one.json") == []
 
 
 def test_it_refuses_another_file(tmp_path, capsys):

@@ -33,7 +33,8 @@ def test_results_and_pictures(tmp_path, written, monkeypatch):
     monkeypatch.setattr(
         "benchmarks.loss.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1)
     )
-    monkeypatch.setattr("benchmarks.plot.draw", lambda result, output, *source: [output])
+    for command in ("benchmarks.plot", "benchmarks.loss.__main__"):
+        monkeypatch.setattr(f"{command}.draw", lambda result, output, *source: [output])
     output = written("small.json")
     assert loss.main(["--device", "cpu", "--n", "8", "--d", "12", f"--output={output}"]) == 0
     assert (folder / "small.json").exists() and (folder / "small.csv").exists()

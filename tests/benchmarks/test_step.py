@@ -107,6 +107,7 @@ def test_what_does_not_fit_is_told_from_what_is_broken(monkeypatch):
         step_fit.fits_in_budget(1000, TINY, "broken")
 
 
+@pytest.mark.long
 def test_peaks_come_from_a_fresh_process_and_hold_the_weights():
     setting = StepSetting(8, 2048, hidden=64, network="resnet18", image_size=8)
     peaks = step_memory.cpu_peaks(setting, [OURS, "monai"])
@@ -118,6 +119,7 @@ def test_peaks_come_from_a_fresh_process_and_hold_the_weights():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the guard is Linux's")
+@pytest.mark.long
 def test_a_process_over_its_budget_is_stopped_before_it_takes_the_memory():
     setting = StepSetting(4, 32768, hidden=64, network="resnet18", image_size=8)  # C has 4.3 GB
     reason = step_memory.cpu_peaks(setting, ["monai"], budget=10**8)["monai"]

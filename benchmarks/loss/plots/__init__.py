@@ -1,1 +1,1 @@
-"""The pictures of a result of benchmarks.loss, one file each; benchmarks/plot.py draws them all."""
+"""The pictures of a result of benchmarks.loss, one file each; draw.py draws them all."""
