@@ -10,7 +10,7 @@ from tests.support.accuracy import Formula, evaluate
 from tests.support.inputs import views
 from tests.support.target import device
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.each_value]
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +179,7 @@ def test_whole_training_step(backend, formulation):
         torch.testing.assert_close(compiled[name], value, rtol=1e-10, atol=1e-13, msg=name)
 
 
+@pytest.mark.long
 @pytest.mark.runs_on("cpu")
 @pytest.mark.skipif(
     RELEASE < (2, 12), reason="up to torch 2.11 compiled steps round otherwise, whatever the loss is"

@@ -105,6 +105,7 @@ def life_of_rank(rank, port, z_a, z_b):
     return [[(len(found), loss.item()) for found, loss in results] for results in (before, during, after)]
 
 
+@pytest.mark.long
 def test_the_group_is_asked_for_at_each_call():
     z_a, z_b = views(18, 40, torch.float64)
     pieces, port = list(zip(z_a.split([7, 11]), z_b.split([7, 11]), strict=True)), free_port()

@@ -112,6 +112,7 @@ def compiled_on_rank(group, z_a, z_b):
     return z_a.grad, error_of(whole, z_a, z_b)
 
 
+@pytest.mark.long
 def test_compile_breaks_the_graph_and_says_so(run):
     for gradient, (_, message) in run(2, compiled_on_rank, per_rank=split(*views(12, 20), (5, 7))):
         assert gradient.abs().max() > 0

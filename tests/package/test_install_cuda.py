@@ -80,6 +80,7 @@ def test_built_where_nvcc_is_and_torch_is_a_cuda_build(tmp_path):
     assert "cuda_missing" not in report
 
 
+@pytest.mark.long
 def test_nvcc_on_path(tmp_path):
     path = os.pathsep.join([str(stand_in(tmp_path, "13.7.42") / "bin"), os.environ["PATH"]])
     assert plan(tmp_path, PATH=path)[2]["nvcc"] == "13.7.42"
@@ -90,34 +91,40 @@ def test_left_out_without_nvcc(tmp_path):
     assert reason.startswith("no nvcc was found (CUDA_HOME=/nonexistent) when the package was installed; install")
 
 
+@pytest.mark.long
 def test_left_out_beside_a_torch_without_cuda(tmp_path):
     reason = left_out(plan(tmp_path, None, CUDA_HOME=str(stand_in(tmp_path))))
     assert reason == f"the package was installed beside torch {torch.__version__}, a build without CUDA"
 
 
+@pytest.mark.long
 def test_left_out_without_a_compiler(tmp_path):
     status, text, report = plan(tmp_path, CUDA_HOME=str(stand_in(tmp_path)), CXX="/nonexistent/compiler")
     assert status == 0 and "the cuda backend is left out: no C++ compiler was found" in text
     assert report["cuda_missing"] == report["cpp_missing"]
 
 
+@pytest.mark.long
 def test_left_out_where_it_is_turned_off(tmp_path):
     reason = left_out(plan(tmp_path, CUDA_HOME=str(stand_in(tmp_path)), BT_KERNELS_CUDA="0"))
     assert reason == "BT_KERNELS_CUDA=0 when the package was installed"
 
 
+@pytest.mark.long
 def test_left_out_for_another_major_version_than_torchs(tmp_path):
     reason = left_out(plan(tmp_path, CUDA_HOME=str(stand_in(tmp_path, "12.8.93"))))
     assert "installed with nvcc 12.8.93 beside torch" in reason
     assert "built with CUDA 13.0; CUDA_HOME names" in reason
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("torch_cuda", ["12.8", None])
 def test_asked_for_is_built_for_any_torch(tmp_path, torch_cuda):
     status, text, report = plan(tmp_path, torch_cuda, CUDA_HOME=str(stand_in(tmp_path)), BT_KERNELS_CUDA="1")
     assert status == 0 and "left out" not in text and report["cuda"] == "13.0"
 
 
+@pytest.mark.long
 def test_asked_for_without_nvcc_fails_in_one_sentence(tmp_path):
     status, text, report = plan(tmp_path, CUDA_HOME="/nonexistent", BT_KERNELS_CUDA="1")
     assert status != 0 and not report
@@ -227,6 +234,7 @@ def test_names_the_file_that_does_not_compile(kernels):
             kernels.build()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on PATH")
 def test_wheel_with_the_cuda_kernels(tmp_path):
     """They are built and load beside any torch, one without CUDA too. For Hopper, which has every file."""
@@ -239,6 +247,7 @@ def test_wheel_with_the_cuda_kernels(tmp_path):
     assert info_line(info, "cuda")[1:] == ["no", "it takes embeddings on a CUDA GPU, not on cpu"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("switch", ["BT_KERNELS_CPP", "BT_KERNELS_CUDA"])
 def test_switches_are_0_or_1(tmp_path, switch):
     result = run("setup.py", "--version", cwd=copy_of_sources(tmp_path), **{switch: "yes"})
@@ -246,6 +255,7 @@ def test_switches_are_0_or_1(tmp_path, switch):
     assert result.stderr.strip().splitlines()[-1].startswith(f"{switch}=yes: 1 asks for ")
 
 
+@pytest.mark.long
 def test_a_failed_build_leaves_nothing_of_an_earlier_one(tmp_path):
     tree = copy_of_sources(tmp_path)
     (tree / "csrc" / "cuda" / "refused.cu").touch()

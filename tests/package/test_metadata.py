@@ -1,6 +1,7 @@
 """pyproject.toml: what is imported is declared, the loss needs torch alone, and the commands' exit statuses."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -83,6 +84,7 @@ assert all(x.grad.isfinite().all() for x in z)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("without", ["the trainer's packages", "its optional packages"])
 def test_the_suite_is_collected_without_the_trainer(without):
     """Tests that need what is missing are skipped, also where a module imports it."""
@@ -100,28 +102,40 @@ sys.exit(pytest.main([*"-q -p no:cacheprovider --collect-only".split(), *sys.arg
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    """The console script of that name, as an installer writes it."""
+def run_script(name: str, *command_lines: list[str]) -> list[tuple[int, str, str]]:
+    """The console script of that name, as an installer writes it, with each command line in turn: what it returns,
+    prints, and says of errors."""
     entry = EntryPoint(name, PROJECT["scripts"][name], "console_scripts")
-    code = f"import sys; from {entry.module} import {entry.attr}; sys.exit({entry.attr}())"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    code = f"""
+import contextlib, io, json, sys
+from {entry.module} import {entry.attr}
+found = []
+for arguments in {command_lines!r}:
+    sys.argv, status = [{name!r}, *arguments], None
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            sys.exit({entry.attr}())
+        except SystemExit as ended:
+            status = ended.code or 0
+    found.append((status, out.getvalue(), err.getvalue()))
+print(json.dumps(found))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_info_is_a_console_script():
-    done = run_script("bt-info")
-    assert done.returncode == 0 and done.stdout.startswith("bt_kernels "), done.stderr
-    described = run_script("bt-info", "--help")
-    assert described.returncode == 0 and described.stdout.startswith("usage: ")
-    mistyped = run_script("bt-info", "mistyped")
-    assert mistyped.returncode == 2 and "mistyped" in mistyped.stderr and not mistyped.stdout
+    (status, text, errors), described, mistyped = run_script("bt-info", [], ["--help"], ["mistyped"])
+    assert status == 0 and text.startswith("bt_kernels "), errors
+    assert described[0] == 0 and described[1].startswith("usage: ")
+    assert mistyped[0] == 2 and "mistyped" in mistyped[2] and not mistyped[1]
 
 
 @pytest.mark.parametrize("name", ["bt-pretrain", "bt-evaluate"])
 @pytest.mark.skipif(bool(missing_packages()), reason="the trainer's packages are not installed")
 def test_the_trainer_has_console_scripts(name):
     """Their exit statuses are those of python -m: 0 for --help, 2 for what is mistyped."""
-    assert run_script(name, "--help").returncode == 0
-    mistyped = run_script(name, "mistyped")
-    assert mistyped.returncode == 2 and mistyped.stderr.startswith("error: ") and "mistyped" in mistyped.stderr
+    described, mistyped = run_script(name, ["--help"], ["mistyped"])
+    assert described[0] == 0
+    assert mistyped[0] == 2 and mistyped[2].startswith("error: ") and "mistyped" in mistyped[2]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.support.sources import SOURCES, TESTED_WITH, copy_of_sources
 
+COMPILERS = ("c++", "g++", "clang++")
+
 LOSS = """
 import json, sys, torch, bt_kernels
 from bt_kernels.backends.registry import choose_backend
@@ -37,6 +39,14 @@ def environment(**changes: str) -> dict[str, str]:
     chosen = ("CXX", "CC", "BT_KERNELS_CPP", "PYTHONPATH", "CUDA_HOME", "TORCH_CUDA_ARCH_LIST", "NVCC_CCBIN")
     kept = {k: v for k, v in os.environ.items() if k not in chosen}
     return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "BT_KERNELS_CUDA": "0"} | changes
+
+
+def without_compilers(folder: Path) -> str:
+    """A PATH on which setup.py finds no compiler."""
+    empty = folder / "empty"
+    empty.mkdir()
+    assert not any(shutil.which(name, path=str(empty)) for name in COMPILERS)
+    return str(empty)
 
 
 def run(*arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:

@@ -15,7 +15,7 @@ import torch
 
 from bt_kernels.trainer.packages import missing_packages
 from tests.support import target
-from tests.support.pairwise import beyond_pairs
+from tests.support.covering import beyond_covering
 
 
 def only_on(*devices: str) -> Callable:
@@ -36,12 +36,18 @@ def pytest_collection_modifyitems(config, items):
     deselected = [item for item in items if left_out(item)]
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if not left_out(item)]
-    if target.name() in ("interpreter", "emulated"):
-        for item in items:
-            if item.get_closest_marker("long_interpreted"):
-                item.add_marker("long")
-        for item in list(beyond_pairs(items)):  # of many combinations a short run has the pairs
+    interpreted = target.name() in ("interpreter", "emulated")
+    for item in items:
+        if interpreted and item.get_closest_marker("long_interpreted"):
             item.add_marker("long")
+    # Of many combinations of parameters a short run has a few.
+    of_each_value = [item for item in items if item.get_closest_marker("each_value")]
+    surplus = list(beyond_covering(of_each_value, strength=1))
+    if interpreted:
+        others = [item for item in items if not item.get_closest_marker("each_value")]
+        surplus += beyond_covering(others, strength=2)
+    for item in surplus:
+        item.add_marker("long")
 
 
 def left_out(item) -> bool:

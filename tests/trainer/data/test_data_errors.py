@@ -102,6 +102,7 @@ def test_the_steps_done_are_saved_and_resuming_gives_the_run_that_never_failed(
     assert json.loads(folder.summary.read_text())["final"]["unreadable_images"] == 2
 
 
+@pytest.mark.long
 def test_a_failure_between_batches_leaves_the_run_as_if_it_had_not_been(config, folder, store, arguments, capsys):
     whole = RunFolder(folder.root.with_name("whole"))
     assert main(arguments(dataclasses.replace(config, run_dir=str(whole.root)))) == 0
@@ -158,6 +159,7 @@ def test_a_dead_worker_in_the_middle_of_a_run_loses_no_step(config, folder, argu
     assert 2 <= step < 9 and f"; the checkpoint of step {step} is saved, --resume" in sentence
 
 
+@pytest.mark.long
 def test_held_out_images_that_fail_cost_no_step_and_those_left_out_are_said(config, folder, arguments, capsys):
     config = dataclasses.replace(config, knn_every=1)
     held_out = Path(config.data_dir) / "val"

@@ -165,6 +165,7 @@ def test_a_dead_worker_is_an_error_only_where_its_batch_is_due(folder, workers, 
     assert workers() == []
 
 
+@pytest.mark.long
 def test_an_error_with_the_views_still_open_ends_the_program(folder):
     program = f"""
 import torch

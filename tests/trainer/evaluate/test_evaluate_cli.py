@@ -184,6 +184,7 @@ def test_an_interruption_has_its_own_status(run, capsys, monkeypatch):
     assert "nothing was written" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_runs_as_a_module(tmp_path):
     command = [sys.executable, "-m", "bt_kernels.trainer.evaluate", "knn"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -78,6 +78,7 @@ def test_run_on_two_ranks_is_one_run_that_stops_everywhere_and_goes_on(tiny, arg
     assert [line["step"] for line in metrics_without_time(RunFolder(tmp_path / "alone"))] == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
     """FSDP2's steps are DDP's, LARS's norms included, and a checkpoint of one is a checkpoint of the other."""
     finished = torchrun(SPREAD, str(tmp_path / "found.json"))
@@ -90,6 +91,7 @@ def test_spread_over_the_ranks_a_network_takes_the_same_steps(tmp_path):
     assert found["ddp to fsdp"] == pytest.approx(found["ddp"][2:], rel=1e-5)
 
 
+@pytest.mark.long
 def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_path, monkeypatch):
     write_folder(tmp_path / "first" / "train")
     write_folder(tmp_path / "fewer" / "train", classes=2)
@@ -104,6 +106,7 @@ def test_what_fails_on_one_rank_alone_is_one_sentence_and_the_end_of_all(tmp_pat
         assert refused.stderr.count(f"error: {sentence}") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_images_that_are_gone_on_one_rank_end_all_with_a_checkpoint(tmp_path, parallel):
     write_folder(tmp_path / "train")

@@ -51,6 +51,7 @@ def status_after_hangup(folder, how, arguments):
         process.kill()
 
 
+@pytest.mark.long
 def test_a_closed_terminal_saves_the_run_and_under_nohup_ends_nothing(tiny, arguments):
     config = dataclasses.replace(tiny, epochs=3, knn_every=0)
     folder = RunFolder(Path(tiny.run_dir))

@@ -51,6 +51,7 @@ def expected(never_killed, run):
     return never_killed
 
 
+@pytest.mark.long
 def test_killed_at_random_moments(run, expected, tmp_path):
     folder, rng = RunFolder(tmp_path / "killed"), random.Random(0)
     for step in sorted(rng.sample(range(1, 12), 2)):
@@ -67,6 +68,7 @@ def test_killed_at_random_moments(run, expected, tmp_path):
     assert metrics_without_time(folder) == metrics_without_time(expected)
 
 
+@pytest.mark.long
 def test_killed_while_checkpoints_are_written(run, expected, tmp_path):
     folder = RunFolder(tmp_path / "killed")
     for point in ("replace after", "fsync before"):

@@ -132,6 +132,7 @@ def test_gradient_divisor_is_the_number_of_gpus(exact):
     check_same(own_run(torch.float64, gpus=2), expected)
 
 
+@pytest.mark.long
 def test_as_exact_in_float32_as_the_authors(exact):
     error = (official_run(torch.float32, gpus=1)[0] - exact[0]).abs().max()
     assert (own_run(torch.float32, gpus=1)[0] - exact[0]).abs().max() <= 2 * error

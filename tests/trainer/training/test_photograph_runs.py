@@ -95,6 +95,7 @@ def check_evaluation(folder, images, capsys):
         assert result["unreadable"] == {f"class1/2.png in {images / 'train'}": DAMAGE}
 
 
+@pytest.mark.long
 @needs_webdataset
 def test_run_on_shards_and_on_synthetic_images(tmp_path):
     for number in range(2):

@@ -62,6 +62,7 @@ def signal_in(monkeypatch):
     return install
 
 
+@pytest.mark.long
 def test_interrupted_run_resumes_to_the_bits_of_the_uninterrupted_one(
     tiny, folder, arguments, tmp_path, signal_in, monkeypatch, capsys
 ):

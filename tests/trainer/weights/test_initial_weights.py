@@ -170,6 +170,7 @@ def test_weights_alone_are_nothing_to_continue_from(tiny, arguments, trained, tv
         )
 
 
+@pytest.mark.long
 def test_all_ranks_begin_with_them(tiny, trained, tmp_path):
     pth, _ = export_backbone(trained.backbone, tmp_path, tiny)
     finished = torchrun(BEGIN, str(pth), str(tmp_path))
