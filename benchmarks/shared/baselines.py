@@ -30,6 +30,13 @@ def off_diagonal(c: Tensor) -> Tensor:  # (D, D) -> (D * (D - 1),), a copy
     return c.flatten()[:-1].view(d - 1, d + 1)[:, 1:].flatten()
 
 
+def authors_terms(c: Tensor) -> Tensor:  # (D, D), which is written over
+    """The authors' loss of C, its diagonal in place."""
+    on_diag = torch.diagonal(c).add_(-1).pow_(2).sum(dtype=wide(c.dtype))
+    off_diag = off_diagonal(c).pow_(2).sum(dtype=wide(c.dtype))
+    return on_diag + LAMBD * off_diag
+
+
 def official(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
     """The authors' code: main.py of github.com/facebookresearch/barlowtwins."""
     bn = nn.BatchNorm1d(d, affine=False, eps=EPS, device=device, dtype=wide(dtype))
@@ -37,9 +44,7 @@ def official(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
     def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
         c = bn(z_a).T @ bn(z_b)
         c.div_(z_a.shape[0])
-        on_diag = torch.diagonal(c).add_(-1).pow_(2).sum(dtype=wide(c.dtype))
-        off_diag = off_diagonal(c).pow_(2).sum(dtype=wide(c.dtype))
-        return on_diag + LAMBD * off_diag
+        return authors_terms(c)
 
     return loss
 
@@ -70,9 +75,7 @@ def lightly(d: int, device: torch.device, dtype: torch.dtype) -> Loss:
     def loss(z_a: Tensor, z_b: Tensor) -> Tensor:
         y_a, y_b = (functional.batch_norm(z, None, None, training=True, eps=EPS) for z in (z_a, z_b))
         c = (y_a.T @ y_b).div_(z_a.shape[0])
-        on_diag = torch.diagonal(c).add_(-1).pow_(2).sum(dtype=wide(c.dtype))
-        off_diag = off_diagonal(c).pow_(2).sum(dtype=wide(c.dtype))
-        return on_diag + LAMBD * off_diag
+        return authors_terms(c)
 
     return loss
 

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.shared.device import CpuDevice, CudaDevice, Device
 from benchmarks.shared.measure import Quantiles, Samples, quantiles, ratio, time_candidates
+from benchmarks.shared.result_file import first_line
 from benchmarks.step.losses import OURS, STEP_LOSSES, Loss
 from benchmarks.step.memory import cpu_peaks, cuda_peak
 from benchmarks.step.model import StepModel, StepSetting
@@ -30,10 +31,6 @@ def does_not_fit(device: Device, setting: StepSetting) -> str | None:
     if need <= SHARE_OF_AVAILABLE * have:
         return None
     return f"does not fit: needs about {need / 1e9:.3g} GB, {have / 1e9:.3g} GB are free"
-
-
-def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def measure_cell(device: Device, setting: StepSetting, names: list[str], seconds: float) -> dict:

@@ -7,19 +7,9 @@ import pytest
 
 from benchmarks.loss import __main__ as loss
 from benchmarks.loss import axes, run_cell
-from benchmarks.shared.candidates import CANDIDATES, OURS
+from benchmarks.shared.candidates import OURS
 
-
-@pytest.fixture(autouse=True)
-def eager_only_and_brief(monkeypatch):
-    monkeypatch.setattr(
-        "benchmarks.loss.__main__.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled}
-    )
-    monkeypatch.setattr("benchmarks.shared.device.CpuDevice.max_rounds", 3)
-    monkeypatch.setattr("benchmarks.shared.device.last_level_cache", lambda: 1 << 20)
-    monkeypatch.setattr(
-        "benchmarks.loss.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1000)
-    )
+pytestmark = pytest.mark.usefixtures("brief_loss")
 
 
 def test_writes_the_result_and_the_pictures(tmp_path, capsys):

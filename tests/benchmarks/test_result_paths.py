@@ -8,7 +8,6 @@ from benchmarks import compare, plot
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.loss import __main__ as loss
 from benchmarks.paper import __main__ as paper
-from benchmarks.shared.candidates import CANDIDATES
 from benchmarks.step import __main__ as step
 from tests.support.benchmarks.loss_results import loss_result
 
@@ -23,16 +22,8 @@ def written(request, tmp_path, monkeypatch):
     return lambda name: f"{before}my results/{name}"
 
 
-def test_results_and_pictures(tmp_path, written, monkeypatch):
+def test_results_and_pictures(tmp_path, written, brief_loss, monkeypatch):
     folder = tmp_path / "my results"
-    monkeypatch.setattr(
-        "benchmarks.loss.__main__.CANDIDATES", {k: c for k, c in CANDIDATES.items() if not c.compiled}
-    )
-    monkeypatch.setattr("benchmarks.shared.device.CpuDevice.max_rounds", 3)
-    monkeypatch.setattr("benchmarks.shared.device.last_level_cache", lambda: 1 << 20)
-    monkeypatch.setattr(
-        "benchmarks.loss.run_cell.peak_deltas", lambda _, cell, steps, *rest, **how: dict.fromkeys(steps, 1)
-    )
     for command in ("benchmarks.plot", "benchmarks.loss.__main__"):
         monkeypatch.setattr(f"{command}.draw", lambda result, output, *source: [output])
     output = written("small.json")
