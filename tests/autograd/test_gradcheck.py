@@ -8,6 +8,7 @@ from tests.support.inputs import SMALL_SHAPES, views
 pytestmark = pytest.mark.backends("cpu", "eager", why="float64")
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("shape", [(2, 3), *SMALL_SHAPES], ids=str)
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_gradcheck(terms, shape, unbiased):
@@ -17,6 +18,7 @@ def test_gradcheck(terms, shape, unbiased):
     assert torch.autograd.gradcheck(lambda z_a, z_b: tuple(terms(z_a, z_b, **options)), inputs)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("shape", SMALL_SHAPES, ids=str)
 def test_gradcheck_of_one_view(terms, shape):
     z_a, z_b = views(*shape, torch.float64)

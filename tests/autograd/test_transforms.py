@@ -145,7 +145,7 @@ COMPILED = {
 }
 
 
-@pytest.mark.each_value
+@pytest.mark.covering(1)
 @pytest.mark.long_interpreted("as test_func_grad for the kernels")
 @pytest.mark.parametrize("transform, message", COMPILED.values(), ids=COMPILED)
 def test_refuses_within_torch_compile(loss, transform, message):
@@ -156,7 +156,7 @@ def test_refuses_within_torch_compile(loss, transform, message):
         torch.compile(transform(loss), fullgraph=True, backend="aot_eager")(*views(9, 40))
 
 
-@pytest.mark.each_value
+@pytest.mark.covering(1)
 @pytest.mark.runs_on("cpu", "cuda", why="torch.compile goes on into the interpreter")
 def test_within_torch_compile_that_may_leave_things_out(loss):
     z = views(9, 40)

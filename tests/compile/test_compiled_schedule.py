@@ -16,7 +16,7 @@ from tests.support.target import device, few
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.long_interpreted("what is compiled again does not depend on the backend"),
-    pytest.mark.each_value,
+    pytest.mark.covering(1),
 ]
 VALUES = [(0.01 + 0.003 * step, 1.5 - step / 16) for step in range(few(20, 10))]
 EMBEDDINGS = 9, 40

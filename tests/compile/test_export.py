@@ -11,7 +11,7 @@ from tests.support.target import device
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.long_interpreted("what is exported does not depend on the backend but for the ops' names"),
-    pytest.mark.each_value,
+    pytest.mark.covering(1),
 ]
 
 

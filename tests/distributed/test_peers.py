@@ -77,6 +77,7 @@ def check(run, peer, rows, z_a, z_b, how, **options) -> None:
             assert error <= 2 * bounds[name] + tiny + forgiven.get(name, 0), name
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("d", [10, 60])
 @pytest.mark.parametrize("rows", ROWS, ids=str)
 @pytest.mark.parametrize("peer", PEERS)

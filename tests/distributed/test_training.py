@@ -50,6 +50,7 @@ FSDP2 = pytest.param(
 )
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("wrapper", ["ddp", FSDP2])
 @pytest.mark.parametrize("rows", ROWS, ids=str)
 @pytest.mark.parametrize("how", [{}, {"gradient": "divided"}], ids=str)

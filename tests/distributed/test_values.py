@@ -34,6 +34,7 @@ def evaluate(run, rows, z_a, z_b, formula: Formula, **how) -> Result:
     return joined(results, len(rows))
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rows, d", CASES, ids=str)
 def test_meets_the_standard(run, yardstick, backend, formulation, rows, d, dtype):

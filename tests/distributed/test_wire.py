@@ -24,6 +24,7 @@ def sent_by_rank(group, needs, options, z_a, z_b) -> float:
     return sum(sent.values())
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("needs", NEEDS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("rows, d", CASES, ids=str)

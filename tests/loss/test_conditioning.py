@@ -12,6 +12,7 @@ from tests.support.target import device, few, few_kinds
 MANY_SAMPLES = pytest.mark.long_interpreted("its kernels are those of test_batches_of_16_bits_beyond_one_block")
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_meets_the_standard(terms, yardstick_of, make, dtype):
@@ -32,6 +33,7 @@ def identical_whitened(n: int, d: int, dtype: torch.dtype):
     return (whitened(n, d).to(dtype),) * 2
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("upstream", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)], ids=["loss", "off_diagonal"])
 @pytest.mark.parametrize("lambd", few([1.0, 313.0], [1.0]))
@@ -116,6 +118,7 @@ def test_magnitude_does_not_matter(terms, yardstick_of, exponent, shape):
         expected.check_gradient(view, gradient * 2.0**exponent)
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.float16)), ids=str)
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)], ids=str)
 @pytest.mark.parametrize("value", few([0.0, -3.0, 0.1, 1000.1], [0.1]))
@@ -146,6 +149,7 @@ def test_mean_of_equal_numbers(terms, n, dtype):
     assert result.terms[0].isnan() and all(gradient.isnan().any() for gradient in result.gradients)
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.bfloat16)), ids=str)
 @pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)
 @pytest.mark.parametrize("view", [0, 1])

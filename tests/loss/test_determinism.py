@@ -18,6 +18,7 @@ def everything(terms, z_a, z_b):
 RUNS = few([((31, 65), 250), ((190, 191), 250), ((300, 700), 20)], [((31, 65), 3)])
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("shape, runs", RUNS, ids=str)
 def test_same_bits_every_run(terms, shape, runs):
     z_a, z_b = views(*shape)
@@ -57,6 +58,7 @@ def test_what_memory_held_does_not_matter(terms, shape, dtype, request):
     assert all(map(torch.equal, everything(terms, z_a, z_b), clean))
 
 
+@pytest.mark.covering(2)
 @pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("shape", [(190, 191), (40, 1030), (700, 64)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

@@ -21,6 +21,7 @@ def assert_same(backend, actual, expected):
         assert all(map(torch.equal, actual.terms + actual.gradients, expected.terms + expected.gradients))
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32,)), ids=str)
 @pytest.mark.parametrize("shape", few([(9, 40), (40, 9), (5, 1030)], [(9, 40)]), ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -37,6 +38,7 @@ def test_layout(backend, terms, yardstick, layout, shape, dtype):
         assert_same(backend, actual, same)
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.bfloat16,)), ids=str)
 @pytest.mark.parametrize("shape", [(9, 40), (40, 9)], ids=str)
 @pytest.mark.parametrize("which", ["one feature", "one sample", "one number"])

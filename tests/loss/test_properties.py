@@ -95,6 +95,7 @@ def test_formulations_agree(backend, widest, shape, seed):
     assert all(abs(x - y).item() <= 2 * bound for x, y, bound in zip(*both, bounds, strict=True))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @property_test
 @given(data=st.data())

@@ -37,6 +37,7 @@ def test_is_the_formula_in_float64(terms, shape, unbiased, eps):
         torch.testing.assert_close(dz, true, rtol=1e-10, atol=1e-12 * true.abs().max().item())
 
 
+@pytest.mark.covering(1)
 @pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("shape", SMALL_SHAPES, ids=str)
 @pytest.mark.parametrize("unbiased", [False, True])
@@ -77,7 +78,7 @@ def test_16_bits_are_taken_as_they_are_and_computed_in_float32(terms, dtype):
         assert torch.equal(dz, exact.to(dtype))
 
 
-@pytest.mark.each_value
+@pytest.mark.covering(1)
 @pytest.mark.long_interpreted("a graph of the same ops as in test_same_bits")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled(terms):

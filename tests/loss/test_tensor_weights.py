@@ -81,6 +81,7 @@ def test_integers(terms):
         assert torch.equal(terms(z_a, z_b, lambd=tensor(2, lambd), scale=tensor(3, scale)).loss, expected)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradients_of_all_four(terms, shape):
@@ -232,6 +233,7 @@ class Scheduled(nn.Module):
         return barlow_twins_loss(self.projector(x_a), self.projector(x_b), lambd=self.lambd, **self.how)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.long_interpreted("the kernels have the number that test_is_held_to_the_standard checks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("strict", [False, True])

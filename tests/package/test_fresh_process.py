@@ -141,6 +141,7 @@ def test_a_compiled_first_call(backend):
     run(prepared(backend) + COMPILED_FIRST)
 
 
+@pytest.mark.long
 @pytest.mark.long_interpreted("what is imported when does not depend on the kernels")
 def test_a_first_call_by_two_threads(backend):
     run(prepared(backend) + TWO_THREADS)

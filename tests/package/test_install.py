@@ -30,8 +30,8 @@ def warnings(output: str) -> list[str]:
     return [line for line in found if "/include/torch/" not in line]
 
 
-# "": the one that setup.py finds
-@pytest.mark.parametrize("compiler", ["", pytest.param("clang++", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("compiler", ["", "clang++"])  # "": the one that setup.py finds
 def test_wheel_of_the_sdist_with_a_compiler(tmp_path, compiler):
     """Built from what the sdist holds, without a warning, and held to the tests of the loss in it."""
     if not any(map(shutil.which, [compiler] if compiler else COMPILERS)):
@@ -61,7 +61,6 @@ def test_wheel_of_the_sdist_with_a_compiler(tmp_path, compiler):
     assert "skipped" not in checked.stdout and "bt_kernels" not in os.listdir(tmp_path / "apart")
 
 
-@pytest.mark.long
 def test_wheel_without_a_compiler(tmp_path):
     target, output = install(tmp_path, PATH=without_compilers(tmp_path))
     assert "the cpu backend is left out: no C++ compiler was found" in output

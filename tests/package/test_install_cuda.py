@@ -86,6 +86,7 @@ def test_nvcc_on_path(tmp_path):
     assert plan(tmp_path, PATH=path)[2]["nvcc"] == "13.7.42"
 
 
+@pytest.mark.long
 def test_left_out_without_nvcc(tmp_path):
     reason = left_out(plan(tmp_path, CUDA_HOME="/nonexistent"))
     assert reason.startswith("no nvcc was found (CUDA_HOME=/nonexistent) when the package was installed; install")

@@ -132,6 +132,7 @@ def test_info_is_a_console_script():
     assert mistyped[0] == 2 and "mistyped" in mistyped[2] and not mistyped[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bt-pretrain", "bt-evaluate"])
 @pytest.mark.skipif(bool(missing_packages()), reason="the trainer's packages are not installed")
 def test_the_trainer_has_console_scripts(name):

@@ -69,6 +69,7 @@ def preset(name, backend, formulation):
     return criterion(name, backend=backend, formulation=formulation)
 
 
+@pytest.mark.covering(2)
 @pytest.mark.backends("cpu", "eager", why="float64")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -81,6 +82,7 @@ def test_is_the_peer_in_float64(name, preset, shape, seed):
         assert relative(gradient, true) < 1e-12
 
 
+@pytest.mark.covering(2)
 @pytest.mark.long_interpreted("options of the loss that test_every_option has")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

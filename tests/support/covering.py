@@ -34,7 +34,7 @@ def beyond_covering(items: Iterable[pytest.Item], strength: int) -> Iterator[pyt
     """The tests whose parameters' values are covered by others of the same function."""
     functions = defaultdict(list)
     for item in items:
-        if hasattr(item, "callspec") and not any(map(item.get_closest_marker, ("long", "all_combinations"))):
+        if hasattr(item, "callspec") and not item.get_closest_marker("long"):
             functions[item.path, item.originalname].append(item)
     for tests in functions.values():
         # A value is one object in all of a function's tests, and need not have an order or a hash.

@@ -8,6 +8,7 @@ without one it is for all of them. A folder whose files all agree says so in its
 A float64 parameter is left out for the backends that refuse it.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
@@ -37,17 +38,27 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if not left_out(item)]
     interpreted = target.name() in ("interpreter", "emulated")
+    by_strength = defaultdict(list)
     for item in items:
         if interpreted and item.get_closest_marker("long_interpreted"):
             item.add_marker("long")
-    # Of many combinations of parameters a short run has a few.
-    of_each_value = [item for item in items if item.get_closest_marker("each_value")]
-    surplus = list(beyond_covering(of_each_value, strength=1))
-    if interpreted:
-        others = [item for item in items if not item.get_closest_marker("each_value")]
-        surplus += beyond_covering(others, strength=2)
-    for item in surplus:
-        item.add_marker("long")
+        by_strength[strength(item)].append(item)
+    for one_or_two in (1, 2):
+        for item in list(beyond_covering(by_strength[one_or_two], one_or_two)):
+            item.add_marker("long")
+
+
+def strength(item) -> int | None:
+    """Of the combinations of parameters a short run has those with each value, 1, or with every two, 2; or all.
+
+    A run of the loss takes a hundredth of a second on the emulated GPU and a fifth in Triton's interpreter.
+    """
+    if mark := item.get_closest_marker("covering"):
+        return mark.args[0]
+    every = item.get_closest_marker("all_combinations") is not None
+    if target.name() == "interpreter":
+        return 2 if every else 1
+    return 2 if target.name() == "emulated" and not every else None
 
 
 def left_out(item) -> bool:

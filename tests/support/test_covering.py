@@ -63,7 +63,7 @@ def test_of_a_test_s_parameters(pytester):
                 item.add_marker("long")
         """
     )
-    pytester.makeini("[pytest]\nmarkers =\n    long\n    all_combinations")
+    pytester.makeini("[pytest]\nmarkers =\n    long")
     pytester.makepyfile(
         """
         import pytest
@@ -73,12 +73,6 @@ def test_of_a_test_s_parameters(pytester):
         @pytest.mark.parametrize("c", [None, ()])
         def test_three(a, b, c): ...
 
-        @pytest.mark.all_combinations
-        @pytest.mark.parametrize("a", [1, 2])
-        @pytest.mark.parametrize("b", [1, 2])
-        @pytest.mark.parametrize("c", [1, 2])
-        def test_all_of_three(a, b, c): ...
-
         @pytest.mark.parametrize("a", [1, 2])
         def test_one(a): ...
 
@@ -86,5 +80,5 @@ def test_of_a_test_s_parameters(pytester):
         """
     )
     short = pytester.runpytest("-m", "not long")
-    short.assert_outcomes(passed=4 + 8 + 2 + 1, deselected=4 + 4)
-    pytester.runpytest().assert_outcomes(passed=12 + 8 + 2 + 1)
+    short.assert_outcomes(passed=4 + 2 + 1, deselected=4 + 4)
+    pytester.runpytest().assert_outcomes(passed=12 + 2 + 1)

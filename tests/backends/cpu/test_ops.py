@@ -37,7 +37,7 @@ def given_statistics(d):  # mean, residual_mean and rstd of both views
     return torch.arange(1.0, 6 * d + 1, dtype=torch.float64).view(3, 2, d)
 
 
-@pytest.mark.each_value
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(2, 1), (5, 9), (9, 5)], ids=str)
 @pytest.mark.parametrize("name", ["gram", "correlation"])
@@ -49,7 +49,7 @@ def test_opcheck_forward(ops, name, shape, dtype):
     torch.library.opcheck(op, (z_a.T.contiguous().T, z_b[:, :], *OPTIONS, TF32, True), test_utils=OPCHECKS)
 
 
-@pytest.mark.each_value
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(2, 1), (5, 9), (9, 5)], ids=str)
 @pytest.mark.parametrize("name", ["gram", "correlation"])

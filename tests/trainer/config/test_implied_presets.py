@@ -200,6 +200,7 @@ def test_without_labelled_images_there_are_no_neighbours_unless_asked_for(tmp_pa
     assert settle_neighbours(Config(), by_name=False) == (Config(), [])
 
 
+@pytest.mark.long
 def test_a_folder_of_images_trains_with_nothing_but_its_name(tmp_path, monkeypatch, capsys):
     """But for what a test has no time for: a small network and small images."""
     write_folder(tmp_path / "images" / "train", classes=2, images=150)

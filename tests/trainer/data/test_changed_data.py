@@ -60,6 +60,7 @@ def test_changed_data_are_allowed_to_a_run_that_goes_on_alone(tmp_path, run, cap
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_images_that_are_added_are_noticed_and_the_epoch_stays(tmp_path, run, capsys):
     data = tmp_path / "data"
     write_folder(data / "train", images=16)

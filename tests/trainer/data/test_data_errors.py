@@ -75,6 +75,7 @@ def ending(said):
     return errors[0]
 
 
+@pytest.mark.long
 def test_the_steps_done_are_saved_and_resuming_gives_the_run_that_never_failed(
     config, folder, store, arguments, capsys
 ):

@@ -53,6 +53,7 @@ def losses_on_two_ranks(config):
     return losses
 
 
+@pytest.mark.long
 def test_run_on_two_ranks_is_one_run_that_stops_everywhere_and_goes_on(tiny, arguments, tmp_path):
     tiny = dataclasses.replace(tiny, label_draws=1)
     finished = torchrun(RANK, *arguments(tiny))

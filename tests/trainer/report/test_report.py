@@ -259,6 +259,7 @@ def drawn(folder):
     return {picture.name for picture in folder.iterdir()}
 
 
+@pytest.mark.long
 def test_report_of_a_stopped_run_that_has_moved_to_a_machine_without_its_gpu(stopped, tmp_path, capsys):
     saved = json.loads(stopped.config.read_text())
     stopped.config.write_text(json.dumps({**saved, "device": "cuda:7"}))
@@ -307,6 +308,7 @@ def test_report_of_a_finished_run_draws_the_accuracies_of_its_summary(stopped, f
     assert [bar.get_height() for bar in figure.figure.axes[0].patches] == [50, 50]
 
 
+@pytest.mark.long
 def test_run_whose_held_out_images_are_gone_still_finishes(stopped, tmp_path, capsys):
     shutil.rmtree(tmp_path / "images" / "val")
     config = photograph_config(tmp_path / "images", backbone="resnet18", projector="8", image_size=8)

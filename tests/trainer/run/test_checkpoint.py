@@ -50,6 +50,7 @@ def test_failed_write_keeps_the_old_checkpoint_and_leaves_no_debris(checkpoints,
     assert [file.name for file in checkpoints.folder.iterdir()] == ["step-00000001.pt"]
 
 
+@pytest.mark.long
 def test_full_disk_is_one_sentence(checkpoints):
     checkpoints.save(1, {}, {"weight": torch.zeros(10)})
     program = f"""

@@ -126,6 +126,7 @@ def test_same_losses_and_weights_in_float64(exact):
     check_same(own_run(torch.float64, gpus=1), exact)
 
 
+@pytest.mark.long
 def test_gradient_divisor_is_the_number_of_gpus(exact):
     expected = official_run(torch.float64, gpus=2)
     assert (expected[0] / exact[0] - 1).abs().max() > 1e-3

@@ -115,6 +115,7 @@ def test_run_on_shards_and_on_synthetic_images(tmp_path):
         assert {"cross_correlation.png", "augmented_views.png"} <= {p.name for p in folder.pictures.iterdir()}
 
 
+@pytest.mark.long
 def test_a_run_on_a_folder_without_classes(tmp_path, capsys):
     root = write_folder(tmp_path / "images", classes=2) / "class0"
     for name in ("beside.png", "notes.txt", ".hidden.png"):

@@ -139,6 +139,7 @@ def check_finished_run_is_kept(folder, config, arguments, capsys):
     assert {file: file.stat().st_mtime_ns for file in folder.root.rglob("*")} == before
 
 
+@pytest.mark.long
 def test_what_fails_while_neighbours_are_measured_costs_no_step(tiny, folder, arguments, signal_in, monkeypatch):
     def fail(neighbours):
         raise TrainerError("gone")
@@ -170,7 +171,10 @@ def test_the_command_to_go_on_names_this_python(tmp_path, monkeypatch):
     assert launcher(Processes(0, 4, 0, 2)) == "torchrun --nproc-per-node 2"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(x, marks=pytest.mark.long) for x in (signal.SIGUSR1, signal.SIGHUP))],
+)
 def test_preempted_run_saves_and_the_same_command_goes_on(tiny, folder, arguments, signal_in, monkeypatch, number):
     command = [*arguments(tiny), "--resume", "auto"]
     with monkeypatch.context():
@@ -279,6 +283,7 @@ def nan_from(monkeypatch):
     return install
 
 
+@pytest.mark.long
 def test_the_time_that_a_run_waits_for_its_batches_adds_up_over_its_parts(
     tiny, folder, arguments, signal_in, monkeypatch
 ):
@@ -335,6 +340,7 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, folder, arguments, monk
     assert folder.checkpoints.steps() == [2]
 
 
+@pytest.mark.long
 def test_new_run_continues_from_a_checkpoint_of_another_with_other_rates(
     tiny, folder, arguments, tmp_path, signal_in, monkeypatch, capsys
 ):
