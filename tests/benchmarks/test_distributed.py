@@ -44,6 +44,7 @@ def test_the_model_is_written_as_such(tmp_path, capsys):
     assert printed.startswith("Modelled, not measured.") and "400 TFLOP/s" in printed
 
 
+@pytest.mark.long
 def test_a_run_over_two_processes(tmp_path, capsys):
     """In float64: to ten digits the official way's gradient is the joined batch's own, and ours W times that."""
     output = tmp_path / "result.json"

@@ -124,6 +124,7 @@ def run(tmp_path, monkeypatch) -> Run:
     return Run(Cell(0, 0, "bfloat16"), 1e9, CEILINGS, backends, result, tmp_path / "result.json")
 
 
+@pytest.mark.long
 def test_the_loop_writes_every_cell_and_says_what_it_left_out(run, capsys):
     now = [0.0]
     budget = TimeBudget(100, clock=lambda: now.__setitem__(0, now[0] + 10) or now[0])
@@ -167,6 +168,7 @@ def test_it_says_so_where_there_is_no_gpu(capsys):
     assert "benchmarks.loss" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_backend_that_is_not_there_is_left_out_with_its_reason(run, capsys):
     run.backends[CUDA] = NOT_BUILT
     gpu.measure(CpuDevice(), [Planned("bfloat16", 8, 12)], {"bfloat16": run}, TimeBudget(1000))
@@ -178,6 +180,7 @@ def test_a_backend_that_is_not_there_is_left_out_with_its_reason(run, capsys):
     assert "no cell was measured with both" in printed
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("contender", [TRITON, CUDA])
 @pytest.mark.parametrize("wrong", [1.1, float("nan"), None], ids=["wrong", "nan", "raises"])
 def test_a_backend_that_is_there_has_to_be_right(run, contender, wrong, monkeypatch, capsys):

@@ -64,6 +64,7 @@ def test_what_takes_too_long_is_foreseen_from_a_smaller_d():
     assert times.too_slow(FLOOR, Cell(64, 2048)) is None
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_of_known_formulas():
     cell = Cell(64, 2048)

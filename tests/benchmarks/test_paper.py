@@ -155,6 +155,7 @@ def test_the_grid_has_each_run_once_and_the_baseline_in_every_sweep():
     assert grid.REDUCED.rate(256) == 2 * grid.REDUCED.rate(64)
 
 
+@pytest.mark.long
 def test_a_run_end_to_end():
     """The trainer's steps: one epoch lowers the loss, and the entry can be written as JSON."""
     run = replace(TINY.baseline(1), variant="both")
@@ -176,6 +177,7 @@ def test_images_that_are_not_there_are_not_downloaded(tmp_path):
     assert (config.stem, config.optimizer, config.views) == ("small", "adamw", "together")
 
 
+@pytest.mark.long
 def test_a_run_on_photographs(tmp_path, monkeypatch):
     """Images in place of CIFAR-10's, through the same loaders."""
     rng = np.random.default_rng(0)
@@ -222,6 +224,7 @@ def test_another_benchmarks_file_is_refused(tmp_path):
         results.Store(path, head(TINY))
 
 
+@pytest.mark.long
 def test_the_command_runs_only_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(grid, "REDUCED", TINY)
     output, picture = tmp_path / "paper.json", tmp_path / "paper.png"

@@ -113,6 +113,7 @@ def test_split_tiles_of_the_cuda_backend():
     assert split["correlation_tiles"].bytes == Cell(8192, 256, "bfloat16").embeddings_bytes
 
 
+@pytest.mark.long
 def test_the_tuner_tries_rows_and_says_why_one_was_refused():
     """In a process of its own: Triton's interpreter has to be chosen before the kernels are imported."""
     pytest.importorskip("triton")

@@ -22,6 +22,7 @@ def written(request, tmp_path, monkeypatch):
     return lambda name: f"{before}my results/{name}"
 
 
+@pytest.mark.long
 def test_results_and_pictures(tmp_path, written, brief_loss, monkeypatch):
     folder = tmp_path / "my results"
     for command in ("benchmarks.plot", "benchmarks.loss.__main__"):

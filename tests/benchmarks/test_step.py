@@ -58,6 +58,7 @@ def test_every_loss_passes_the_gate_at_the_networks_embeddings(dtype):
         assert errors.within(dtype) and seconds > 0, name
 
 
+@pytest.mark.long
 def test_a_wrong_loss_gets_no_time(model, monkeypatch):
     right = STEP_LOSSES["official"].formula
 

@@ -28,6 +28,8 @@ from bt_kernels.trainer.weights.load import read_backbone
 from bt_kernels.trainer.weights.names import WRAPPERS
 from tests.support.small_weights import behind, same, small_backbone, state_of
 
+pytestmark = pytest.mark.long
+
 BACKBONE, TRAINED, OTHER = (small_backbone(seed) for seed in range(3))
 OWN, THEIRS = state_of(TRAINED), state_of(OTHER)
 NAMES = list(OWN)

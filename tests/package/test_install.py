@@ -61,6 +61,7 @@ def test_wheel_of_the_sdist_with_a_compiler(tmp_path, compiler):
     assert "skipped" not in checked.stdout and "bt_kernels" not in os.listdir(tmp_path / "apart")
 
 
+@pytest.mark.long
 def test_wheel_without_a_compiler(tmp_path):
     target, output = install(tmp_path, PATH=without_compilers(tmp_path))
     assert "the cpu backend is left out: no C++ compiler was found" in output
@@ -88,6 +89,7 @@ def test_a_wheel_has_no_library_of_an_earlier_build(tmp_path):
     assert not list((tree / "build").rglob("*.so")) and len(list((tree / "earlier").rglob("*.so"))) == 2
 
 
+@pytest.mark.long
 def test_sdist_holds_what_building_and_testing_need(tmp_path):
     """Made without a compiler, it still holds the C++ sources and headers, and no report of another machine."""
     tree = sdist(tmp_path)

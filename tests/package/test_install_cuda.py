@@ -71,6 +71,7 @@ def left_out(planned: tuple[int, str, dict]) -> str:
     return report["cuda_missing"]
 
 
+@pytest.mark.long
 def test_built_where_nvcc_is_and_torch_is_a_cuda_build(tmp_path):
     status, text, report = plan(tmp_path, CUDA_HOME=str(stand_in(tmp_path)))
     assert status == 0 and "left out" not in text

@@ -69,6 +69,7 @@ def test_the_trainer_asks_for_what_its_extra_declares():
     assert set(PACKAGES) == names(EXTRAS["trainer"])
 
 
+@pytest.mark.long
 def test_the_loss_needs_torch_alone():
     """Forward and backward where importing numpy, or what an extra declares, fails."""
     absent = names(requirement for extra in EXTRAS.values() for requirement in extra) - {"typing_extensions"}
@@ -125,6 +126,7 @@ print(json.dumps(found))
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_info_is_a_console_script():
     (status, text, errors), described, mistyped = run_script("bt-info", [], ["--help"], ["mistyped"])
     assert status == 0 and text.startswith("bt_kernels "), errors

@@ -48,6 +48,7 @@ def test_every_argument_of_the_loss_is_described():
     assert [name for name in arguments if name not in described.partition("Over W processes")[0]] == []
 
 
+@pytest.mark.long
 def test_pages_are_made_without_a_warning(tmp_path):
     pytest.importorskip("pdoc", reason="pdoc is not installed")
     command = [sys.executable, "-W", "error", "-m", "pdoc", "--output-directory", str(tmp_path), "bt_kernels"]

@@ -18,6 +18,8 @@ from tests.support.trainer.image_data import needs_webdataset, photograph_config
 from tests.support.trainer.interrupt import stop_after
 from tests.support.trainer.run_state import last_state, metrics_without_time
 
+pytestmark = pytest.mark.long
+
 OPTIONS = [
     "--device", "cpu", "--backbone", "resnet18", "--image-size", "12", "--projector", "16-16", "--batch-size", "8",
     "--knn-every", "0", "--precision", "float32", "--workers", "0",

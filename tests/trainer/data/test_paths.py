@@ -21,6 +21,8 @@ from tests.support.trainer.image_data import needs_webdataset, write_folder, wri
 from tests.support.trainer.interrupt import stop_after
 from tests.support.trainer.run_state import last_state
 
+pytestmark = pytest.mark.long
+
 SMALL = {
     "data": "imagefolder", "backbone": "resnet18", "device": "cpu", "image_size": 12, "projector": "16-16",
     "batch_size": 6, "epochs": 4, "knn_every": 0, "workers": 0, "precision": "float32", "warmup": "0",

@@ -46,6 +46,7 @@ def evaluated(capsys, protocol, run, *options):
         return shown, json.load(file)
 
 
+@pytest.mark.long
 def test_knn_of_the_digits(run, capsys):
     shown, result = evaluated(capsys, "knn", run)
     assert result["protocol"] == "knn" and result["neighbours"] == 129 and result["classes"] == 10
@@ -74,6 +75,7 @@ def test_linear_of_the_digits_over_seeds(run, capsys):
         assert json.load(file)["options"]["epochs"] == 1 and json.load(first) == again
 
 
+@pytest.mark.long
 def test_few_labels_of_the_digits(run, capsys, monkeypatch):
     began = []
     original = semi_supervised.fine_tune
@@ -102,6 +104,7 @@ def test_photographs_by_a_list_of_labels(run, photographs, tmp_path, capsys):
     assert (run / "evaluation-semi-supervised.json").exists()
 
 
+@pytest.mark.long
 def test_photographs_linear_with_and_without_cached_features(run, photographs, capsys):
     for option in ("--cache-features", "--no-cache-features"):
         _, result = evaluated(capsys, "linear", run, "--epochs", "2", option, *photographs)
@@ -155,6 +158,7 @@ def test_weights_without_a_run_and_a_damaged_image(run, photographs, tmp_path, c
     assert "cannot read class1/0.png" in said
 
 
+@pytest.mark.long
 def test_a_damaged_training_image_is_left_out_counted_and_named(run, photographs, tmp_path, capsys):
     (tmp_path / "train" / "class1" / "0.png").write_bytes(b"no image")
     output = ["--output", str(tmp_path / "result.json"), "--epochs", "1", "--labels-percent", "100"]

@@ -19,6 +19,8 @@ from bt_kernels.trainer.weights.export import export_backbone
 from tests.support.trainer.image_data import write_folder
 from tests.support.trainer.run_state import same
 
+pytestmark = pytest.mark.long
+
 LINEAR = ["linear", "--epochs", "3", "--seeds", "2"]
 # The backbone has dropout, and with it the state of the random numbers.
 SEMI_SUPERVISED = [

@@ -82,6 +82,7 @@ def test_convolutions_are_matrix_products_for_small_images_only(size):
     assert {isinstance(module, MatmulConv2d) for module in convolutions} == {size == 32}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "width", "classifier"),
     [

@@ -23,6 +23,7 @@ def check_same(actual, expected):
         torch.testing.assert_close(value, reference, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_exact_chunks_of_two_ranks_are_the_batch_at_once(found, parallel):
     network = Twins()

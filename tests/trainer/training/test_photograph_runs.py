@@ -15,6 +15,8 @@ from tests.support.trainer.image_data import needs_webdataset, write_folder, wri
 from tests.support.trainer.interrupt import stop_after
 from tests.support.trainer.run_state import last_state, metrics_without_time, same
 
+pytestmark = pytest.mark.long
+
 PICTURES = ["augmented_views.png", "cross_correlation.png", "embedding.png", "loss_curves.png", "neighbours.png"]
 DAMAGE = "it is no image that Pillow knows"
 SMALL = [

@@ -20,6 +20,8 @@ from tests.support.small_weights import same
 from tests.support.trainer import PROGRAMS
 from tests.support.trainer.torchrun import torchrun
 
+pytestmark = pytest.mark.long
+
 torchvision = import_torchvision()
 
 BEGIN = str(PROGRAMS / "begin.py")

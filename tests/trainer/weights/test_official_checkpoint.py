@@ -16,6 +16,8 @@ from bt_kernels.trainer.weights.official import continue_from, is_official, read
 from bt_kernels.trainer.weights.reading import read_content
 from tests.support.trainer.official_step import OfficialModel, official_optimizer, official_step
 
+pytestmark = pytest.mark.long
+
 torchvision = import_torchvision()
 
 WIDTH = 32
