@@ -43,6 +43,7 @@ def test_same_bits(terms, shape, dtype):
         assert all(map(torch.equal, compiled(z_a, z_b, **FORMULA.options()), terms(z_a, z_b, **FORMULA.options())))
 
 
+@pytest.mark.long_interpreted("the ops are as opaque as cpu's")
 @pytest.mark.backends("cpu", "cuda", "triton")
 def test_inductor(terms, yardstick):
     """The ops are opaque to inductor."""

@@ -92,9 +92,8 @@ def test_a_mean_costs_nothing_but_the_bits_it_takes(terms, yardstick_of, bits, s
     yardstick_of(z_a, z_b, formula).check(evaluate(terms, z_a + far, z_b - 2 * far, formula))
 
 
-@pytest.mark.parametrize(
-    "row", [pytest.param(0, marks=pytest.mark.long_interpreted("as the last row for the kernels")), -1]
-)
+@pytest.mark.long_interpreted("test_large_enough_for_every_loop has as many rows")
+@pytest.mark.parametrize("row", [0, -1])
 @pytest.mark.parametrize("shape", few([(500, 40), (300, 600), (600, 40)], [(500, 40)]), ids=str)
 def test_a_row_far_from_the_others(terms, yardstick_of, shape, row):
     """What is measured from that row, or summed with it, has lost the others' digits."""

@@ -24,6 +24,7 @@ def test_every_option(terms, yardstick, formula, shape, dtype):
     expected.check_terms(terms(expected.z_a, expected.z_b, **formula.options()))
 
 
+@pytest.mark.long_interpreted("test_loss_gradients.py checks the same terms")
 @pytest.mark.parametrize("shape, dtype", LARGE, ids=str)
 def test_large_enough_for_every_loop(terms, yardstick, shape, dtype):
     expected = yardstick(*shape, dtype)

@@ -78,8 +78,7 @@ def test_16_bits_are_taken_as_they_are_and_computed_in_float32(terms, dtype):
         assert torch.equal(dz, exact.to(dtype))
 
 
-@pytest.mark.covering(1)
-@pytest.mark.long_interpreted("a graph of the same ops as in test_same_bits")
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled(terms):
     torch._dynamo.reset()

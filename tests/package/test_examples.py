@@ -31,6 +31,7 @@ def test_every_example_is_run_and_described():
     assert all(f"({name})" in described for name in scripts)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_it_runs_from_beginning_to_end(name, monkeypatch, tmp_path):
     if name == "with_lightly.py" and importlib.util.find_spec("lightly") is None:

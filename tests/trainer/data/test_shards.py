@@ -102,7 +102,9 @@ def test_images_are_shuffled_over_shards(paths, monkeypatch):
     assert of_one != sorted(of_one)
 
 
-@pytest.mark.parametrize("workers, augment_on", [(0, "loader"), (1, "device"), (2, "loader")])
+@pytest.mark.parametrize(
+    "workers, augment_on", [(0, "loader"), (1, "device"), pytest.param(2, "loader", marks=pytest.mark.long)]
+)
 def test_a_later_start_goes_on_as_without_a_break(folder, workers, augment_on):
     config = shard_config(folder, workers=workers, augment_on=augment_on)
     before = torch.get_rng_state()
