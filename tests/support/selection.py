@@ -53,11 +53,11 @@ def strength(item) -> int | None:
 
     A run of the loss takes a hundredth of a second on the emulated GPU and a fifth in Triton's interpreter.
     """
-    if mark := item.get_closest_marker("covering"):
-        return mark.args[0]
     every = item.get_closest_marker("all_combinations") is not None
     if target.name() == "interpreter":
         return 2 if every else 1
+    if mark := item.get_closest_marker("covering"):
+        return mark.args[0]
     return 2 if target.name() == "emulated" and not every else None
 
 

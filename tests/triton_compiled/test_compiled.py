@@ -64,10 +64,12 @@ def is_even(launch: Launch) -> bool:
     return set(launch.variant.sizes) <= set(launch.variant.aligned)
 
 
+# A short run has every kernel once.
+SHORT = {x.variant.name: x for x in LAUNCHES if x.variant.arch == 90 and x.kind == "16-bit" and not x.is_float16}
+
+
 def marks_of(launch: Launch) -> tuple[pytest.MarkDecorator, ...]:
-    """A short run has every kernel on one architecture with one type."""
-    short = launch.variant.arch == 90 and launch.kind == "16-bit" and not launch.is_float16
-    return () if short else (pytest.mark.long,)
+    return () if launch is SHORT[launch.variant.name] else (pytest.mark.long,)
 
 
 @pytest.mark.parametrize("table", TABLES)
