@@ -8,6 +8,8 @@ through ``on_first`` or ``share``. These make a rank's errors everyone's: none w
 from __future__ import annotations
 
 import os
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -56,7 +58,14 @@ class Processes:
         torchrun ends all processes as soon as one fails: by waiting, rank 0 gets to say why.
         """
         if dist.is_available() and dist.is_initialized():
-            self.any(False)
+            tensor = torch.zeros(())
+            dist.all_reduce(tensor)
+            # A thread of gloo's lets go of the tensor a moment later, for which it needs the interpreter. If that
+            # is ending by then, the process is aborted (PyTorch's issue 190489). Closing does not wait for it.
+            held = weakref.ref(tensor)
+            del tensor
+            while held() is not None:
+                time.sleep(1e-3)
             dist.destroy_process_group()
 
     @property

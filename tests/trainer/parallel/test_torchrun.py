@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import threading
+import time
 from itertools import chain
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from bt_kernels import BarlowTwinsLoss
 from bt_kernels.trainer.augmentation.digits import TwoViews
@@ -154,6 +157,21 @@ def test_every_process_takes_the_gpu_of_its_own_number(monkeypatch):
     with pytest.raises(TrainerError, match="3 processes need a GPU each and this PyTorch sees 2"):
         Processes(rank=2, size=3, local_rank=2, local_size=3).take_device("auto")
     assert Processes().take_device("cuda:0") == torch.device("cuda:0")
+
+
+def test_leaving_waits_for_the_thread_that_holds_the_last_tensor(monkeypatch):
+    """gloo's thread needs the interpreter to let go of it; if that ends first, the process is aborted."""
+    events = []
+
+    def hold(tensor):
+        time.sleep(0.2)
+        events.append("let go")
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor: threading.Thread(target=hold, args=(tensor,)).start())
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: events.append("closed"))
+    Processes(0, 2).leave()
+    assert events == ["let go", "closed"]
 
 
 def test_one_process_does_what_it_is_asked_and_joins_nobody(monkeypatch):
