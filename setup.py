@@ -131,7 +131,7 @@ def stable_library(name: str, folder: str, flags: list[str], **options) -> Exten
     """bt_kernels.name from the folder's .cpp files, built again when a header of theirs changes."""
     return CppExtension(
         f"bt_kernels.{name}",
-        files(f"{folder}/*.cpp"),
+        files(f"{folder}/**/*.cpp"),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args=[*FLAGS, *WARNINGS, *STABLE_ABI, *flags],
         depends=files(f"{folder}/**/*.*h") + files("csrc/*.h"),

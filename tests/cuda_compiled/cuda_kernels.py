@@ -193,7 +193,7 @@ def flag(value: bool) -> str:
 OF_SOURCE = {
     "standardize/standardize.cu": standardize,
     "gram/gram_apply.cu": gram_apply,
-    "correlation.cu": correlation_diagonal,
+    "host/correlation.cu": correlation_diagonal,
 } | dict.fromkeys(FAMILIES, of_family)
 
 

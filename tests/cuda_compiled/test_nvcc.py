@@ -46,10 +46,10 @@ def test_headers(key_of, tmp_path):
 
 
 def test_the_source_alone(key_of, tmp_path):
-    before, other = key_of(), key_of("correlation.cu")
+    before, other = key_of(), key_of("host/correlation.cu")
     append(tmp_path / "csrc" / "cuda" / SOURCE)
     assert key_of() != before
-    assert key_of("correlation.cu") == other
+    assert key_of("host/correlation.cu") == other
 
 
 @pytest.mark.parametrize("variable", ["NVCC_APPEND_FLAGS", "CPLUS_INCLUDE_PATH"])

@@ -24,7 +24,7 @@ EMULATED = Path(__file__).parent.resolve()
 ROOT = EMULATED.parent.parent
 RUNTIME = sorted((EMULATED / "runtime").glob("*.cpp"))
 COUNTING = [EMULATED / "counting" / "traffic.cpp"]
-BINDINGS = ROOT / "csrc" / "cuda" / "bindings.cpp"
+BINDINGS = ROOT / "csrc" / "cuda" / "host" / "bindings.cpp"
 
 FLAGS = [
     "-std=c++20",

@@ -8,7 +8,7 @@
 #include <tuple>
 
 #include "cuda/host_device.h"
-#include "cuda/run.h"
+#include "cuda/host/run.h"
 
 namespace {
 
