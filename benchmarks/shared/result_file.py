@@ -47,9 +47,9 @@ def json_path(text: str) -> Path:
 def write_json(path: Path, result: dict) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(result, indent=1, allow_nan=True) + "\n")
-    partial.replace(path)
+    unfinished = path.with_suffix(".json.partial")
+    unfinished.write_text(json.dumps(result, indent=1, allow_nan=True) + "\n")
+    unfinished.replace(path)
 
 
 def write(path: Path, result: dict) -> None:

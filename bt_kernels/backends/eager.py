@@ -1,7 +1,7 @@
 """The eager backend: both formulations in plain PyTorch ops, on any device. Read it beside docs/mathematics.md.
 
-Embeddings of 16 bits are standardized, multiplied and reduced in float32, and the gradient is rounded
-to 16 bits once.
+Embeddings of 16 bits are standardized, multiplied and reduced in float32, and the gradient is rounded to 16 bits
+once.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from bt_kernels.backends.stages import (
     accumulation_dtype,
     variance_divisor,
 )
-from bt_kernels.backends.standardize import Standardized, split_mean, standardize
+from bt_kernels.backends.standardize import StandardizedView, split_mean, standardize
 from bt_kernels.options import LossOptions
 
 # Rows of C alive at a time when correlation is forced with N < D.
@@ -48,7 +48,7 @@ def standardize_again(z: Tensor, statistics: Tensor, view: int) -> Tensor:  # (N
     return (z.to(mean.dtype) - mean - residual_mean) * rstd
 
 
-def stack_statistics(a: Standardized, b: Standardized) -> Tensor:  # (3, 2, D)
+def stack_statistics(a: StandardizedView, b: StandardizedView) -> Tensor:  # (3, 2, D)
     # By name: Dynamo of torch 2.6 takes no slice of a NamedTuple.
     rows = torch.stack([a.mean, b.mean, a.residual_mean, b.residual_mean, a.rstd, b.rstd])
     return rows.unflatten(0, (3, 2))
@@ -95,7 +95,7 @@ def term_weights(gradients: OutputGradients, options: LossOptions, like: Tensor)
 
 
 def diagonal_weight(weights: TermWeights, c_diagonal: Tensor) -> Tensor:  # (D,) -> (D,)
-    """The Gram form's d: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii."""
+    """The Gram form's d_i: what the diagonal of dloss/dC has beyond 2 * off_diagonal * C_ii."""
     return 2 * (weights.on_diagonal * (c_diagonal - 1) - weights.off_diagonal * c_diagonal)
 
 
@@ -118,7 +118,7 @@ def gram_matrices(y_a: Tensor, y_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
 
 
 def gram_off_diagonal(k_a: Tensor, k_b: Tensor, shifts: Tensor, diagonal_squares: Tensor) -> Tensor:
-    """() float64: what <K_a, K_b> / N^2 of the whole K has beyond the sum of C_ii^2."""
+    """() float64: what <K_a, K_b> / N^2 has beyond the sum of C_ii^2, K with the shift put back."""
     n = k_a.shape[0]
     # The traces of what is left after the shift are zero.
     product = inner_product(k_a, k_b) + n * shifts.prod()
@@ -177,20 +177,20 @@ def gram_backward(
     c_diagonal, statistics, shifts, k_a, k_b = residuals
     y_a, y_b = standardize_again(z_a, statistics, 0), standardize_again(z_b, statistics, 1)
     shift_a, shift_b = shifts.to(c_diagonal)
-    divisor = variance_divisor(n, options.unbiased)
     weights = term_weights(gradients, options, c_diagonal)
-    d = diagonal_weight(weights, c_diagonal)
+    diagonal = diagonal_weight(weights, c_diagonal)
 
     alpha = 2 * weights.off_diagonal / n**2
 
     def gradient(k_other: Tensor, shift_other: Tensor, y: Tensor, y_other: Tensor, rstd: Tensor) -> Tensor:
-        dy = alpha * (k_other @ y) + y_other * (d / n)
+        dy = alpha * (k_other @ y) + y_other * (diagonal / n)
         lacking = alpha * shift_other  # times y: what k lacks
         if batch.standardized:
             return standardize_backward(dy, y, rstd, 0, lacking).to(z_a.dtype)
         # The standardization takes out all but this share. rstd^2 by itself may overflow, where eps is 0.
         extra = lacking * options.eps * rstd * rstd
-        return standardize_backward(dy, y, rstd, (dy * y).sum(0) / divisor, extra).to(z_a.dtype)
+        taken_out = (dy * y).sum(0) / variance_divisor(n, options.unbiased)
+        return standardize_backward(dy, y, rstd, taken_out, extra).to(z_a.dtype)
 
     return (
         gradient(k_b, shift_b, y_a, y_b, statistics[2, 0]) if needs[0] else None,
@@ -206,10 +206,10 @@ def off_diagonal_rows(
     rows: int,
 ) -> Tensor:  # (rows, D)
     """Rows of C from the given one on, without its diagonal."""
-    c = y_a[:, first : first + rows].T @ y_b / n
+    c_off_diagonal = y_a[:, first : first + rows].T @ y_b / n
     # Left out here, before anything is summed: the rounding of C_ii is in no off-diagonal sum or gradient.
-    c.diagonal(first).zero_()
-    return c
+    c_off_diagonal.diagonal(first).zero_()
+    return c_off_diagonal
 
 
 def correlation_forward(
@@ -265,11 +265,11 @@ def correlation_backward(
     if not kept:
         y_a, y_b = standardize_again(z_a, statistics, 0), standardize_again(z_b, statistics, 1)
     weights = term_weights(gradients, options, c_diagonal)
-    d = 2 * weights.on_diagonal * (c_diagonal - 1)
+    diagonal = 2 * weights.on_diagonal * (c_diagonal - 1)
     coefficient = 2 * weights.off_diagonal / n
     rows = features if kept else block_rows(n, features)
     blocks_a, row_squares = [], []
-    dy_b, column_squares = y_a * (d / n), torch.zeros_like(c_diagonal)
+    dy_b, column_squares = y_a * (diagonal / n), torch.zeros_like(c_diagonal)
     for start in range(0, features, rows):
         block = slice(start, start + rows)
         c_rows = c_off_diagonal if kept else off_diagonal_rows(y_a, y_b, n, start, rows)
@@ -282,13 +282,13 @@ def correlation_backward(
 
     def gradient(dy: Tensor, y: Tensor, rstd: Tensor, squares: Tensor) -> Tensor:
         # Rows that are not here count as well: not the sum of dy * y over those at hand, but what C knows of all.
-        q = 2 * weights.off_diagonal * squares + d * c_diagonal
+        q = 2 * weights.off_diagonal * squares + diagonal * c_diagonal
         taken_out = 0 if batch.standardized else q / variance_divisor(n, options.unbiased)
         return standardize_backward(dy, y, rstd, taken_out).to(z_a.dtype)
 
     dz_a = dz_b = None
     if needs[0]:
-        dy_a = torch.cat(blocks_a, 1) + y_b * (d / n)
+        dy_a = torch.cat(blocks_a, 1) + y_b * (diagonal / n)
         dz_a = gradient(dy_a, y_a, statistics[2, 0], torch.cat(row_squares))
     if needs[1]:
         dz_b = gradient(dy_b, y_b, statistics[2, 1], column_squares)

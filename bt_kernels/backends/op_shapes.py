@@ -107,8 +107,8 @@ def correlation_total(kept: Kept, c, n, dtype, lambd, scale, tf32, needs_backwar
     return *terms(c, dtype), kept.of_features(c, d)[0], *kept.of_c(c, dtype, keep_c, n, d, tf32)
 
 
-def backward(kept: Kept, grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *saved_and_options):
-    return tuple(z_a.new_empty(z_a.shape) if need else None for need in saved_and_options[-2:])
+def backward(kept: Kept, grad_loss, grad_on_diagonal, grad_off_diagonal, z_a, *residuals_and_options):
+    return tuple(z_a.new_empty(z_a.shape) if need else None for need in residuals_and_options[-2:])
 
 
 SHAPES: dict[str, Callable[..., Any]] = {

@@ -36,12 +36,11 @@ from bt_kernels.backends.stages import (
 )
 from bt_kernels.options import LossOptions
 
-FORWARD = (
-    "Tensor z_a, Tensor z_b, float lambd, float scale, float eps, bool unbiased, bool tf32, bool needs_backward"
-)
+EMBEDDINGS = "Tensor z_a, Tensor z_b"
+FORWARD = f"{EMBEDDINGS}, float lambd, float scale, float eps, bool unbiased, bool tf32, bool needs_backward"
 TOTAL = "int n, ScalarType dtype, float lambd, float scale, bool tf32, bool needs_backward"
 TERMS = "Tensor loss, Tensor on_diagonal, Tensor off_diagonal"
-UPSTREAM = "Tensor? grad_loss, Tensor? grad_on_diagonal, Tensor? grad_off_diagonal, Tensor z_a, Tensor z_b"
+OUTPUT_GRADIENTS = "Tensor? grad_loss, Tensor? grad_on_diagonal, Tensor? grad_off_diagonal"
 BATCH = "bool unbiased, bool standardized, bool tf32, bool needs_a, bool needs_b"
 OF_FEATURES = "Tensor c_diagonal, Tensor statistics, Tensor y"
 OF_ROWS = "Tensor statistics, Tensor y"
@@ -50,17 +49,17 @@ OF_C = "Tensor c_diagonal, Tensor c_off_diagonal, Tensor row_squares, Tensor col
 
 SCHEMAS = {
     "gram_forward": f"({FORWARD}) -> ({TERMS}, {OF_FEATURES}, {OF_K})",
-    "gram_partial": "(Tensor z_a, Tensor z_b, Tensor? given_statistics, float eps, bool unbiased, bool tf32, "
+    "gram_partial": f"({EMBEDDINGS}, Tensor? given_statistics, float eps, bool unbiased, bool tf32, "
     f"bool needs_backward) -> (Tensor triangles, Tensor sums, {OF_FEATURES})",
     "gram_total": f"(Tensor triangles, Tensor sums, {TOTAL}) -> ({TERMS}, {OF_K})",
-    "gram_backward": f"({UPSTREAM}, {OF_FEATURES}, {OF_K}, float lambd, float scale, float eps, {BATCH}) "
-    "-> (Tensor dz_a, Tensor dz_b)",
+    "gram_backward": f"({OUTPUT_GRADIENTS}, {EMBEDDINGS}, {OF_FEATURES}, {OF_K}, float lambd, float scale, "
+    f"float eps, {BATCH}) -> (Tensor dz_a, Tensor dz_b)",
     "correlation_forward": f"({FORWARD}) -> ({TERMS}, {OF_ROWS}, {OF_C})",
-    "correlation_partial": "(Tensor z_a, Tensor z_b, Tensor given_statistics, int samples, bool tf32, "
+    "correlation_partial": f"({EMBEDDINGS}, Tensor given_statistics, int samples, bool tf32, "
     f"bool needs_backward) -> (Tensor c, {OF_ROWS})",
     "correlation_total": f"(Tensor(a!) c, {TOTAL}) -> ({TERMS}, {OF_C})",
-    "correlation_backward": f"({UPSTREAM}, {OF_ROWS}, {OF_C}, float lambd, float scale, int? samples, {BATCH}) "
-    "-> (Tensor dz_a, Tensor dz_b)",
+    "correlation_backward": f"({OUTPUT_GRADIENTS}, {EMBEDDINGS}, {OF_ROWS}, {OF_C}, float lambd, float scale, "
+    f"int? samples, {BATCH}) -> (Tensor dz_a, Tensor dz_b)",
 }
 
 

@@ -1,4 +1,4 @@
-"""What a backend must provide: forward and backward of the loss in both formulations, whole and in shares.
+"""What a backend must provide: forward and backward of the loss in both formulations, at once and in halves.
 
 A backend is a module with these functions, or an ops.OpBackend. It knows nothing about ranks, modules or training.
 It is handed validated embeddings and options, on a device for which it said it is available. The formulas are in

@@ -9,7 +9,7 @@ from bt_kernels.backends.precise_sums import sum_of_squares
 from bt_kernels.backends.stages import accumulation_dtype, variance_divisor
 
 
-class Standardized(NamedTuple):
+class StandardizedView(NamedTuple):
     """One view: y = (z - mean - residual_mean) * rstd per feature."""
 
     y: Tensor  # (N, D) in the accumulation dtype
@@ -18,7 +18,7 @@ class Standardized(NamedTuple):
     rstd: Tensor  # (D,) 1 / sqrt(variance + eps)
 
 
-def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
+def standardize(z: Tensor, eps: float, unbiased: bool) -> StandardizedView:
     z = z.to(accumulation_dtype(z.dtype))
     # Centred twice, or a mean far from zero leaves columns of y that do not sum to zero, as the backward takes for
     # granted. The variance is float64: in float32 it overflows for |z| > 1e19.
@@ -27,7 +27,7 @@ def standardize(z: Tensor, eps: float, unbiased: bool) -> Standardized:
     centred = z - mean - residual_mean
     variance = sum_of_squares(centred, dim=0) / variance_divisor(z.shape[0], unbiased)
     rstd = torch.rsqrt(variance + eps).to(z)
-    return Standardized(centred * rstd, mean, residual_mean, rstd)
+    return StandardizedView(centred * rstd, mean, residual_mean, rstd)
 
 
 def split_mean(mean: Tensor, residual_mean: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

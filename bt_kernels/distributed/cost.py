@@ -43,7 +43,7 @@ def gram_bytes(
     n, world, wide = sum(rows), len(rows), max(4, itemsize)
     embeddings = embedding_bytes(n, rows[rank], d, features_of(d, world, rank), itemsize, sum(needs))
     floats = n * (n + 1) + 8
-    return embeddings + all_reduce_bytes(floats * wide, world) + upstream_bytes(world, wide, needs)
+    return embeddings + all_reduce_bytes(floats * wide, world) + output_gradient_bytes(world, wide, needs)
 
 
 def embedding_bytes(n: int, own_rows: int, d: int, own_features: int, itemsize: int, gradients: int) -> int:
@@ -57,10 +57,10 @@ def correlation_bytes(
     """What each rank sends in the correlation form. local: no statistics are exchanged."""
     world, wide = len(rows), max(4, itemsize)
     statistics = 0 if local else (6 if itemsize == 8 else 4) * d * 8
-    return all_reduce_bytes(d * d * wide + statistics, world) + upstream_bytes(world, wide, needs)
+    return all_reduce_bytes(d * d * wide + statistics, world) + output_gradient_bytes(world, wide, needs)
 
 
-def upstream_bytes(world: int, wide: int, needs: tuple[bool, bool]) -> float:
+def output_gradient_bytes(world: int, wide: int, needs: tuple[bool, bool]) -> float:
     return all_reduce_bytes(3 * wide, world) if any(needs) else 0
 
 

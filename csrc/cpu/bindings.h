@@ -1,5 +1,5 @@
-// What the bindings of both formulations share: checks, allocation, dispatch on the dtype, and the scalars that go in
-// and out. The kernels see raw pointers and sizes. Schemas: bt_kernels/backends/ops.py.
+// What the bindings of both formulations share: checks, allocation, dispatch on the dtype, and the gradients that
+// come in. The kernels see raw pointers and sizes. Schemas: bt_kernels/backends/ops.py.
 #pragma once
 
 #include <torch/csrc/stable/accelerator.h>
@@ -78,7 +78,7 @@ inline void check_accumulated(const Tensor& sums, const char* name) {
 }
 
 template <typename scalar_t>
-Embeddings<scalar_t> embeddings(const Tensor& z) {
+ViewEmbeddings<scalar_t> view_embeddings(const Tensor& z) {
   return {static_cast<const scalar_t*>(z.const_data_ptr()), z.size(0), z.size(1), z.stride(0), z.stride(1)};
 }
 
@@ -115,23 +115,6 @@ inline int32_t accumulation_dtype(const Tensor& z) {
 }
 
 inline Tensor doubles(std::initializer_list<int64_t> sizes) { return empty(sizes, aoti_torch_dtype_float64()); }
-
-inline Tensor scalar(const Tensor& z, double value) {
-  Tensor out = empty({}, accumulation_dtype(z));
-  if (accumulation_type(z) == ScalarType::Double) {
-    *data<double>(out) = value;
-  } else {
-    *data<float>(out) = static_cast<float>(value);
-  }
-  return out;
-}
-
-// loss, on_diagonal, off_diagonal
-inline std::tuple<Tensor, Tensor, Tensor> finish_terms(const Tensor& z, const Terms& terms, double lambd,
-                                                       double scale) {
-  return {scalar(z, scale * (terms.on_diagonal + lambd * terms.off_diagonal)), scalar(z, terms.on_diagonal),
-          scalar(z, terms.off_diagonal)};
-}
 
 // A scalar gradient's value; 0 for an output that was not used.
 inline double value(const OptionalTensor& gradient) {

@@ -25,22 +25,22 @@ namespace bt::cpu {
 // What the backward takes if it was kept: C_off (D, D) and the standardized views (rows at hand, D). Or nothing (null):
 // then no D x D matrix is held, and the backward computes them again from all rows, C_off by blocks.
 template <typename T>
-struct Kept {
+struct CorrelationResiduals {
   T *c_off_diagonal, *y_a, *y_b;
 };
 
 // Both halves, for all rows. Fills statistics (2, 3, D), c_diagonal (D) and what is to be kept.
 template <typename scalar_t>
-Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+Terms correlation_forward(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
                           const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
-                          Kept<accumulation_t<scalar_t>> kept);
+                          CorrelationResiduals<accumulation_t<scalar_t>> residuals);
 
 // The first half, for some of N = samples rows, with statistics that are given. Fills c (D, D), and y_a, y_b unless
 // null.
 template <typename scalar_t>
-void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, Statistics statistics,
-                         double samples, accumulation_t<scalar_t>* c, accumulation_t<scalar_t>* y_a,
-                         accumulation_t<scalar_t>* y_b);
+void correlation_partial(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
+                         Statistics statistics, double samples, accumulation_t<scalar_t>* c,
+                         accumulation_t<scalar_t>* y_a, accumulation_t<scalar_t>* y_b);
 
 // The second half, from the sum over all rows. Moves the diagonal of c to c_diagonal (D), which leaves C_off.
 template <typename T>
@@ -48,9 +48,9 @@ Terms correlation_total(T* c, int64_t d, double* c_diagonal);
 
 // dz_a, dz_b (rows at hand, D) contiguous; either may be null.
 template <typename scalar_t>
-void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Batch& batch,
+void correlation_backward(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b, const Batch& batch,
                           const TermWeights& weights, const double* c_diagonal, Statistics statistics,
-                          Kept<accumulation_t<scalar_t>> kept, scalar_t* dz_a, scalar_t* dz_b);
+                          CorrelationResiduals<accumulation_t<scalar_t>> residuals, scalar_t* dz_a, scalar_t* dz_b);
 
 // Rows [first, first + rows) of C_off where left is view a, of C_off^T where it is view b, into out (rows, D)
 // contiguous; both y are n rows of D numbers.

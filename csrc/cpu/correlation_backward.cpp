@@ -19,7 +19,7 @@ int64_t sweep_rows(int64_t n, int64_t d, int64_t itemsize) {
 
 // All of a view standardized again, (N, D) contiguous.
 template <typename scalar_t>
-void standardize_all_again(const Embeddings<scalar_t>& z, const ViewStatistics& statistics, int64_t threads,
+void standardize_all_again(const ViewEmbeddings<scalar_t>& z, const ViewStatistics& statistics, int64_t threads,
                            accumulation_t<scalar_t>* y) {
   const int64_t rows = sweep_rows(z.n, z.d, sizeof(*y));
   for_each_share(ceil_div(z.n, rows), threads, [&](int64_t, int64_t begin, int64_t end) {
@@ -44,18 +44,18 @@ void norms_squared(const T* c, int64_t rows, int64_t d, bool of_columns, int64_t
 }  // namespace
 
 template <typename scalar_t>
-void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, const Batch& batch,
+void correlation_backward(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b, const Batch& batch,
                           const TermWeights& weights, const double* c_diagonal, Statistics statistics,
-                          Kept<accumulation_t<scalar_t>> kept, scalar_t* dz_a, scalar_t* dz_b) {
+                          CorrelationResiduals<accumulation_t<scalar_t>> residuals, scalar_t* dz_a, scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
   constexpr bool kInPlace = std::is_same_v<scalar_t, acc_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
-  const bool again = !kept.c_off_diagonal;
+  const bool again = !residuals.c_off_diagonal;
   const int64_t rows_at_a_time = again ? correlation_rows(n, d) : d, sweep = sweep_rows(n, d, sizeof(acc_t));
   const Workspace<acc_t> y_again(again ? 2 * n * d : 0), c_rows(again ? rows_at_a_time * d : 0),
       products(kInPlace ? 0 : n * d), coefficients(3 * d);
   const Workspace<double> squares(d);
-  acc_t *y_a = kept.y_a, *y_b = kept.y_b;
+  acc_t *y_a = residuals.y_a, *y_b = residuals.y_b;
   if (again) {
     y_a = y_again.data(), y_b = y_a + n * d;
     standardize_all_again(z_a, statistics.a, threads, y_a);
@@ -72,7 +72,7 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
     for (int64_t first = 0; first < d; first += rows_at_a_time) {
       const int64_t rows = std::min(rows_at_a_time, d - first);
       // Rows of C_off for view a; for view b rows of C_off^T, which are columns of what was kept.
-      const acc_t* c_off_diagonal = again ? c_rows.data() : kept.c_off_diagonal;
+      const acc_t* c_off_diagonal = again ? c_rows.data() : residuals.c_off_diagonal;
       const bool of_columns = !again && transpose;
       if (again) correlate(y, first, rows, y_other, n, d, batch.samples, c_rows.data());
       const auto c_part = row_major(c_off_diagonal, rows, d, d);
@@ -101,9 +101,10 @@ void correlation_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
   if (dz_b) one_view(y_b, y_a, statistics.b.rstd, true, dz_b);
 }
 
-#define BT_INSTANTIATE(T)                                                                                             \
-  template void correlation_backward<T>(const Embeddings<T>&, const Embeddings<T>&, const Batch&, const TermWeights&, \
-                                        const double*, Statistics, Kept<accumulation_t<T>>, T*, T*);
+#define BT_INSTANTIATE(T)                                                                                 \
+  template void correlation_backward<T>(const ViewEmbeddings<T>&, const ViewEmbeddings<T>&, const Batch&, \
+                                        const TermWeights&, const double*, Statistics,                    \
+                                        CorrelationResiduals<accumulation_t<T>>, T*, T*);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

@@ -1,6 +1,7 @@
 // The ATen side of the correlation form's CPU ops.
 #include "cpu/bindings.h"
 #include "cpu/correlation.h"
+#include "cpu/finish_terms.h"
 
 namespace {
 
@@ -26,7 +27,7 @@ T* data_if_any(const Tensor& tensor) {
 
 // Null for what is not kept.
 template <typename T>
-Kept<T> kept_data(const Tensor& c_off_diagonal, const Tensor& y) {
+CorrelationResiduals<T> residual_data(const Tensor& c_off_diagonal, const Tensor& y) {
   T* y_a = data_if_any<T>(y);
   return {data_if_any<T>(c_off_diagonal), y_a, y_a ? y_a + y.stride(0) : nullptr};
 }
@@ -42,9 +43,9 @@ Tensors<9> correlation_forward_cpu(const Tensor& z_a, const Tensor& z_b, double 
   Terms terms{};
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
-    terms = correlation_forward(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), options, data<double>(c_diagonal),
-                                Statistics(data<double>(statistics), d),
-                                kept_data<accumulation_t<scalar_t>>(c_off_diagonal, y));
+    terms = correlation_forward(view_embeddings<scalar_t>(z_a), view_embeddings<scalar_t>(z_b), options,
+                                data<double>(c_diagonal), Statistics(data<double>(statistics), d),
+                                residual_data<accumulation_t<scalar_t>>(c_off_diagonal, y));
   });
   return std::tuple_cat(finish_terms(z_a, terms, lambd, scale),
                         std::tuple(statistics, y, c_diagonal, c_off_diagonal, no_squares(), no_squares()));
@@ -58,9 +59,10 @@ Tensors<3> correlation_partial_cpu(const Tensor& z_a, const Tensor& z_b, const T
   copy_statistics(given, d, data<double>(statistics));
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
-    const auto out = kept_data<accumulation_t<scalar_t>>(c, y);
-    correlation_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), Statistics(data<double>(statistics), d),
-                        static_cast<double>(samples), data<accumulation_t<scalar_t>>(c), out.y_a, out.y_b);
+    const auto out = residual_data<accumulation_t<scalar_t>>(c, y);
+    correlation_partial(view_embeddings<scalar_t>(z_a), view_embeddings<scalar_t>(z_b),
+                        Statistics(data<double>(statistics), d), static_cast<double>(samples),
+                        data<accumulation_t<scalar_t>>(c), out.y_a, out.y_b);
   });
   return {c, statistics, y};
 }
@@ -98,10 +100,10 @@ Tensors<2> correlation_backward_cpu(const OptionalTensor& grad_loss, const Optio
   const TermWeights weights = term_weights(grad_loss, grad_on, grad_off, lambd, scale);
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
-    correlation_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b),
+    correlation_backward<scalar_t>(view_embeddings<scalar_t>(z_a), view_embeddings<scalar_t>(z_b),
                                    batch(n, unbiased, standardized), weights, data<double>(c_diagonal),
                                    Statistics(data<double>(statistics), d),
-                                   kept_data<accumulation_t<scalar_t>>(c_off_diagonal, y),
+                                   residual_data<accumulation_t<scalar_t>>(c_off_diagonal, y),
                                    needs_a ? data<scalar_t>(dz_a) : nullptr, needs_b ? data<scalar_t>(dz_b) : nullptr);
   });
   return {dz_a, dz_b};

@@ -15,7 +15,7 @@ namespace {
 
 // Both views, (n, D) contiguous, and their C_ii.
 template <typename scalar_t>
-void standardize_views(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+void standardize_views(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
                        const StandardizeOptions& options, double samples, double* c_diagonal, Statistics statistics,
                        accumulation_t<scalar_t>* y_a, accumulation_t<scalar_t>* y_b) {
   using acc_t = accumulation_t<scalar_t>;
@@ -58,20 +58,20 @@ void correlate(const T* y_left, int64_t first, int64_t rows, const T* y_right, i
 }
 
 template <typename scalar_t>
-Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+Terms correlation_forward(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
                           const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
-                          Kept<accumulation_t<scalar_t>> kept) {
+                          CorrelationResiduals<accumulation_t<scalar_t>> residuals) {
   using acc_t = accumulation_t<scalar_t>;
-  const int64_t n = z_a.n, d = z_a.d, rows_at_a_time = kept.c_off_diagonal ? d : correlation_rows(n, d);
+  const int64_t n = z_a.n, d = z_a.d, rows_at_a_time = residuals.c_off_diagonal ? d : correlation_rows(n, d);
   const double samples = static_cast<double>(n);
-  const Workspace<acc_t> y(kept.c_off_diagonal ? 0 : 2 * n * d);
-  acc_t* const y_a = kept.c_off_diagonal ? kept.y_a : y.data();
-  acc_t* const y_b = kept.c_off_diagonal ? kept.y_b : y.data() + n * d;
+  const Workspace<acc_t> y(residuals.c_off_diagonal ? 0 : 2 * n * d);
+  acc_t* const y_a = residuals.c_off_diagonal ? residuals.y_a : y.data();
+  acc_t* const y_b = residuals.c_off_diagonal ? residuals.y_b : y.data() + n * d;
   standardize_views(z_a, z_b, options, samples, c_diagonal, statistics, y_a, y_b);
 
-  const Workspace<acc_t> c_rows(kept.c_off_diagonal ? 0 : rows_at_a_time * d);
+  const Workspace<acc_t> c_rows(residuals.c_off_diagonal ? 0 : rows_at_a_time * d);
   const Workspace<double> row_sums(d);
-  acc_t* const c_off_diagonal = kept.c_off_diagonal ? kept.c_off_diagonal : c_rows.data();
+  acc_t* const c_off_diagonal = residuals.c_off_diagonal ? residuals.c_off_diagonal : c_rows.data();
   for (int64_t first = 0; first < d; first += rows_at_a_time) {
     const int64_t rows = std::min(rows_at_a_time, d - first);
     correlate(y_a, first, rows, y_b, n, d, samples, c_off_diagonal);
@@ -81,9 +81,9 @@ Terms correlation_forward(const Embeddings<scalar_t>& z_a, const Embeddings<scal
 }
 
 template <typename scalar_t>
-void correlation_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, Statistics statistics,
-                         double samples, accumulation_t<scalar_t>* c, accumulation_t<scalar_t>* y_a,
-                         accumulation_t<scalar_t>* y_b) {
+void correlation_partial(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
+                         Statistics statistics, double samples, accumulation_t<scalar_t>* c,
+                         accumulation_t<scalar_t>* y_a, accumulation_t<scalar_t>* y_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d;
   const Workspace<acc_t> y(y_a ? 0 : 2 * n * d);
@@ -104,10 +104,10 @@ Terms correlation_total(T* c, int64_t d, double* c_diagonal) {
   return add_up(c_diagonal, row_sums.data(), d);
 }
 
-#define BT_INSTANTIATE(T)                                                                                      \
-  template Terms correlation_forward<T>(const Embeddings<T>&, const Embeddings<T>&, const StandardizeOptions&, \
-                                        double*, Statistics, Kept<accumulation_t<T>>);                         \
-  template void correlation_partial<T>(const Embeddings<T>&, const Embeddings<T>&, Statistics, double,         \
+#define BT_INSTANTIATE(T)                                                                                              \
+  template Terms correlation_forward<T>(const ViewEmbeddings<T>&, const ViewEmbeddings<T>&, const StandardizeOptions&, \
+                                        double*, Statistics, CorrelationResiduals<accumulation_t<T>>);                 \
+  template void correlation_partial<T>(const ViewEmbeddings<T>&, const ViewEmbeddings<T>&, Statistics, double,         \
                                        accumulation_t<T>*, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)

@@ -19,7 +19,7 @@ BT_MULTIVERSION void convert_rows(const from_t* __restrict from, int64_t from_ld
 }  // namespace
 
 template <typename scalar_t>
-void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel) {
+void load(const ViewEmbeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel) {
   const scalar_t* from = z.data + first * z.col_stride;
   if (z.col_stride == 1) {
     convert_rows(from, z.row_stride, panel, w, z.n, w);
@@ -43,8 +43,8 @@ void store(const acc_t* panel, int64_t n, int64_t w, out_t* out, int64_t ld) {
   convert_rows(panel, w, out, ld, n, w);
 }
 
-#define BT_INSTANTIATE(T)                                                            \
-  template void load<T>(const Embeddings<T>&, int64_t, int64_t, accumulation_t<T>*); \
+#define BT_INSTANTIATE(T)                                                                \
+  template void load<T>(const ViewEmbeddings<T>&, int64_t, int64_t, accumulation_t<T>*); \
   template void store<accumulation_t<T>, T>(const accumulation_t<T>*, int64_t, int64_t, T*, int64_t);
 
 BT_INSTANTIATE(double)

@@ -16,18 +16,18 @@ template <typename scalar_t>
 using accumulation_t = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
 
 template <typename scalar_t>
-struct Embeddings {
+struct ViewEmbeddings {
   const scalar_t* data;
   int64_t n, d, row_stride, col_stride;
 
-  Embeddings rows(int64_t first, int64_t count) const {
+  ViewEmbeddings rows(int64_t first, int64_t count) const {
     return {data + first * row_stride, count, d, row_stride, col_stride};
   }
 };
 
 // panel[i, column] = z[i, first + column] for column < w, all rows of z; panel is (n, w) contiguous.
 template <typename scalar_t>
-void load(const Embeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel);
+void load(const ViewEmbeddings<scalar_t>& z, int64_t first, int64_t w, accumulation_t<scalar_t>* panel);
 
 // out[i * ld + column] = panel[i, column]; panel is (n, w) contiguous.
 template <typename acc_t, typename out_t>

@@ -44,7 +44,7 @@ struct GramSums {
 // The first half, for all rows of some features. Fills statistics (2, 3, D), unless they are given, c_diagonal (D) and
 // the upper triangles of k_a, k_b (N, N) with K - shift I.
 template <typename scalar_t>
-GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+GramSums gram_partial(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
                       const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
                       accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b);
 
@@ -54,9 +54,9 @@ Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T
 
 // dz_a, dz_b (N, D) contiguous; either may be null.
 template <typename scalar_t>
-void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps, const Batch& batch,
-                   const TermWeights& weights, const double* c_diagonal, Statistics statistics, Shifts shifts,
-                   const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
-                   scalar_t* dz_b);
+void gram_backward(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b, double eps,
+                   const Batch& batch, const TermWeights& weights, const double* c_diagonal, Statistics statistics,
+                   Shifts shifts, const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b,
+                   scalar_t* dz_a, scalar_t* dz_b);
 
 }  // namespace bt::cpu

@@ -51,10 +51,10 @@ class PanelFinisher {
 }  // namespace
 
 template <typename scalar_t>
-void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b, double eps, const Batch& batch,
-                   const TermWeights& weights, const double* c_diagonal, Statistics statistics, Shifts shifts,
-                   const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b, scalar_t* dz_a,
-                   scalar_t* dz_b) {
+void gram_backward(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b, double eps,
+                   const Batch& batch, const TermWeights& weights, const double* c_diagonal, Statistics statistics,
+                   Shifts shifts, const accumulation_t<scalar_t>* k_a, const accumulation_t<scalar_t>* k_b,
+                   scalar_t* dz_a, scalar_t* dz_b) {
   using acc_t = accumulation_t<scalar_t>;
   const int64_t n = z_a.n, d = z_a.d, threads = threads_for(n * d);
   const int64_t width = panel_width(n, d, threads, sizeof(acc_t)), panels = ceil_div(d, width);
@@ -80,9 +80,9 @@ void gram_backward(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& 
   });
 }
 
-#define BT_INSTANTIATE(T)                                                                                              \
-  template void gram_backward<T>(const Embeddings<T>&, const Embeddings<T>&, double, const Batch&, const TermWeights&, \
-                                 const double*, Statistics, Shifts, const accumulation_t<T>*,                          \
+#define BT_INSTANTIATE(T)                                                                                         \
+  template void gram_backward<T>(const ViewEmbeddings<T>&, const ViewEmbeddings<T>&, double, const Batch&,        \
+                                 const TermWeights&, const double*, Statistics, Shifts, const accumulation_t<T>*, \
                                  const accumulation_t<T>*, T*, T*);
 
 BT_INSTANTIATE(double)

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cpu/bindings.h"
+#include "cpu/finish_terms.h"
 #include "cpu/gram.h"
 #include "cpu/triangle.h"
 
@@ -29,8 +30,8 @@ Tensors<8> gram_forward_cpu(const Tensor& z_a, const Tensor& z_b, double lambd, 
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
     auto *k_a = data<accumulation_t<scalar_t>>(k), *k_b = k_a + k.stride(0);
-    sums = gram_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), options, data<double>(c_diagonal),
-                        Statistics(data<double>(statistics), d), k_a, k_b);
+    sums = gram_partial(view_embeddings<scalar_t>(z_a), view_embeddings<scalar_t>(z_b), options,
+                        data<double>(c_diagonal), Statistics(data<double>(statistics), d), k_a, k_b);
     terms = gram_total(sums, n, needs_backward, k_a, k_b);
   });
   return std::tuple_cat(
@@ -51,7 +52,7 @@ Tensors<5> gram_partial_cpu(const Tensor& z_a, const Tensor& z_b, const Optional
     using acc_t = accumulation_t<scalar_t>;
     const Workspace<acc_t> k(2 * n * n);
     const GramSums of =
-        gram_partial(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), options, data<double>(c_diagonal),
+        gram_partial(view_embeddings<scalar_t>(z_a), view_embeddings<scalar_t>(z_b), options, data<double>(c_diagonal),
                      Statistics(data<double>(statistics), d), k.data(), k.data() + n * n);
     pack_triangle(k.data(), n, data<acc_t>(triangles));
     pack_triangle(k.data() + n * n, n, data<acc_t>(triangles) + count);
@@ -99,10 +100,11 @@ Tensors<2> gram_backward_cpu(const OptionalTensor& grad_loss, const OptionalTens
   dispatch(z_a, [&](auto zero) {
     using scalar_t = decltype(zero);
     const auto *k_a = data<accumulation_t<scalar_t>>(k), *k_b = k_a + k.stride(0);
-    gram_backward<scalar_t>(embeddings<scalar_t>(z_a), embeddings<scalar_t>(z_b), eps, batch(n, unbiased, standardized),
-                            weights, data<double>(c_diagonal), Statistics(data<double>(statistics), d),
-                            {data<double>(shifts)[0], data<double>(shifts)[1]}, k_a, k_b,
-                            needs_a ? data<scalar_t>(dz_a) : nullptr, needs_b ? data<scalar_t>(dz_b) : nullptr);
+    gram_backward<scalar_t>(view_embeddings<scalar_t>(z_a), view_embeddings<scalar_t>(z_b), eps,
+                            batch(n, unbiased, standardized), weights, data<double>(c_diagonal),
+                            Statistics(data<double>(statistics), d), {data<double>(shifts)[0], data<double>(shifts)[1]},
+                            k_a, k_b, needs_a ? data<scalar_t>(dz_a) : nullptr,
+                            needs_b ? data<scalar_t>(dz_b) : nullptr);
   });
   return {dz_a, dz_b};
 }

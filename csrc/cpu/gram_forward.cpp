@@ -52,7 +52,7 @@ void mirror(T* k, int64_t n, int64_t first, int64_t last) {
 }  // namespace
 
 template <typename scalar_t>
-GramSums gram_partial(const Embeddings<scalar_t>& z_a, const Embeddings<scalar_t>& z_b,
+GramSums gram_partial(const ViewEmbeddings<scalar_t>& z_a, const ViewEmbeddings<scalar_t>& z_b,
                       const StandardizeOptions& options, double* c_diagonal, Statistics statistics,
                       accumulation_t<scalar_t>* k_a, accumulation_t<scalar_t>* k_b) {
   using acc_t = accumulation_t<scalar_t>;
@@ -149,9 +149,9 @@ Terms gram_total(const GramSums& sums, int64_t n, bool needs_backward, T* k_a, T
   return {sums.on_diagonal, off_diagonal};
 }
 
-#define BT_INSTANTIATE(T)                                                                                           \
-  template GramSums gram_partial<T>(const Embeddings<T>&, const Embeddings<T>&, const StandardizeOptions&, double*, \
-                                    Statistics, accumulation_t<T>*, accumulation_t<T>*);
+#define BT_INSTANTIATE(T)                                                                                          \
+  template GramSums gram_partial<T>(const ViewEmbeddings<T>&, const ViewEmbeddings<T>&, const StandardizeOptions&, \
+                                    double*, Statistics, accumulation_t<T>*, accumulation_t<T>*);
 
 BT_INSTANTIATE(double)
 BT_INSTANTIATE(float)

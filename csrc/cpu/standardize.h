@@ -54,7 +54,7 @@ struct Statistics {
 // Columns [first, first + w) of one view, standardized into y (n, w); that part of its statistics is written, unless
 // they are given.
 template <typename scalar_t>
-void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const StandardizeOptions& options,
+void standardize(const ViewEmbeddings<scalar_t>& z, int64_t first, int64_t w, const StandardizeOptions& options,
                  const ViewStatistics& statistics, accumulation_t<scalar_t>* y) {
   const Centre centre = statistics.centre(first);
   double *mean = statistics.mean + first, *residual_mean = statistics.residual_mean + first,
@@ -77,7 +77,7 @@ void standardize(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const 
 
 // The same y, bit for bit, from the statistics: the backward computes it again instead of keeping it.
 template <typename scalar_t>
-void standardize_again(const Embeddings<scalar_t>& z, int64_t first, int64_t w, const ViewStatistics& statistics,
+void standardize_again(const ViewEmbeddings<scalar_t>& z, int64_t first, int64_t w, const ViewStatistics& statistics,
                        accumulation_t<scalar_t>* y) {
   load(z, first, w, y);
   standardize_columns(y, z.n, w, statistics.centre(first), statistics.rstd + first);

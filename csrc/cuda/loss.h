@@ -81,7 +81,7 @@ struct GramPartial {
   double* sums;      // (4,) of (1 - C_ii)^2, of C_ii^2 of the rounded y, and both shifts
 };
 
-struct GramSaved {
+struct GramResiduals {
   Standardized standardized;
   float* shifts;  // (2,) trace(K_a) / N, trace(K_b) / N; null: no gradient is needed
   void* k;        // (2, N, row_stride(N)) operands, (K - shift I) / unit; null: no gradient is needed
@@ -91,40 +91,41 @@ struct GramSaved {
 constexpr int64_t kSquaresShare = 64;
 
 // Null where no gradient is needed, and where a forward at once has N < D: the backward computes C again by panels.
-struct CorrelationSaved {
+struct CorrelationResiduals {
   Standardized standardized;
   void* c_off_diagonal;   // (D, row_stride(D)) operands
   float* row_squares;     // (ceil(D / kSquaresShare), D) sums of C_ij^2, i != j, over shares of j
   float* column_squares;  // (ceil(D / kSquaresShare), D) over shares of i
 };
 
-cudaError_t gram_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&, const GramSaved&,
+cudaError_t gram_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&, const GramResiduals&,
                          Scratch&, const Gpu&, cudaStream_t);
 
 cudaError_t gram_partial(Operands, const Embeddings&, const Batch&, const Options&, const Statistics&,
                          const GramPartial&, const Standardized&, Scratch&, const Gpu&, cudaStream_t);
 
-// Fills in all of GramSaved but Standardized.
-cudaError_t gram_total(Operands, const GramPartial&, int64_t n, const Options&, const Terms&, const GramSaved&,
+// Fills in all of GramResiduals but Standardized.
+cudaError_t gram_total(Operands, const GramPartial&, int64_t n, const Options&, const Terms&, const GramResiduals&,
                        Scratch&, const Gpu&, cudaStream_t);
 
 // dz_a, dz_b: (N, D) contiguous in the embeddings' dtype, null where not needed.
 cudaError_t gram_backward(Operands, const OutputGradients&, int64_t n, int64_t d, const Batch&, const Options&,
-                          const GramSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
+                          const GramResiduals&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
 
 cudaError_t correlation_forward(Operands, const Embeddings&, const Batch&, const Options&, const Terms&,
-                                const CorrelationSaved&, Scratch&, const Gpu&, cudaStream_t);
+                                const CorrelationResiduals&, Scratch&, const Gpu&, cudaStream_t);
 
 // c: (D, D) contiguous, its diagonal that of y before it was rounded.
 cudaError_t correlation_partial(Operands, const Embeddings&, const Batch&, const Statistics&, float* c,
                                 const Standardized&, Scratch&, const Gpu&, cudaStream_t);
 
-// c: the sum over all rows, which is not changed. Fills in all of CorrelationSaved but rstd and y.
-cudaError_t correlation_total(Operands, float* c, int64_t d, const Options&, const Terms&, const CorrelationSaved&,
+// c: the sum over all rows, which is not changed. Fills in all of CorrelationResiduals but rstd and y.
+cudaError_t correlation_total(Operands, float* c, int64_t d, const Options&, const Terms&, const CorrelationResiduals&,
                               Scratch&, const Gpu&, cudaStream_t);
 
 // n: rows at hand.
 cudaError_t correlation_backward(Operands, const OutputGradients&, int64_t n, int64_t d, const Batch&, const Options&,
-                                 const CorrelationSaved&, void* dz_a, void* dz_b, Scratch&, const Gpu&, cudaStream_t);
+                                 const CorrelationResiduals&, void* dz_a, void* dz_b, Scratch&, const Gpu&,
+                                 cudaStream_t);
 
 }  // namespace bt::cuda

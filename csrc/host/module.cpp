@@ -33,7 +33,7 @@ PYBIND11_MODULE(_host, m) {
         "Columns of a panel of (n, d) numbers of itemsize bytes.");
   m.def("triangle_block", &bt::cpu::triangle_block, py::arg("n"), "Rows of a row block of the upper triangle of K.");
   m.def("gram_splits", &bt::cpu::gram_splits, py::arg("n"), py::arg("d"), py::arg("threads"),
-        "Partial Gram matrices that fit beside the embeddings.");
+        "Gram matrices over shares of the features that fit beside the embeddings.");
   m.def("correlation_rows", &bt::cpu::correlation_rows, py::arg("n"), py::arg("d"),
         "Rows of C to form at a time when it is not kept.");
   m.def("share_begin", &bt::cpu::share_begin, py::arg("count"), py::arg("parts"), py::arg("index"),

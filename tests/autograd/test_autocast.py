@@ -52,7 +52,7 @@ def test_loss_scale_is_multiplied_in_before_the_rounding(terms, shape):
     would be rounded among the subnormal numbers, far coarser than after it."""
     z_a, z_b = views(*shape, torch.float16)
     scale = 0.001  # a loss small enough for its scaled gradient to fit, and its unscaled one not to
-    formula = Formula(scale=scale, upstream=(65536, 0, 0))
+    formula = Formula(scale=scale, output_gradients=(65536, 0, 0))
     scaled = evaluate(terms, z_a, z_b, formula)
     true = evaluate(reference_loss, z_a.double(), z_b.double(), formula)
     for gradient, exact in zip(scaled.gradients, true.gradients, strict=True):
@@ -67,7 +67,7 @@ def test_loss_scale_is_multiplied_in_before_the_rounding(terms, shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss_scale_meets_the_standard(terms, yardstick, shape):
-    expected = yardstick(*shape, torch.float16, Formula(scale=1e-4, upstream=(65536, 0, 0)))
+    expected = yardstick(*shape, torch.float16, Formula(scale=1e-4, output_gradients=(65536, 0, 0)))
     expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
     rounded_first = (expected.truth.gradients[0] / 65536).half() * 65536
     with pytest.raises(AssertionError, match="dz_a, relative L2"):

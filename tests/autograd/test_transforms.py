@@ -55,10 +55,12 @@ def test_func_jacobian_of_all_terms(terms, widest, shape):
 
 def test_func_vjp(terms):
     z_a, z_b = views(9, 40)
-    upstream = [torch.tensor(g, device=device()) for g in (1.5, -0.5, 0.25)]
+    output_gradients = [torch.tensor(g, device=device()) for g in (1.5, -0.5, 0.25)]
     _, pull_back = torch.func.vjp(lambda *z: tuple(terms(*z)), z_a, z_b)
-    expected = gradients(lambda *z: sum(g * term for g, term in zip(upstream, terms(*z), strict=True)), z_a, z_b)
-    assert all(map(torch.equal, pull_back(tuple(upstream)), expected))
+    expected = gradients(
+        lambda *z: sum(g * term for g, term in zip(output_gradients, terms(*z), strict=True)), z_a, z_b
+    )
+    assert all(map(torch.equal, pull_back(tuple(output_gradients)), expected))
 
 
 @pytest.fixture

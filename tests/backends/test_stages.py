@@ -40,9 +40,9 @@ def test_shares_of_global_statistics(in_shares, yardstick, formulation, shape, c
 
 
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
-@pytest.mark.parametrize("upstream", [(1.0, 0.0, 0.0), (0.3, -1.1, 0.02)], ids=str)
-def test_every_option(in_shares, yardstick, formulation, widest, shape, upstream):
-    formula = Formula(lambd=0.05, scale=0.5, eps=0.1, unbiased=True, upstream=upstream)
+@pytest.mark.parametrize("output_gradients", [(1.0, 0.0, 0.0), (0.3, -1.1, 0.02)], ids=str)
+def test_every_option(in_shares, yardstick, formulation, widest, shape, output_gradients):
+    formula = Formula(lambd=0.05, scale=0.5, eps=0.1, unbiased=True, output_gradients=output_gradients)
     expected = yardstick(*shape, widest, formula)
     statistics = None if formulation == "gram" else statistics_of(expected.z_a, expected.z_b, formula)
     options = LossOptions(formula.lambd, formula.scale, formula.eps, formula.unbiased)

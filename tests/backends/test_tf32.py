@@ -40,7 +40,7 @@ def narrow_products(formulation):
 
 @pytest.mark.parametrize("shape", [*SHAPES[::2], *(shape for shape, _ in LARGE)], ids=str)
 def test_meets_the_standard(terms, yardstick, shape):
-    expected = yardstick(*shape, torch.float32, Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25)))
+    expected = yardstick(*shape, torch.float32, Formula(lambd=0.05, output_gradients=(1.5, 0.5, 0.25)))
     expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
 
 

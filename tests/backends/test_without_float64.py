@@ -89,8 +89,8 @@ def test_many_features():
 @pytest.mark.parametrize(
     "formula",
     [
-        Formula(lambd=0.3, scale=0.1, eps=1e-3, unbiased=True, upstream=(1.5, 0.5, 0.25)),
-        Formula(eps=0.0, upstream=(0.0, 0.0, 1.0)),
+        Formula(lambd=0.3, scale=0.1, eps=1e-3, unbiased=True, output_gradients=(1.5, 0.5, 0.25)),
+        Formula(eps=0.0, output_gradients=(0.0, 0.0, 1.0)),
         Formula(lambd=0.0),
     ],
     ids=str,

@@ -20,7 +20,7 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
+FORMULA = Formula(lambd=0.05, output_gradients=(1.5, 0.5, 0.25))
 
 
 def as_compiled(number: float) -> float | torch.Tensor:

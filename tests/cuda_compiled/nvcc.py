@@ -105,18 +105,18 @@ def printed(*command: str) -> str:
 
 def compile_source(command: list[str], made: Path) -> dict:
     """The fields of Compiled beside the object, which nvcc's command makes. Raises RuntimeError."""
-    partial = made.with_suffix(f".{os.getpid()}.o")
+    unfinished = made.with_suffix(f".{os.getpid()}.o")
     result = subprocess.run(
-        [*command, "-o", str(partial)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        [*command, "-o", str(unfinished)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if result.returncode != 0:
         raise RuntimeError(result.stdout)
-    used, instructions = resources(result.stdout), functions(partial)
+    used, instructions = resources(result.stdout), functions(unfinished)
     instances = {name: instance(name) for name, _ in used}
     kernels = {
         instances[name]: MachineCode(*numbers, instructions[name, arch]) for (name, arch), numbers in used.items()
     }
-    partial.replace(made)
+    unfinished.replace(made)
     return {"messages": result.stdout, "kernels": kernels, "instances": instances}
 
 

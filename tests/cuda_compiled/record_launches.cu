@@ -129,29 +129,30 @@ __attribute__((visibility("default"))) int record(const char* op, int operands, 
   void* dz_a = views & 1 ? memory.take(n * d * itemsize) : nullptr;
   void* dz_b = views & 2 ? memory.take(n * d * itemsize) : nullptr;
   if (name.rfind("correlation", 0) == 0) {
-    CorrelationSaved saved{y, nullptr, nullptr, nullptr};
+    CorrelationResiduals residuals{y, nullptr, nullptr, nullptr};
     if (halves || n >= d) {
-      saved = {y, memory.take(d * row_stride(d) * itemsize), numbers(squares), numbers(squares)};
+      residuals = {y, memory.take(d * row_stride(d) * itemsize), numbers(squares), numbers(squares)};
     }
     if (name == "correlation_forward") {
-      return correlation_forward(kind, z, all, options, terms, saved, memory, *gpu, nullptr);
+      return correlation_forward(kind, z, all, options, terms, residuals, memory, *gpu, nullptr);
     }
     if (name == "correlation_backward") {
-      return correlation_backward(kind, gradients, n, d, halves ? part : all, options, saved, dz_a, dz_b, memory, *gpu,
-                                  nullptr);
+      return correlation_backward(kind, gradients, n, d, halves ? part : all, options, residuals, dz_a, dz_b, memory,
+                                  *gpu, nullptr);
     }
     float* c = numbers(d * d);
-    if (name == "correlation_total") return correlation_total(kind, c, d, options, terms, saved, memory, *gpu, nullptr);
+    if (name == "correlation_total")
+      return correlation_total(kind, c, d, options, terms, residuals, memory, *gpu, nullptr);
     const Statistics given{doubles(2 * d), doubles(2 * d)};
     return correlation_partial(kind, z, part, given, c, y, memory, *gpu, nullptr);
   }
-  const GramSaved saved{y, numbers(2), memory.take(2 * n * row_stride(n) * itemsize)};
-  if (name == "gram_forward") return gram_forward(kind, z, all, options, terms, saved, memory, *gpu, nullptr);
+  const GramResiduals residuals{y, numbers(2), memory.take(2 * n * row_stride(n) * itemsize)};
+  if (name == "gram_forward") return gram_forward(kind, z, all, options, terms, residuals, memory, *gpu, nullptr);
   if (name == "gram_backward") {
-    return gram_backward(kind, gradients, n, d, all, options, saved, dz_a, dz_b, memory, *gpu, nullptr);
+    return gram_backward(kind, gradients, n, d, all, options, residuals, dz_a, dz_b, memory, *gpu, nullptr);
   }
   const GramPartial partial{numbers(n * (n + 1)), doubles(4)};
-  if (name == "gram_total") return gram_total(kind, partial, n, options, terms, saved, memory, *gpu, nullptr);
+  if (name == "gram_total") return gram_total(kind, partial, n, options, terms, residuals, memory, *gpu, nullptr);
   return gram_partial(kind, z, all, options, {}, partial, y, memory, *gpu, nullptr);
 }
 

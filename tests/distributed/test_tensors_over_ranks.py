@@ -11,7 +11,7 @@ from tests.support.distributed.results import assert_all_raise, joined, split
 from tests.support.inputs import views
 
 ROWS, D = (9, 15), 20
-FORMULA = Formula(lambd=0.0625, scale=1.5, upstream=(1.5, 0.5, 0.25))
+FORMULA = Formula(lambd=0.0625, scale=1.5, output_gradients=(1.5, 0.5, 0.25))
 TENSORS = {name: torch.tensor(getattr(FORMULA, name), dtype=torch.float64) for name in ("lambd", "scale")}
 
 
@@ -19,7 +19,7 @@ def test_meets_the_standard(run, yardstick, backend, formulation):
     expected = yardstick(sum(ROWS), D, torch.float32, FORMULA)
     options = {**FORMULA.options(), **TENSORS, "backend": backend, "formulation": formulation}
     rows = split(expected.z_a, expected.z_b, ROWS)
-    results = run(2, loss_and_gradients, options, FORMULA.upstream, per_rank=rows)
+    results = run(2, loss_and_gradients, options, FORMULA.output_gradients, per_rank=rows)
     expected.check(joined(results, 2))
 
 
@@ -29,7 +29,7 @@ def test_is_the_loss_of_the_numbers(run, backend, formulation, gradient, statist
     how = {"backend": backend, "formulation": formulation, "gradient": gradient, "statistics": statistics}
     rows = split(*views(sum(ROWS), D, torch.float64), ROWS)
     for_tensors, for_numbers = (
-        run(2, loss_and_gradients, {**FORMULA.options(), **how, **given}, FORMULA.upstream, per_rank=rows)
+        run(2, loss_and_gradients, {**FORMULA.options(), **how, **given}, FORMULA.output_gradients, per_rank=rows)
         for given in (TENSORS, {})
     )
     for rank in range(2):

@@ -30,7 +30,7 @@ CASES = [
 
 def evaluate(run, rows, z_a, z_b, formula: Formula, **how) -> Result:
     options = {**formula.options(), **how}
-    results = run(len(rows), loss_and_gradients, options, formula.upstream, per_rank=split(z_a, z_b, rows))
+    results = run(len(rows), loss_and_gradients, options, formula.output_gradients, per_rank=split(z_a, z_b, rows))
     return joined(results, len(rows))
 
 
@@ -77,14 +77,14 @@ def test_feature_that_does_not_vary(run, backend, formulation, dtype):
 def test_one_feature_has_no_off_diagonal_gradient(run, backend, formulation):
     """Where a share is one feature of several, the Gram form is as good as ever; where D = 1 it is not taken."""
     z_a, z_b = views(12, 1)
-    formula = Formula(lambd=313.0, upstream=(0.0, 0.0, 1.0))
+    formula = Formula(lambd=313.0, output_gradients=(0.0, 0.0, 1.0))
     result = evaluate(run, (5, 7), z_a, z_b, formula, backend=backend, formulation=formulation)
     assert result.terms[2] == 0 and all((gradient == 0).all() for gradient in result.gradients)
 
 
-@pytest.mark.parametrize("upstream", [(1.0, 0.0, 0.0), (0.3, -1.1, 0.02)], ids=str)
-def test_every_option(run, yardstick, backend, formulation, upstream):
-    formula = Formula(lambd=0.05, scale=0.5, eps=0.1, unbiased=True, upstream=upstream)
+@pytest.mark.parametrize("output_gradients", [(1.0, 0.0, 0.0), (0.3, -1.1, 0.02)], ids=str)
+def test_every_option(run, yardstick, backend, formulation, output_gradients):
+    formula = Formula(lambd=0.05, scale=0.5, eps=0.1, unbiased=True, output_gradients=output_gradients)
     expected = yardstick(23, 14, torch.float64, formula)
     how = {"backend": backend, "formulation": formulation}
     expected.check(evaluate(run, (9, 4, 10), expected.z_a, expected.z_b, formula, **how))

@@ -74,7 +74,7 @@ formulas = st.builds(
     scale=st.sampled_from([1.0, 0.025, -2.0, 1024.0]),
     eps=st.sampled_from([0.0, 1e-12, 1e-5, 1e-2, 1.0]),
     unbiased=st.booleans(),
-    upstream=st.sampled_from(
+    output_gradients=st.sampled_from(
         [(1.0, 0.0, 0.0), (65536.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (-1.5, 0.5, 0.25)]
     ),
 )

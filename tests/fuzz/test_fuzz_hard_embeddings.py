@@ -32,7 +32,7 @@ formulas = st.builds(
     scale=st.sampled_from([1.0, 0.024, 65536.0]),
     eps=st.sampled_from([1e-5, 1e-3, 0.1]),
     unbiased=st.booleans(),
-    upstream=st.sampled_from([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.3, -1.1, 0.02)]),
+    output_gradients=st.sampled_from([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.3, -1.1, 0.02)]),
 )
 
 
@@ -61,5 +61,5 @@ def test_hard_embeddings_meet_the_standard(terms, n, kinds, second, dtype, formu
     assert all((gradient[:, never] == 0).all() for gradient in result.gradients)
     if len(kinds) == 1:
         assert result.terms[2] == 0
-        alone = evaluate(terms, z_a, z_b, Formula(eps=formula.eps, upstream=(0.0, 0.0, 1.0)))
+        alone = evaluate(terms, z_a, z_b, Formula(eps=formula.eps, output_gradients=(0.0, 0.0, 1.0)))
         assert all((gradient == 0).all() for gradient in alone.gradients)

@@ -35,17 +35,17 @@ def identical_whitened(n: int, d: int, dtype: torch.dtype):
 
 @pytest.mark.covering(2)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("upstream", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)], ids=["loss", "off_diagonal"])
+@pytest.mark.parametrize("output_gradients", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)], ids=["loss", "off_diagonal"])
 @pytest.mark.parametrize("lambd", few([1.0, 313.0], [1.0]))
 @pytest.mark.parametrize("make", [one_hot, identical_whitened])
 @pytest.mark.parametrize("shape", few([(163, 12), (13, 40)], [(163, 12)]), ids=str)
 def test_off_diagonal_beside_a_large_diagonal(
-    terms, yardstick_of, formulation, shape, make, lambd, upstream, dtype
+    terms, yardstick_of, formulation, shape, make, lambd, output_gradients, dtype
 ):
     """In the correlation form the error is that of the textbook, and not that of the sums with the diagonal: a
     product with C_ii that is then taken out again leaves its rounding."""
     z_a, z_b = make(*shape, dtype)
-    formula = Formula(lambd=lambd, upstream=upstream)
+    formula = Formula(lambd=lambd, output_gradients=output_gradients)
     expected = yardstick_of(z_a, z_b, formula)
     result = evaluate(terms, z_a, z_b, formula)
     expected.check(result)
@@ -61,7 +61,7 @@ def test_off_diagonal_beside_a_large_diagonal(
 def test_off_diagonal_alone_of_collapsed_views(terms, yardstick_of, scale):
     """With a variance far below eps, K is far below D: a shift of D would leave nothing of it in float32."""
     z_a, z_b = (scale * z for z in views(24, 200))
-    formula = Formula(upstream=(0.0, 0.0, 1.0))
+    formula = Formula(output_gradients=(0.0, 0.0, 1.0))
     yardstick_of(z_a, z_b, formula).check(evaluate(terms, z_a, z_b, formula))
 
 

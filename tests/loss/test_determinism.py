@@ -11,7 +11,7 @@ from tests.support.target import device, few, few_kinds
 
 
 def everything(terms, z_a, z_b):
-    result = evaluate(terms, z_a, z_b, Formula(upstream=(1.0, 0.5, 0.25)))
+    result = evaluate(terms, z_a, z_b, Formula(output_gradients=(1.0, 0.5, 0.25)))
     return *result.terms, *result.gradients
 
 

@@ -8,7 +8,7 @@ from tests.support.inputs import DTYPES, LARGE, SHAPES, views
 from tests.support.target import few_kinds
 
 # Gradients that come in for (loss, on_diagonal, off_diagonal); 0 means that the output is not used at all.
-UPSTREAM = {
+OUTPUT_GRADIENTS = {
     "loss": (-2.75, 0.0, 0.0),
     "on_diagonal": (0.0, 1.3, 0.0),
     "off_diagonal": (0.0, 0.0, 0.7),
@@ -38,9 +38,9 @@ def test_every_option(terms, yardstick, formula, shape, dtype):
 @pytest.mark.all_combinations("every variant of the backward's kernels")
 @pytest.mark.parametrize("dtype", few_kinds(DTYPES, (torch.float32, torch.float16)), ids=str)
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
-@pytest.mark.parametrize("upstream", UPSTREAM.values(), ids=UPSTREAM)
-def test_every_incoming_gradient(terms, yardstick, upstream, shape, dtype):
-    expected = yardstick(*shape, dtype, Formula(lambd=0.05, scale=0.5, upstream=upstream))
+@pytest.mark.parametrize("output_gradients", OUTPUT_GRADIENTS.values(), ids=OUTPUT_GRADIENTS)
+def test_every_incoming_gradient(terms, yardstick, output_gradients, shape, dtype):
+    expected = yardstick(*shape, dtype, Formula(lambd=0.05, scale=0.5, output_gradients=output_gradients))
     expected.check(evaluate(terms, expected.z_a, expected.z_b, expected.formula))
 
 
@@ -65,7 +65,7 @@ def test_16_bit_gradients_are_rounded_once(terms, yardstick, shape, dtype):
 @pytest.mark.parametrize("n", [2, 3, 40])
 def test_one_feature_has_no_off_diagonal_gradient(terms, n, dtype):
     z_a, z_b = views(n, 1, dtype)
-    alone = evaluate(terms, z_a, z_b, Formula(lambd=313.0, upstream=(0.0, 0.0, 1.0)))
+    alone = evaluate(terms, z_a, z_b, Formula(lambd=313.0, output_gradients=(0.0, 0.0, 1.0)))
     assert alone.terms[2] == 0 and all((gradient == 0).all() for gradient in alone.gradients)
     weighted, on_diagonal = (evaluate(terms, z_a, z_b, Formula(lambd=lambd)) for lambd in (313.0, 0.0))
     assert all(map(torch.equal, weighted.gradients, on_diagonal.gradients))

@@ -39,7 +39,7 @@ def test_eps_is_added_to_the_variance():
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("shape", [(2, 1), (5, 9), (9, 9), (33, 7)])
 def test_agrees_with_the_official_code(shape, unbiased):
-    formula = Formula(lambd=0.3, scale=0.7, unbiased=unbiased, upstream=(1.0, -0.4, 0.2))
+    formula = Formula(lambd=0.3, scale=0.7, unbiased=unbiased, output_gradients=(1.0, -0.4, 0.2))
     z_a, z_b = views(*shape, torch.float64)
     ours, theirs = (evaluate(function, z_a, z_b, formula) for function in (reference_loss, official_loss))
     for mine, other in zip(ours.terms + ours.gradients, theirs.terms + theirs.gradients, strict=True):

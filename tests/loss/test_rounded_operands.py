@@ -15,7 +15,7 @@ pytestmark = pytest.mark.runs_on("cpu")
 @pytest.mark.parametrize("shape", [(2, 3), (9, 40), (40, 9)], ids=str)
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_is_the_loss_for_float32_operands(formulation, shape, unbiased):
-    formula = Formula(lambd=0.3, scale=0.7, eps=0.1, unbiased=unbiased, upstream=(1.0, -0.4, 0.2))
+    formula = Formula(lambd=0.3, scale=0.7, eps=0.1, unbiased=unbiased, output_gradients=(1.0, -0.4, 0.2))
     z_a, z_b = views(*shape)
     terms, gradients = rounded_operands_loss(z_a, z_b, formula, formulation, tf32=False)
     true = evaluate(reference_loss, z_a.double(), z_b.double(), formula)

@@ -21,7 +21,7 @@ from tests.support.target import device, few_kinds
 SHAPES = [(9, 40), (40, 9)]
 # Numbers that every dtype has.
 BOTH = ("lambd", "scale")
-FORMULA = Formula(lambd=0.0625, scale=1.5, upstream=(1.5, 0.5, 0.25))
+FORMULA = Formula(lambd=0.0625, scale=1.5, output_gradients=(1.5, 0.5, 0.25))
 
 
 def tensor(value: float, dtype: torch.dtype = torch.float64, **how) -> torch.Tensor:

@@ -45,7 +45,7 @@ class Formula:
     scale: float = 1.0
     eps: float = 1e-5
     unbiased: bool = False
-    upstream: tuple[float, float, float] = (1.0, 0.0, 0.0)  # for loss, on_diagonal, off_diagonal
+    output_gradients: tuple[float, float, float] = (1.0, 0.0, 0.0)  # for loss, on_diagonal, off_diagonal
 
     def options(self) -> dict:
         return {"lambd": self.lambd, "scale": self.scale, "eps": self.eps, "unbiased": self.unbiased}
@@ -79,13 +79,13 @@ class Result:
 
 
 def evaluate(function, z_a: Tensor, z_b: Tensor, formula: Formula) -> Result:
-    """Runs function(z_a, z_b, **options) -> three terms, and its backward for the formula's upstream."""
+    """Runs function(z_a, z_b, **options) -> three terms, and its backward for the formula's output_gradients."""
     z_a, z_b = (z.detach().requires_grad_() for z in (z_a, z_b))
     terms = function(z_a, z_b, **formula.options())
-    used = [(term, g) for term, g in zip(terms, formula.upstream, strict=True) if g]
+    used = [(term, g) for term, g in zip(terms, formula.output_gradients, strict=True) if g]
     # Not full_like in the term's dtype: torch 2.6 raises where a number becomes infinite.
-    upstream = [torch.full_like(term, g, dtype=torch.float64).to(term.dtype) for term, g in used]
-    gradients = torch.autograd.grad([term for term, _ in used], (z_a, z_b), upstream)
+    output_gradients = [torch.full_like(term, g, dtype=torch.float64).to(term.dtype) for term, g in used]
+    gradients = torch.autograd.grad([term for term, _ in used], (z_a, z_b), output_gradients)
     return Result(tuple(term.detach() for term in terms), gradients)
 
 

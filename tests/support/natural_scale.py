@@ -26,7 +26,7 @@ class NaturalScales(NamedTuple):
     gradients: tuple[float, float]  # L2 norms, for z_a and z_b
 
 
-class Standardized(NamedTuple):
+class StandardizedView(NamedTuple):
     y: Tensor  # (N, D)
     rstd: Tensor  # (D,)
     offset: Tensor  # (D,) |mean| rstd
@@ -45,14 +45,14 @@ def natural_scales(z_a: Tensor, z_b: Tensor, formula, epsilon: float) -> Natural
     return NaturalScales((loss, on_diagonal, off_diagonal), (_gradient(a, b, formula), _gradient(b, a, formula)))
 
 
-def _standardize(z: Tensor, formula, seed: int) -> Standardized:
+def _standardize(z: Tensor, formula, seed: int) -> StandardizedView:
     rstd = torch.rsqrt(z.var(0, unbiased=formula.unbiased) + formula.eps)
     offset = z.mean(0).abs() * rstd
     signs = 2.0 * torch.randint(2, z.shape, generator=torch.Generator().manual_seed(seed)) - 1
-    return Standardized((z - z.mean(0)) * rstd, rstd, offset, offset * signs.to(z.device))
+    return StandardizedView((z - z.mean(0)) * rstd, rstd, offset, offset * signs.to(z.device))
 
 
-def _gram_norms(view: Standardized, epsilon: float) -> tuple[float, float]:
+def _gram_norms(view: StandardizedView, epsilon: float) -> tuple[float, float]:
     """|K| / N and how much of it y's noise may change; to second order too, which is all there is where y is 0."""
     n = view.y.shape[0]
 
@@ -62,9 +62,9 @@ def _gram_norms(view: Standardized, epsilon: float) -> tuple[float, float]:
     return norm(view.y, view.y), 2 * norm(view.noise, view.y) + epsilon * norm(view.noise, view.noise)
 
 
-def _gradient(own: Standardized, other: Standardized, formula) -> float:
+def _gradient(own: StandardizedView, other: StandardizedView, formula) -> float:
     n = own.y.shape[0]
-    from_loss, from_on, from_off = formula.upstream
+    from_loss, from_on, from_off = formula.output_gradients
     w_on, w_off = from_on + formula.scale * from_loss, from_off + formula.scale * formula.lambd * from_loss
 
     def summands(y: Tensor, y_other: Tensor) -> tuple[Tensor, ...]:

@@ -63,7 +63,7 @@ def rounded_operands_loss(
 
 def weights(formula) -> tuple[float, float]:
     """w_on and w_off."""
-    from_loss, from_on, from_off = formula.upstream
+    from_loss, from_on, from_off = formula.output_gradients
     return formula.scale * from_loss + from_on, formula.scale * formula.lambd * from_loss + from_off
 
 

@@ -25,8 +25,8 @@ def already_standardized(z: Tensor) -> Statistics:
     return Statistics(*(torch.full((2, d), x, dtype=torch.float64, device=z.device) for x in (0.0, 0.0, 1.0)))
 
 
-def upstream(formula: Formula, like: Tensor) -> OutputGradients:
-    return OutputGradients(*(torch.full_like(like, g) if g else None for g in formula.upstream))
+def output_gradients(formula: Formula, like: Tensor) -> OutputGradients:
+    return OutputGradients(*(torch.full_like(like, g) if g else None for g in formula.output_gradients))
 
 
 def gram_in_shares(stages, z_a, z_b, cuts, formula, options, statistics, batch) -> Result:
@@ -40,7 +40,7 @@ def gram_in_shares(stages, z_a, z_b, cuts, formula, options, statistics, batch) 
     terms, of_k = stages.gram_total(triangles, sums, n, z_a.dtype, options, True)
     gradients = [
         stages.gram_backward(
-            upstream(formula, terms[0]), *share, (*partial.residuals, *of_k), options, batch, (True, True)
+            output_gradients(formula, terms[0]), *share, (*partial.residuals, *of_k), options, batch, (True, True)
         )
         for share, partial in zip(shares, partials, strict=True)
     ]
@@ -54,7 +54,7 @@ def correlation_in_shares(stages, z_a, z_b, cuts, formula, options, statistics, 
     terms, of_c = stages.correlation_total(sum(partial.c for partial in partials), n, z_a.dtype, options, True)
     gradients = [
         stages.correlation_backward(
-            upstream(formula, terms[0]), *share, (*partial.residuals, *of_c), options, batch, (True, True)
+            output_gradients(formula, terms[0]), *share, (*partial.residuals, *of_c), options, batch, (True, True)
         )
         for share, partial in zip(shares, partials, strict=True)
     ]

@@ -5,8 +5,7 @@
     heuristics.py                             with which tiles
 
 float32, bfloat16 and float16; float32 accumulators throughout. 16-bit embeddings are multiplied as 16 bits,
-float32 as float32_products.py says. Fixed order everywhere: same input,
-same bits.
+float32 as float32_products.py says. The order of all sums is fixed: the same input gives the same bits.
 """
 
 import functools

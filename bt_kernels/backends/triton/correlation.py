@@ -227,14 +227,14 @@ def backward_again(given: CorrelationBackward, view: int, standardized: bool, ki
     n, d, y = given.N, given.D, given.y
     widest = min(d, max(heuristics.FORCED_PANEL, 2 * n))
     column_tiles = triton.cdiv(d, product_tile(kind, n, y.device).n)
-    c = y.new_empty(widest, padded(d))
+    c_off_diagonal = y.new_empty(widest, padded(d))
     squares = y.new_empty(column_tiles * widest, dtype=torch.float32)
     for first in range(0, d, widest):
         width = min(widest, d - first)
         here = squares[: column_tiles * width].view(column_tiles, width)
-        out = CorrelationOutputs(row_squares=here, c_off_diagonal=c, ldc=c.stride(0))
+        out = CorrelationOutputs(row_squares=here, c_off_diagonal=c_off_diagonal, ldc=padded(d))
         multiply(y, CorrelationRows(first, width, d, n), out, kind, view)
-        panel = CorrelationPanel(c, c.stride(0), 1, here, column_tiles, width, first)
+        panel = CorrelationPanel(c_off_diagonal, padded(d), 1, here, column_tiles, width, first)
         backward_panel(given, panel, view, standardized, kind)
 
 

@@ -5,7 +5,7 @@ import triton
 from torch import Tensor
 
 from bt_kernels.backends.triton.heuristics import standardize_block
-from bt_kernels.backends.triton.kernels.standardize import Embeddings, Standardized, standardize_kernel
+from bt_kernels.backends.triton.kernels.standardize import Standardized, ViewEmbeddings, standardize_kernel
 from bt_kernels.backends.triton.launch import Operands, options, padded
 
 
@@ -40,14 +40,14 @@ def launch(
     block = standardize_block(n)
     programs = triton.cdiv(ld, block.d)
     out = Standardized(
-        z_a.new_empty(2, n, ld),
-        z_a.new_empty(2, d, dtype=torch.float32),
-        z_a.new_empty(d, dtype=torch.float32),
-        z_a.new_empty(4, programs, dtype=torch.float64),
+        y=z_a.new_empty(2, n, ld),
+        rstd=z_a.new_empty(2, d, dtype=torch.float32),
+        c_diagonal=z_a.new_empty(d, dtype=torch.float32),
+        sums=z_a.new_empty(4, programs, dtype=torch.float64),
     )
     standardize_kernel[(programs,)](
-        Embeddings(z_a, *z_a.stride()),
-        Embeddings(z_b, *z_b.stride()),
+        ViewEmbeddings(z_a, *z_a.stride()),
+        ViewEmbeddings(z_b, *z_b.stride()),
         mean,
         rstd,
         out,

@@ -47,13 +47,13 @@ def forward_backward(
     *,
     chunks: int,
     exact: bool,
-    divisor: float,
+    gradient_divisor: float,
     autocast: Callable[[], AbstractContextManager[object]],
     scale: Callable[[Tensor], Tensor],
     synchronize: Callable[[bool], None],
     check: Callable[[StepResult], None],
 ) -> StepResult:
-    """Add the gradient of ``scale(loss / divisor)`` to the network's parameters.
+    """Add the gradient of ``scale(loss / gradient_divisor)`` to the network's parameters.
 
     Args:
         network: From two views to their embeddings, (N, D) each.
@@ -62,7 +62,7 @@ def forward_backward(
         view_b: This rank's rows of the second views.
         chunks: How many parts to compute the rows in.
         exact: One loss over all chunks; else the mean of the chunks' losses.
-        divisor: Divides the loss before its backward.
+        gradient_divisor: Divides the loss before its backward.
         autocast: Makes the context that the network runs in.
         scale: Scales the loss for float16.
         synchronize: Called before each chunk's forward: whether its backward exchanges gradients over the ranks.
@@ -73,7 +73,7 @@ def forward_backward(
         The loss, its terms and the embeddings.
     """
     rows = [view_a.tensor_split(chunks), view_b.tensor_split(chunks)]
-    step = _Step(network, criterion, divisor, autocast, scale, synchronize, check)
+    step = _Step(network, criterion, gradient_divisor, autocast, scale, synchronize, check)
     if exact and chunks > 1:
         return step.exact(*rows)
     return step.ordinary(*rows)
@@ -83,7 +83,7 @@ def forward_backward(
 class _Step:
     network: nn.Module
     criterion: Callable[[Tensor, Tensor], LossTerms]
-    divisor: float
+    gradient_divisor: float
     autocast: Callable[[], AbstractContextManager[object]]
     scale: Callable[[Tensor], Tensor]
     synchronize: Callable[[bool], None]
@@ -99,7 +99,7 @@ class _Step:
             terms = self.criterion(z_a, z_b)
             results.append(StepResult.of(terms, z_a, z_b))
             self.check(results[-1])
-            self.scale(terms.loss / (self.divisor * len(a))).backward()
+            self.scale(terms.loss / (self.gradient_divisor * len(a))).backward()
         if len(results) == 1:
             return results[0]
         means = LossTerms(
@@ -118,7 +118,7 @@ class _Step:
         terms = self.criterion(z_a, z_b)
         result = StepResult.of(terms, z_a, z_b)
         self.check(result)
-        gradients = torch.autograd.grad(self.scale(terms.loss / self.divisor), (z_a, z_b))
+        gradients = torch.autograd.grad(self.scale(terms.loss / self.gradient_divisor), (z_a, z_b))
         parts = zip(*(g.tensor_split(len(chunks)) for g in gradients), strict=True)
         for index, (views, state, gradient) in enumerate(zip(chunks, random_states, parts, strict=True)):
             self.synchronize(index == len(chunks) - 1)

@@ -124,7 +124,7 @@ class Pretraining:
             views.b,
             chunks=config.accumulate,
             exact=config.accumulation == "exact",
-            divisor=config.gradient_divisor,
+            gradient_divisor=config.gradient_divisor,
             autocast=self.precision.autocast,
             scale=scaler.scale,
             synchronize=synchronizer(self.replica),

@@ -1,4 +1,4 @@
-// correlation, where the batch is split: adds the parts of each tile of C in their order and reduces it.
+// correlation, where the batch is split: adds the split tiles of each tile of C in their order and reduces it.
 //
 // Forward::partial leaves the tile in float32 instead, and Forward::total reduces C that was added up elsewhere.
 //

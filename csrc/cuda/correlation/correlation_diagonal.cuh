@@ -1,4 +1,4 @@
-// correlation, second half: what the terms need of C's diagonal, C being the sum over all rows.
+// correlation, total: what the terms need of C's diagonal, C being the sum over all rows.
 //
 //     c_diagonal   C_ii
 //     sums         sum of (1 - C_ii)^2 over the block's features, float64

@@ -2,7 +2,7 @@
 //
 // The product runs over the batch. With one split a block finishes its tile and correlation_epilogue reduces it there,
 // and the last block writes the loss; where D is too small to fill the GPU the batch is split as well, and
-// correlation_combine adds the parts. In the forward's first half the tile leaves as it is, in float32.
+// correlation_combine adds the split tiles. Of a partial forward the tile leaves as it is, in float32.
 //
 // Rows of C are the features first_row .. first_row + height of view `own`, columns all features of the other view: own
 // = 1 gives rows of C^T, from which the backward of a forced correlation gets dz_b. Grid: splits x tiles, columns of

@@ -1,5 +1,5 @@
-// backward, Gram form, more samples than one cluster holds, second half: dz of a panel of features from gram_product's
-// T and column sums.
+// backward, Gram form, more samples than one cluster holds, behind gram_product: dz of a panel of features from its T
+// and column sums.
 //
 //     q    = alpha unit sum_n T y + d C_ii                              alpha = 2 w_off / N^2, unit that of K_other
 //     dz   = rstd (alpha unit T + y_other d / N - y (q / M - alpha shift_other eps rstd^2))

@@ -1,4 +1,4 @@
-// Backward, Gram form, more samples than one cluster holds, second half: dz of a panel of features.
+// Backward, Gram form, more samples than one cluster holds, behind gram_product: dz of a panel of features.
 #pragma once
 
 #include "cuda/gram/gram_backward.h"

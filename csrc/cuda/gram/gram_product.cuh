@@ -1,4 +1,4 @@
-// backward, Gram form, more samples than a cluster holds, first half: T for a panel of features.
+// backward, Gram form, more samples than a cluster holds: T for a panel of features.
 //
 //     product[v][i][n]       T^T = y_own^T (K_other - shift I) / unit, float32
 //     column_sums[v][t][i]   sum of T y_own over the samples of the t-th tile: what q is made of

@@ -1,8 +1,8 @@
-// standardize and the first half of gram in one kernel, for batches whose K fits into a block's registers: the
+// standardize and gram_tiles in one kernel, for batches whose K fits into a block's registers: the
 // standardized features are multiplied where they lie in shared memory, and a launch and a pass over y are saved.
 //
 //     y, rstd, C_ii, sums   as standardize/standardize.cuh leaves them
-//     split_tiles[s][v]         sum over the s-th block's features of y_v y_v^T, as gram_tiles leaves a tile
+//     split_tiles[s][v]     sum over the s-th block's features of y_v y_v^T, as gram_tiles leaves a tile
 //
 // Accumulators are float32 in registers, both views', 128 x 128 numbers each; warps without a sample, or all below the
 // diagonal, have none to add. A tile of y is an operand of the product as it is: rows are samples, 128 bytes of

@@ -38,8 +38,8 @@ T* data_of(const Tensor& tensor, const char* name, const char* origin, int64_t n
 }
 
 template <typename T = float>
-T* saved_data(const Tensor& saved, const char* name, int64_t numel, ScalarType dtype, const Tensor& z) {
-  T* data = data_of<T>(saved, name, "what the forward returned", numel, dtype, z);
+T* residual_data(const Tensor& residual, const char* name, int64_t numel, ScalarType dtype, const Tensor& z) {
+  T* data = data_of<T>(residual, name, "what the forward returned", numel, dtype, z);
   STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(data) % 16 == 0, name,
                   " is not what the forward returned: it does not start at a multiple of 16 bytes");
   return data;
@@ -108,15 +108,15 @@ struct StandardizedOutputs {
 };
 
 // Of C, beside C_ii.
-struct KeptCorrelation {
+struct CorrelationResidualOutputs {
   bool keep;
   Tensor c_off_diagonal, row_squares, column_squares;
 
-  KeptCorrelation(const Run& run, int64_t d, bool keep)
+  CorrelationResidualOutputs(const Run& run, int64_t d, bool keep)
       : keep(keep), c_off_diagonal(kept(run, keep, {d, row_stride(d)})), row_squares(squares(run, d)),
         column_squares(squares(run, d)) {}
 
-  CorrelationSaved saved(const Standardized& standardized) const {
+  CorrelationResiduals residuals(const Standardized& standardized) const {
     if (!keep) return {standardized, nullptr, nullptr, nullptr};
     return {standardized, c_off_diagonal.mutable_data_ptr(), float_data(row_squares), float_data(column_squares)};
   }
@@ -127,11 +127,11 @@ struct KeptCorrelation {
   }
 };
 
-Standardized saved_standardized(const Tensor& z, const Tensor& c_diagonal, const Tensor& rstd, const Tensor& y) {
+Standardized residual_standardized(const Tensor& z, const Tensor& c_diagonal, const Tensor& rstd, const Tensor& y) {
   const int64_t n = z.size(0), d = z.size(1);
-  return {saved_data(c_diagonal, "c_diagonal", d, ScalarType::Float, z),
-          saved_data(rstd, "rstd", 2 * d, ScalarType::Float, z),
-          saved_data<void>(y, "y", 2 * n * row_stride(d), z.scalar_type(), z)};
+  return {residual_data(c_diagonal, "c_diagonal", d, ScalarType::Float, z),
+          residual_data(rstd, "rstd", 2 * d, ScalarType::Float, z),
+          residual_data<void>(y, "y", 2 * n * row_stride(d), z.scalar_type(), z)};
 }
 
 // An undefined tensor, which is None in Python, where none is needed.
@@ -153,9 +153,10 @@ Tensors<8> gram_forward_op(const Tensor& z_a, const Tensor& z_b, double lambd, d
   const TermOutputs out(run);
   const StandardizedOutputs y(run, n, d, needs_backward);
   Tensor shifts = run.float32({needs_backward ? 2 : 0}), k = kept(run, needs_backward, {2, n, row_stride(n)});
-  const GramSaved saved{y.standardized(), needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
+  const GramResiduals residuals{y.standardized(), needs_backward ? float_data(shifts) : nullptr,
+                                data_if(needs_backward, k)};
   run.check(gram_forward(run.operands(), embeddings(z_a, z_b), batch_of(z_a, {}, unbiased), {lambd, scale, eps},
-                         out.terms(), saved, run, run.gpu(), run.stream()));
+                         out.terms(), residuals, run, run.gpu(), run.stream()));
   return {out.loss, out.on_diagonal, out.off_diagonal, y.c_diagonal, y.rstd, y.y, shifts, k};
 }
 
@@ -183,10 +184,10 @@ Tensors<5> gram_total_op(const Tensor& triangles, const Tensor& sums, int64_t n,
   Run run("gram_total", triangles, dtype, tf32);
   const TermOutputs out(run);
   Tensor shifts = run.float32({needs_backward ? 2 : 0}), k = kept(run, needs_backward, {2, n, row_stride(n)});
-  const GramSaved saved{{}, needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
+  const GramResiduals residuals{{}, needs_backward ? float_data(shifts) : nullptr, data_if(needs_backward, k)};
   constexpr double kNoEps = 0;  // is in y
-  run.check(
-      gram_total(run.operands(), partial, n, {lambd, scale, kNoEps}, out.terms(), saved, run, run.gpu(), run.stream()));
+  run.check(gram_total(run.operands(), partial, n, {lambd, scale, kNoEps}, out.terms(), residuals, run, run.gpu(),
+                       run.stream()));
   return {out.loss, out.on_diagonal, out.off_diagonal, shifts, k};
 }
 
@@ -198,14 +199,14 @@ Tensors<2> gram_backward_op(const OptionalTensor& grad_loss, const OptionalTenso
   check_embeddings(z, z_b);
   const int64_t n = z.size(0), d = z.size(1);
   const OutputGradients gradients{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
-  const GramSaved saved{saved_standardized(z, c_diagonal, rstd, y),
-                        saved_data(shifts, "shifts", 2, ScalarType::Float, z),
-                        saved_data<void>(k, "k", 2 * n * row_stride(n), z.scalar_type(), z)};
+  const GramResiduals residuals{residual_standardized(z, c_diagonal, rstd, y),
+                                residual_data(shifts, "shifts", 2, ScalarType::Float, z),
+                                residual_data<void>(k, "k", 2 * n * row_stride(n), z.scalar_type(), z)};
   Run run("gram_backward", z, z.scalar_type(), tf32);
   Gradients dz(run, z, needs_a, needs_b);
   if (needs_a || needs_b) {
     run.check(gram_backward(run.operands(), gradients, n, d, batch_of(z, {}, unbiased, standardized),
-                            {lambd, scale, eps}, saved, dz.a, dz.b, run, run.gpu(), run.stream()));
+                            {lambd, scale, eps}, residuals, dz.a, dz.b, run, run.gpu(), run.stream()));
   }
   return {dz.dz_a, dz.dz_b};
 }
@@ -217,11 +218,11 @@ Tensors<9> correlation_forward_op(const Tensor& z_a, const Tensor& z_b, double l
   Run run("correlation_forward", z_a, z_a.scalar_type(), tf32);
   const TermOutputs out(run);
   const StandardizedOutputs y(run, n, d, needs_backward);
-  const KeptCorrelation c(run, d, needs_backward && n >= d);  // where C is not larger than an embedding
+  const CorrelationResidualOutputs kept(run, d, needs_backward && n >= d);  // where C is not larger than an embedding
   run.check(correlation_forward(run.operands(), embeddings(z_a, z_b), batch_of(z_a, {}, unbiased), {lambd, scale, eps},
-                                out.terms(), c.saved(y.standardized()), run, run.gpu(), run.stream()));
-  return {out.loss,     out.on_diagonal,  out.off_diagonal, y.rstd,          y.y,
-          y.c_diagonal, c.c_off_diagonal, c.row_squares,    c.column_squares};
+                                out.terms(), kept.residuals(y.standardized()), run, run.gpu(), run.stream()));
+  return {out.loss,         out.on_diagonal,    out.off_diagonal, y.rstd, y.y, y.c_diagonal, kept.c_off_diagonal,
+          kept.row_squares, kept.column_squares};
 }
 
 Tensors<3> correlation_partial_op(const Tensor& z_a, const Tensor& z_b, const Tensor& given_statistics, int64_t samples,
@@ -246,10 +247,11 @@ Tensors<7> correlation_total_op(const Tensor& c, int64_t n, ScalarType dtype, do
   Run run("correlation_total", c, dtype, tf32);
   const TermOutputs out(run);
   Tensor c_diagonal = run.float32({d});
-  const KeptCorrelation kept(run, d, needs_backward);
+  const CorrelationResidualOutputs kept(run, d, needs_backward);
   constexpr double kNoEps = 0;  // is in y
   run.check(correlation_total(run.operands(), data, d, {lambd, scale, kNoEps}, out.terms(),
-                              kept.saved({float_data(c_diagonal), nullptr, nullptr}), run, run.gpu(), run.stream()));
+                              kept.residuals({float_data(c_diagonal), nullptr, nullptr}), run, run.gpu(),
+                              run.stream()));
   return {out.loss,         out.on_diagonal,    out.off_diagonal, c_diagonal, kept.c_off_diagonal,
           kept.row_squares, kept.column_squares};
 }
@@ -268,19 +270,19 @@ Tensors<2> correlation_backward_op(const OptionalTensor& grad_loss, const Option
                   "c_off_diagonal is not what the forward returned: it is empty beside a share of rows");
   const int64_t squares = kept ? ceil_div(d, kSquaresShare) * d : 0;
   const OutputGradients gradients{gradient(grad_loss, z), gradient(grad_on, z), gradient(grad_off, z)};
-  CorrelationSaved saved{
-      saved_standardized(z, c_diagonal, rstd, y),
-      saved_data<void>(c_off_diagonal, "c_off_diagonal", kept ? d * row_stride(d) : 0, z.scalar_type(), z),
-      saved_data(row_squares, "row_squares", squares, ScalarType::Float, z),
-      saved_data(column_squares, "column_squares", squares, ScalarType::Float, z),
+  CorrelationResiduals residuals{
+      residual_standardized(z, c_diagonal, rstd, y),
+      residual_data<void>(c_off_diagonal, "c_off_diagonal", kept ? d * row_stride(d) : 0, z.scalar_type(), z),
+      residual_data(row_squares, "row_squares", squares, ScalarType::Float, z),
+      residual_data(column_squares, "column_squares", squares, ScalarType::Float, z),
   };
-  if (!kept) saved.c_off_diagonal = nullptr, saved.row_squares = saved.column_squares = nullptr;
+  if (!kept) residuals.c_off_diagonal = nullptr, residuals.row_squares = residuals.column_squares = nullptr;
   Run run("correlation_backward", z, z.scalar_type(), tf32);
   Gradients dz(run, z, needs_a, needs_b);
   if (needs_a || needs_b) {
     constexpr double kNoEps = 0;  // is in rstd, and in nothing else of this formulation
-    run.check(correlation_backward(run.operands(), gradients, n, d, batch, {lambd, scale, kNoEps}, saved, dz.a, dz.b,
-                                   run, run.gpu(), run.stream()));
+    run.check(correlation_backward(run.operands(), gradients, n, d, batch, {lambd, scale, kNoEps}, residuals, dz.a,
+                                   dz.b, run, run.gpu(), run.stream()));
   }
   return {dz.dz_a, dz.dz_b};
 }

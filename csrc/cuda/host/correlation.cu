@@ -40,10 +40,10 @@ cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, d
 }
 
 // All of C, divided by the samples.
-CorrelationOutputs outputs_of(int64_t samples, int64_t d, const CorrelationSaved& saved) {
+CorrelationOutputs outputs_of(int64_t samples, int64_t d, const CorrelationResiduals& residuals) {
   CorrelationOutputs outputs{};
-  outputs.row_squares = saved.row_squares, outputs.column_squares = saved.column_squares;
-  outputs.c_off_diagonal = saved.c_off_diagonal, outputs.ld = row_stride(d);
+  outputs.row_squares = residuals.row_squares, outputs.column_squares = residuals.column_squares;
+  outputs.c_off_diagonal = residuals.c_off_diagonal, outputs.ld = row_stride(d);
   outputs.samples = samples, outputs.d = d, outputs.height = static_cast<int>(d);
   return outputs;
 }
@@ -57,9 +57,9 @@ TermSums sums_of(const Options& options, const Terms& terms) {
 }  // namespace
 
 cudaError_t correlation_forward(Operands operands, const Embeddings& z, const Batch& batch, const Options& options,
-                                const Terms& terms, const CorrelationSaved& saved, Scratch& scratch, const Gpu& gpu,
-                                cudaStream_t stream) {
-  return reduce(operands, z, batch, options.eps, {}, saved.standardized, outputs_of(batch.samples, z.d, saved),
+                                const Terms& terms, const CorrelationResiduals& residuals, Scratch& scratch,
+                                const Gpu& gpu, cudaStream_t stream) {
+  return reduce(operands, z, batch, options.eps, {}, residuals.standardized, outputs_of(batch.samples, z.d, residuals),
                 sums_of(options, terms), scratch, gpu, stream);
 }
 
@@ -73,12 +73,13 @@ cudaError_t correlation_partial(Operands operands, const Embeddings& z, const Ba
 }
 
 cudaError_t correlation_total(Operands operands, float* c, int64_t d, const Options& options, const Terms& terms,
-                              const CorrelationSaved& saved, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
+                              const CorrelationResiduals& residuals, Scratch& scratch, const Gpu& gpu,
+                              cudaStream_t stream) {
   const ProductLaunches& launches = product_launches(operands, gpu);
   const int64_t blocks = ceil_div(d, kDiagonalThreads);
   double* distances = scratch.take_array<double>(blocks);
   uint32_t* counter = scratch.take_array<uint32_t>(1);
-  const CorrelationDiagonalArguments diagonal{c, d, saved.standardized.c_diagonal, distances, counter};
+  const CorrelationDiagonalArguments diagonal{c, d, residuals.standardized.c_diagonal, distances, counter};
   constexpr int kShared = kDiagonalThreads / 32 * static_cast<int>(sizeof(double));
   if (const cudaError_t error = launch(correlation_diagonal_kernel<kDiagonalThreads>,
                                        {blocks, kDiagonalThreads, kShared, 1, false, stream}, diagonal)) {
@@ -87,7 +88,7 @@ cudaError_t correlation_total(Operands operands, float* c, int64_t d, const Opti
   ProductLaunches::CorrelationCall call{};
   call.grid = launches.correlation_grid(d, d);
   constexpr int64_t kDivided = 1;
-  call.outputs = outputs_of(kDivided, d, saved), call.outputs.c = c;
+  call.outputs = outputs_of(kDivided, d, residuals), call.outputs.c = c;
   call.sums = sums_of(options, terms);
   call.sums.sums = distances, call.sums.columns = blocks, call.sums.counter = counter;
   call.sums.parts = scratch.take_array<double>(launches.correlation_blocks(call.grid, Forward::total));
@@ -125,13 +126,13 @@ cudaError_t backward_by_panels(Operands operands, const Matrix& y, ProductLaunch
 }  // namespace
 
 cudaError_t correlation_backward(Operands operands, const OutputGradients& gradients, int64_t n, int64_t d,
-                                 const Batch& batch, const Options& options, const CorrelationSaved& saved, void* dz_a,
-                                 void* dz_b, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
-  const Matrix y = matrix_of(saved.standardized.y, 2, n, d);
+                                 const Batch& batch, const Options& options, const CorrelationResiduals& residuals,
+                                 void* dz_a, void* dz_b, Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
+  const Matrix y = matrix_of(residuals.standardized.y, 2, n, d);
   ProductLaunches::CorrelationBackwardCall call{};
   CorrelationBackward& backward = call.backward;
   backward.gradients = gradients;
-  backward.c_diagonal = saved.standardized.c_diagonal, backward.rstd = saved.standardized.rstd;
+  backward.c_diagonal = residuals.standardized.c_diagonal, backward.rstd = residuals.standardized.rstd;
   backward.shares = static_cast<int>(ceil_div(d, kSquaresShare)), backward.samples = batch.samples;
   backward.lambd = static_cast<float>(options.lambd), backward.scale = static_cast<float>(options.scale);
   backward.variance_divisor = static_cast<float>(batch.variance_divisor), backward.standardized = batch.standardized;
@@ -140,11 +141,11 @@ cudaError_t correlation_backward(Operands operands, const OutputGradients& gradi
     if (backward.dz == nullptr) continue;
     backward.view = view;
     cudaError_t error;
-    if (saved.c_off_diagonal == nullptr) {
+    if (residuals.c_off_diagonal == nullptr) {
       error = backward_by_panels(operands, y, call, scratch, gpu, stream);
     } else {
-      call.c_off_diagonal = matrix_of(saved.c_off_diagonal, 1, d, d), call.by_columns = view == 1;
-      backward.squares = view == 0 ? saved.row_squares : saved.column_squares;
+      call.c_off_diagonal = matrix_of(residuals.c_off_diagonal, 1, d, d), call.by_columns = view == 1;
+      backward.squares = view == 0 ? residuals.row_squares : residuals.column_squares;
       backward.width = static_cast<int>(d);
       error = product_launches(operands, gpu).correlation_backward(y, call, gpu, stream);
     }

@@ -51,9 +51,9 @@ cudaError_t reduce(Operands operands, const Embeddings& z, const Batch& batch, d
 }
 
 // What gram_combine writes where it ends with the loss.
-GramCombineArguments outputs_of(int64_t n, const Options& options, const Terms& terms, const GramSaved& saved) {
+GramCombineArguments outputs_of(int64_t n, const Options& options, const Terms& terms, const GramResiduals& residuals) {
   GramCombineArguments combine{};
-  combine.k = saved.k, combine.shifts = saved.shifts;
+  combine.k = residuals.k, combine.shifts = residuals.shifts;
   combine.sums.terms = terms, combine.sums.gram = true, combine.sums.n = n;
   combine.sums.lambd = options.lambd, combine.sums.scale = options.scale;
   return combine;
@@ -62,9 +62,9 @@ GramCombineArguments outputs_of(int64_t n, const Options& options, const Terms& 
 }  // namespace
 
 cudaError_t gram_forward(Operands operands, const Embeddings& z, const Batch& batch, const Options& options,
-                         const Terms& terms, const GramSaved& saved, Scratch& scratch, const Gpu& gpu,
+                         const Terms& terms, const GramResiduals& residuals, Scratch& scratch, const Gpu& gpu,
                          cudaStream_t stream) {
-  return reduce(operands, z, batch, options.eps, {}, saved.standardized, outputs_of(z.n, options, terms, saved),
+  return reduce(operands, z, batch, options.eps, {}, residuals.standardized, outputs_of(z.n, options, terms, residuals),
                 scratch, gpu, stream);
 }
 
@@ -77,10 +77,10 @@ cudaError_t gram_partial(Operands operands, const Embeddings& z, const Batch& ba
 }
 
 cudaError_t gram_total(Operands operands, const GramPartial& partial, int64_t n, const Options& options,
-                       const Terms& terms, const GramSaved& saved, Scratch& scratch, const Gpu& gpu,
+                       const Terms& terms, const GramResiduals& residuals, Scratch& scratch, const Gpu& gpu,
                        cudaStream_t stream) {
   const ProductLaunches& launches = product_launches(operands, gpu);
-  GramCombineArguments combine = outputs_of(n, options, terms, saved);
+  GramCombineArguments combine = outputs_of(n, options, terms, residuals);
   combine.partial = partial, combine.n = n, combine.ldk = row_stride(n);
   combine.sums.sums = partial.sums, combine.sums.columns = 1;
   combine.sums.parts = scratch.take_array<double>(ceil_div(launches.gram_total_pieces(n), kCombineWarps));
@@ -90,15 +90,15 @@ cudaError_t gram_total(Operands operands, const GramPartial& partial, int64_t n,
 }
 
 cudaError_t gram_backward(Operands operands, const OutputGradients& gradients, int64_t n, int64_t d, const Batch& batch,
-                          const Options& options, const GramSaved& saved, void* dz_a, void* dz_b, Scratch& scratch,
-                          const Gpu& gpu, cudaStream_t stream) {
+                          const Options& options, const GramResiduals& residuals, void* dz_a, void* dz_b,
+                          Scratch& scratch, const Gpu& gpu, cudaStream_t stream) {
   const int views = (dz_a != nullptr) + (dz_b != nullptr), first_view = dz_a != nullptr ? 0 : 1;
   if (views == 0) return cudaSuccess;
   const ProductLaunches& launches = product_launches(operands, gpu);
-  const Matrix y = matrix_of(saved.standardized.y, 2, n, d), k = matrix_of(saved.k, 2, n, n);
+  const Matrix y = matrix_of(residuals.standardized.y, 2, n, d), k = matrix_of(residuals.k, 2, n, n);
   GramBackward backward{};
-  backward.gradients = gradients, backward.c_diagonal = saved.standardized.c_diagonal;
-  backward.rstd = saved.standardized.rstd, backward.shifts = saved.shifts, backward.y = y;
+  backward.gradients = gradients, backward.c_diagonal = residuals.standardized.c_diagonal;
+  backward.rstd = residuals.standardized.rstd, backward.shifts = residuals.shifts, backward.y = y;
   backward.dz_a = dz_a, backward.dz_b = dz_b, backward.n = n, backward.d = d;
   backward.lambd = static_cast<float>(options.lambd), backward.scale = static_cast<float>(options.scale);
   backward.eps = static_cast<float>(options.eps);

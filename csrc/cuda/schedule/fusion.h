@@ -1,4 +1,4 @@
-// When standardize and the first half of gram are one kernel, and with how many blocks.
+// When standardize and gram_tiles are one kernel, and with how many blocks.
 #pragma once
 
 #include "cuda/host_device.h"

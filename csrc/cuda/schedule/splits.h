@@ -10,7 +10,7 @@ struct Splits {
   int64_t share;  // numbers of the summed index per split, a multiple of the step
 };
 
-// What a split costs beyond its steps, in steps: filling and draining the pipeline, and writing and reading one partial
+// What a split costs beyond its steps, in steps: filling and draining the pipeline, and writing and reading one split
 // tile. Counted from bytes: a step of a 128 x 128 tile moves 32 KB through L2, a split tile 64 KB twice.
 constexpr double kSplitFixed = 4, kSplitCombine = 3;
 constexpr int kMaxSplits = 128;

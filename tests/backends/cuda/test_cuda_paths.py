@@ -17,7 +17,7 @@ from tests.support.shares import statistics_of
 
 pytestmark = pytest.mark.runs_on("emulated")
 
-FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
+FORMULA = Formula(lambd=0.05, output_gradients=(1.5, 0.5, 0.25))
 all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 gram_alone = pytest.mark.parametrize("formulation", ["gram"])
 correlation_alone = pytest.mark.parametrize("formulation", ["correlation"])
@@ -130,7 +130,7 @@ def test_tiles_of_c_from_splits(choose, terms, yardstick_of, gpu):
 )
 @gram_alone
 def test_splits_of_gram_tiles(choose, meets_the_standard, gpu, dtype):
-    """More samples than are standardized and multiplied at once, and embeddings of several partial tiles."""
+    """More samples than are standardized and multiplied at once, and embeddings whose tiles of K are split."""
     choose(gpu)
     meets_the_standard((140, 4200), dtype)
 
@@ -151,7 +151,7 @@ def test_views_of_different_spread(choose, terms, yardstick_of, n, gpu, dtype):
 @pytest.mark.parametrize("n, gpu", [(5, H200), (130, H200), (130, A100)], ids=str)
 def test_unbiased(choose, meets_the_standard, n, gpu, dtype):
     choose(gpu)
-    meets_the_standard((n, 70), dtype, Formula(lambd=0.05, unbiased=True, upstream=(1.5, 0.5, 0.25)))
+    meets_the_standard((n, 70), dtype, Formula(lambd=0.05, unbiased=True, output_gradients=(1.5, 0.5, 0.25)))
 
 
 # Per operand type: rows of samples that one, several and too many blocks of a cluster hold, and both tile widths.

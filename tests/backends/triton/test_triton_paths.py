@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 STANDARDIZE = "bt_kernels.backends.triton.standardize.standardize_block"
-FORMULA = Formula(lambd=0.05, upstream=(1.5, 0.5, 0.25))
+FORMULA = Formula(lambd=0.05, output_gradients=(1.5, 0.5, 0.25))
 all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 two_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 

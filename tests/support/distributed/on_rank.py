@@ -9,12 +9,12 @@ from bt_kernels import barlow_twins_loss, barlow_twins_terms
 
 
 def loss_and_gradients(
-    group, options: dict, upstream: tuple[float, float, float], z_a: Tensor, z_b: Tensor
+    group, options: dict, output_gradients: tuple[float, float, float], z_a: Tensor, z_b: Tensor
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
     """The three terms of the rows z_a, z_b beside those of the other ranks, and the gradients for these rows."""
     z_a, z_b = (z.detach().requires_grad_() for z in (z_a, z_b))
     terms = barlow_twins_terms(z_a, z_b, process_group=group, **options)
-    used = [(term, g) for term, g in zip(terms, upstream, strict=True) if g]
+    used = [(term, g) for term, g in zip(terms, output_gradients, strict=True) if g]
     gradients = torch.autograd.grad(
         [term for term, _ in used], (z_a, z_b), [torch.full_like(term, g) for term, g in used]
     )

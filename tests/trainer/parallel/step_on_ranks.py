@@ -44,7 +44,7 @@ def chunked_step(network, rows=slice(None), chunks=1, exact=True, group=None):
     criterion = BarlowTwinsLoss(process_group=group).terms
     return forward_backward(
         network, criterion, *(view[rows] for view in views()),
-        chunks=chunks, exact=exact, divisor=1.0, autocast=nullcontext, scale=lambda loss: loss,
+        chunks=chunks, exact=exact, gradient_divisor=1.0, autocast=nullcontext, scale=lambda loss: loss,
         synchronize=synchronizer(network), check=lambda result: None,
     )  # fmt: skip
 

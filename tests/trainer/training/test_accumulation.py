@@ -43,7 +43,7 @@ def views(dtype=torch.float64):
     return [torch.randn(ROWS, 3, SIDE, SIDE, generator=generator, dtype=torch.float64).to(dtype) for _ in "ab"]
 
 
-def step(network, chunks=3, exact=True, divisor=1.0, **options):
+def step(network, chunks=3, exact=True, gradient_divisor=1.0, **options):
     calls = {
         "autocast": nullcontext,
         "scale": lambda loss: loss,
@@ -52,7 +52,7 @@ def step(network, chunks=3, exact=True, divisor=1.0, **options):
     }
     return forward_backward(
         network, criterion, *views(next(network.parameters()).dtype),
-        chunks=chunks, exact=exact, divisor=divisor, **{**calls, **options},
+        chunks=chunks, exact=exact, gradient_divisor=gradient_divisor, **{**calls, **options},
     )  # fmt: skip
 
 
@@ -126,7 +126,10 @@ def test_ordinary_is_the_mean_of_the_chunks_losses():
 def test_divisor_and_scale_act_on_the_gradient_alone(chunks, exact):
     plain, scaled = TwoViews(group_norm, dropout=0.0), TwoViews(group_norm, dropout=0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
-    losses = step(plain, chunks, exact).loss, step(scaled, chunks, exact, divisor=4.0, scale=scaler.scale).loss
+    losses = (
+        step(plain, chunks, exact).loss,
+        step(scaled, chunks, exact, gradient_divisor=4.0, scale=scaler.scale).loss,
+    )
     assert losses[0] == losses[1]
     for p, q in zip(plain.parameters(), scaled.parameters(), strict=True):
         assert torch.equal(q.grad, p.grad * 2**10)

@@ -99,7 +99,7 @@ def own_run(dtype, gpus):
         optimizer.zero_grad()
         result = forward_backward(
             network, criterion, view_a, view_b,
-            chunks=1, exact=True, divisor=config.gradient_divisor, autocast=nullcontext,
+            chunks=1, exact=True, gradient_divisor=config.gradient_divisor, autocast=nullcontext,
             scale=lambda loss: loss, synchronize=lambda flag: None, check=lambda result: None,
         )  # fmt: skip
         optimizer.step()

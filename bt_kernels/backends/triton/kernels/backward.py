@@ -66,9 +66,8 @@ class CorrelationBackward(NamedTuple):
 class CorrelationPanel(NamedTuple):
     """Rows of C, or of its transpose: a panel of the features of the view whose gradient is asked for."""
 
-    c_off_diagonal: (
-        Tensor  # operands: element (i, j), i of this panel, at c_off_diagonal + i * stride_i + j * stride_j
-    )
+    # Operands: element (i, j), i of this panel, at c_off_diagonal + i * stride_i + j * stride_j.
+    c_off_diagonal: Tensor
     stride_i: int
     stride_j: int
     squares: Tensor  # (count, width) float32: shares of the sum of c_off_diagonal^2 over j
@@ -109,13 +108,13 @@ def gram_feature(given: GramBackward, sums, columns, in_columns, view, w_on, w_o
     back.
     """
     alpha = 2.0 * w_off / given.N / given.N
-    c = tl.load(given.c_diagonal + columns, in_columns, 0.0)
+    c_ii = tl.load(given.c_diagonal + columns, in_columns, 0.0)
     r = tl.load(given.rstd + view * given.D + columns, in_columns, 0.0)
     # d of docs/mathematics.md: what the diagonal of dloss/dC has beyond 2 w_off C_ii.
-    of_other = 2.0 * (w_on * (c - 1.0) - w_off * c) / given.N
+    of_other = 2.0 * (w_on * (c_ii - 1.0) - w_off * c_ii) / given.N
     shift = tl.load(given.shifts + (1 - view))
     of_product = alpha * power_of_two_below(shift)
-    q = of_product * sums + of_other * given.N * c
+    q = of_product * sums + of_other * given.N * c_ii
     put_back = alpha * shift * (1.0 if STANDARDIZED else given.eps) * r * r
     return r, of_product, of_other, taken_out(q, given.variance_divisor, STANDARDIZED) - put_back
 

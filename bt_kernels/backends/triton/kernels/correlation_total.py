@@ -1,4 +1,4 @@
-"""correlation, where C comes whole, added up from shares of the batch: its tiles reduced, and its diagonal.
+"""correlation, where C comes added up from shares of the batch: its tiles reduced, and its diagonal.
 
     c_diagonal   C_ii
     distances    sum of (1 - C_ii)^2 over the tile's part of the diagonal, float64

@@ -1,4 +1,4 @@
-"""The last step of both forwards, whole or in halves: the loss, its two terms and the shifts from their sums.
+"""The last step of both forwards, at once or in halves: the loss, its two terms and the shifts from their sums.
 
     on_diagonal   sum_i (1 - C_ii)^2
     off_diagonal  gram: max(<K_a, K_b> / N^2 - sum_i C_ii^2, 0); correlation: sum_{i != j} C_ij^2, as it is

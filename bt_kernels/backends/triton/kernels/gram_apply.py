@@ -1,4 +1,4 @@
-"""Gram form, backward, large N, second half: dz of a panel of features from gram_product's T and column sums.
+"""Gram form, backward, large N, behind gram_product: dz of a panel of features from its T and column sums.
 
     q    = alpha sum_n T y + d C_ii                          alpha = 2 w_off / N^2
     dz   = rstd (alpha T + y_other d / N - y (q / M - alpha shift_other eps rstd^2))
@@ -46,7 +46,9 @@ def gram_apply_kernel(
         sums += tl.load(shares, in_columns, 0.0)
         shares += panel.width
     w_on, w_off = term_weights(given.gradients, given.lambd, given.scale)
-    r, beta, d, from_y = gram_feature(given, sums, columns, in_columns, view, w_on, w_off, STANDARDIZED)
+    r, of_product, of_other, of_own = gram_feature(
+        given, sums, columns, in_columns, view, w_on, w_off, STANDARDIZED
+    )
 
     wide_rows = rows.to(tl.int64)[:, None]
     of_view = panel.product + slot.to(tl.int64) * given.N * panel.width
@@ -54,5 +56,5 @@ def gram_apply_kernel(
     offsets = wide_rows * given.ld + columns[None, :]
     y_own = tl.load(given.y + view.to(tl.int64) * given.N * given.ld + offsets, mask, 0.0).to(tl.float32)
     y_other = tl.load(given.y + other.to(tl.int64) * given.N * given.ld + offsets, mask, 0.0).to(tl.float32)
-    dz = r[None, :] * (beta * t + y_other * d[None, :] - y_own * from_y[None, :])
+    dz = r[None, :] * (of_product * t + y_other * of_other[None, :] - y_own * of_own[None, :])
     store_gradient(given, wide_rows * given.D + columns[None, :], dz, mask, view, FIRST_VIEW, VIEWS)

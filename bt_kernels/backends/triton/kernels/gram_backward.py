@@ -46,13 +46,15 @@ def finish_columns(
     in_columns = columns < given.D
     mask = (rows < given.N)[:, None] & in_columns[None, :]
     offsets = index(rows, WIDE)[:, None] * given.ld + columns[None, :]
-    of_own = tl.load(given.y + view.to(tl.int64) * given.N * given.ld + offsets, mask, 0.0)
-    of_other = tl.load(given.y + (1 - view).to(tl.int64) * given.N * given.ld + offsets, mask, 0.0)
-    y_own = of_own.to(tl.float32)
+    operand_own = tl.load(given.y + view.to(tl.int64) * given.N * given.ld + offsets, mask, 0.0)
+    operand_other = tl.load(given.y + (1 - view).to(tl.int64) * given.N * given.ld + offsets, mask, 0.0)
+    y_own = operand_own.to(tl.float32)
     sums = tl.sum(product * y_own, 0)
-    r, beta, d, from_y = gram_feature(given, sums, columns, in_columns, view, w_on, w_off, STANDARDIZED)
-    y_other = of_other.to(tl.float32)
-    dz = r[None, :] * (beta * product + y_other * d[None, :] - y_own * from_y[None, :])
+    r, of_product, of_other, of_own = gram_feature(
+        given, sums, columns, in_columns, view, w_on, w_off, STANDARDIZED
+    )
+    y_other = operand_other.to(tl.float32)
+    dz = r[None, :] * (of_product * product + y_other * of_other[None, :] - y_own * of_own[None, :])
     offsets = index(rows, WIDE)[:, None] * given.D + columns[None, :]
     store_gradient(given, offsets, dz, mask, view, FIRST_VIEW, VIEWS)
 

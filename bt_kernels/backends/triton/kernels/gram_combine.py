@@ -1,4 +1,4 @@
-"""gram, second half: K_a and K_b from their split tiles, and <K_a, K_b>.
+"""gram, behind gram_tiles: K_a and K_b from their split tiles, and <K_a, K_b>.
 
     inner    sum_ij K_a[i,j] K_b[i,j], each program's share; tiles above the diagonal count twice
     K        (K - shift I) / unit, shift = trace(K) / N, stored with its mirror image as the backward's operand
@@ -58,8 +58,8 @@ def gram_combine_kernel(
     if split_tiles is None:
         k_a = tl.load(triangles + packed, valid, 0.0)
         k_b = tl.load(triangles + triangle + packed, valid, 0.0)
-        whole_a = k_a + tl.where(diagonal, shift_a, 0.0)
-        whole_b = k_b + tl.where(diagonal, shift_b, 0.0)
+        unshifted_a = k_a + tl.where(diagonal, shift_a, 0.0)
+        unshifted_b = k_b + tl.where(diagonal, shift_b, 0.0)
     else:
         tiles = tl.num_programs(0).to(tl.int64)
         area = BLOCK * BLOCK
@@ -70,14 +70,14 @@ def gram_combine_kernel(
         for split in tl.range(0, splits, loop_unroll_factor=4):
             k_a += tl.load(split_tiles + (2 * split) * tiles * area + offsets)
             k_b += tl.load(split_tiles + (2 * split + 1) * tiles * area + offsets)
-        whole_a = k_a.to(tl.float64)
-        whole_b = k_b.to(tl.float64)
+        unshifted_a = k_a.to(tl.float64)
+        unshifted_b = k_b.to(tl.float64)
         if triangles is not None or k is not None:
             k_a = tl.where(diagonal, k_a - shift_a.to(tl.float32), k_a)
             k_b = tl.where(diagonal, k_b - shift_b.to(tl.float32), k_b)
     if inner is not None:
         weight = tl.where(i == j, 1.0, 2.0)
-        product = tl.where(valid, whole_a * whole_b, 0.0)
+        product = tl.where(valid, unshifted_a * unshifted_b, 0.0)
         tl.store(inner + tile * tl.num_programs(1) + strip, weight * tl.sum(tl.sum(product, 1), 0))
     if totals is not None:
         on_or_above = valid & (rows <= cols)

@@ -1,4 +1,4 @@
-"""Gram form, backward, large N, first half: T = (K_other - shift_other I) y for a panel of features.
+"""Gram form, backward, large N: T = (K_other - shift_other I) y for a panel of features.
 
     product[v, n, i]   T / unit, float32
     column_sums[v, t, i]   sum of product * y over the rows of the t-th tile: what q is made of

@@ -1,4 +1,4 @@
-"""gram, first half: split tiles of K_a = y_a y_a^T and K_b = y_b y_b^T over shares of the features.
+"""gram: split tiles of K_a = y_a y_a^T and K_b = y_b y_b^T over shares of the features.
 
     split_tiles[s, v, t] = y_v[i-th rows, s-th features] y_v[j-th rows, s-th features]^T      i <= j, the t-th tile
 

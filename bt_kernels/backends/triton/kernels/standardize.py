@@ -2,7 +2,7 @@
 
     mean, M2          per feature over the batch: of distances from the first row, then of deviations from the
                       mean, never E[x^2] - E[x]^2
-    rstd              1 / sqrt(M2 / M + eps), M the variance's divisor: N - 1 if unbiased, else N
+    rstd              1 / sqrt(M2 / M + eps), M = variance_divisor: N - 1 if unbiased, else N
     y                 (z - mean) * rstd, rounded once to the operand type of the matrix products
     C_ii              sum_n y_a y_b / N, of y before that rounding
     sums              sum_i (1 - C_ii)^2, sum_i C_ii^2, sum_ni y_a^2 / N, sum_ni y_b^2 / N, the last three of y as
@@ -32,7 +32,7 @@ from bt_kernels.backends.triton.kernels.numeric import as_operand
 STAGES = tl.constexpr(3)  # chunks of rows under way from memory, the one in registers included
 
 
-class Embeddings(NamedTuple):
+class ViewEmbeddings(NamedTuple):
     """Those of one view: (N, D), with any strides."""
 
     z: Tensor
@@ -58,13 +58,13 @@ class ColumnStatistics(NamedTuple):
 
 
 @triton.jit
-def rows_of(view: Embeddings, rows, columns, mask):
+def rows_of(view: ViewEmbeddings, rows, columns, mask):
     offsets = rows.to(tl.int64)[:, None] * view.stride_n + columns.to(tl.int64)[None, :] * view.stride_d
     return tl.load(view.z + offsets, mask, 0.0).to(tl.float32)
 
 
 @triton.jit
-def first_row_of(view: Embeddings, columns, in_columns):
+def first_row_of(view: ViewEmbeddings, columns, in_columns):
     return tl.load(view.z + columns.to(tl.int64) * view.stride_d, in_columns, 0.0).to(tl.float32)
 
 
@@ -100,7 +100,7 @@ def moments_of_rows(x, first, mask, size):
 
 @triton.jit
 def distances_of_chunks(
-    view: Embeddings, first, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr
+    view: ViewEmbeddings, first, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """Mean of the distances from the first row, and the largest of them, per column."""
     total = tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
@@ -116,7 +116,7 @@ def distances_of_chunks(
 
 
 @triton.jit
-def moments_of_chunks(view: Embeddings, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+def moments_of_chunks(view: ViewEmbeddings, columns, in_columns, N, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     """As moments_of_rows, chunk by chunk. What the first mean lacks is the mean of the deviations from it."""
     first = first_row_of(view, columns, in_columns)
     distance, most = distances_of_chunks(view, first, columns, in_columns, N, BLOCK_N, BLOCK_D)
@@ -170,8 +170,8 @@ def store_operands(y_a, y_b, y, ld, rows, columns, N, TF32: tl.constexpr):
 
 @triton.jit
 def standardize_kernel(
-    view_a: Embeddings,
-    view_b: Embeddings,
+    view_a: ViewEmbeddings,
+    view_b: ViewEmbeddings,
     given_mean,  # (2, D) float64, or None: the mean of these rows
     given_rstd,  # (2, D) float64, or None
     out: Standardized,
@@ -238,14 +238,14 @@ def standardize_kernel(
             squares_a += rounded_a * rounded_a
             squares_b += rounded_b * rounded_b
 
-    c = tl.sum(products, 0) / samples
-    c_rounded = tl.sum(rounded, 0) / samples
+    c_ii = tl.sum(products, 0) / samples
+    c_ii_rounded = tl.sum(rounded, 0) / samples
     trace_a = tl.sum(squares_a)
     trace_b = tl.sum(squares_b)
-    tl.store(out.c_diagonal + columns, c, in_columns)
+    tl.store(out.c_diagonal + columns, c_ii, in_columns)
     programs = tl.num_programs(0)
-    distance = tl.where(in_columns, 1.0 - c, 0.0)
+    distance = tl.where(in_columns, 1.0 - c_ii, 0.0)
     tl.store(out.sums + program, tl.sum((distance * distance).to(tl.float64), 0))
-    tl.store(out.sums + programs + program, tl.sum((c_rounded * c_rounded).to(tl.float64), 0))
+    tl.store(out.sums + programs + program, tl.sum((c_ii_rounded * c_ii_rounded).to(tl.float64), 0))
     tl.store(out.sums + 2 * programs + program, trace_a.to(tl.float64) / samples)
     tl.store(out.sums + 3 * programs + program, trace_b.to(tl.float64) / samples)
