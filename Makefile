@@ -55,7 +55,7 @@ docs: $(INSTALLED)
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory -O -j2 test-cpu test-kernels
 
-# Everything that needs no GPU: what make test leaves out, after it. Tests with the mark "long" are in the second part.
+# Everything that needs no GPU: make test, then the tests that it leaves out, which have the mark "long".
 test-all: test
 	$(MAKE) --no-print-directory -O -j2 test-cpu-long test-kernels-long
 
@@ -93,7 +93,7 @@ $(PEERS)/.requirements: requirements.txt requirements-peers.txt | $(PY)
 test-peers: $(INSTALLED) $(PEERS)/.requirements
 	$(PEERS)/bin/python -m pytest tests/presets tests/package/test_examples.py $(ARGS)
 
-# The short suite beside the oldest to the newest torch, each with another Python, python3.10 to python3.13 on PATH.
+# A part of the tests beside the oldest to the newest torch, each with another Python, python3.10 to python3.13 on PATH.
 # make test-matrix ARGS="--torch 2.11.0"
 test-matrix:
 	$(PYTHON) tests/versions/matrix.py $(ARGS)

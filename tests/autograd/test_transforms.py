@@ -148,7 +148,7 @@ COMPILED = {
 
 
 @pytest.mark.covering(1)
-@pytest.mark.long_interpreted("as test_func_grad for the kernels")
+@pytest.mark.long_interpreted("it is refused before any kernel")
 @pytest.mark.parametrize("transform, message", COMPILED.values(), ids=COMPILED)
 def test_refuses_within_torch_compile(loss, transform, message):
     """torch.compile would differentiate the op of the forward, which has no derivative: zeros, and no word."""

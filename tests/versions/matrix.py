@@ -1,4 +1,4 @@
-"""The short suite beside several versions of torch and Python: make test-matrix
+"""A part of the tests beside several versions of torch and Python: make test-matrix
 
 Each row has an environment of its own in build/matrix, some 5 GB, removed afterwards: torch as pip finds it,
 the tests' packages as requirements.txt has them, and this package as its users install it, from a copy of the

@@ -62,7 +62,6 @@ def test_changed_data_are_allowed_to_a_run_that_goes_on_alone(tmp_path, run, cap
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.long
 def test_images_that_are_added_are_noticed_and_the_epoch_stays(tmp_path, run, capsys):
     data = tmp_path / "data"
     write_folder(data / "train", images=16)
@@ -103,7 +102,6 @@ def check_continuation(tmp_path, run, data):
     assert (line["step"], line["epoch"]) == (17, 3)
 
 
-@pytest.mark.long
 def test_images_that_are_removed_are_noticed_and_the_epoch_stays(tmp_path, run, capsys):
     data = tmp_path / "data"
     write_folder(data / "train", classes=2, images=56)
@@ -182,7 +180,6 @@ def test_shards_are_known_by_their_names_and_sizes(tmp_path):
     assert identity(tmp_path / "b", shards="*.tar").difference(first) == "3 shards, not 2"
 
 
-@pytest.mark.long
 @needs_webdataset
 def test_shards_that_are_added_or_removed_are_named_by_another_pattern(tmp_path, run, capsys):
     data = ["--data", "webdataset", "--data-dir", str(tmp_path), "--epoch-images", "16"]

@@ -36,13 +36,7 @@ def root(tmp_path):
     return folder
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("absolute", marks=pytest.mark.long),
-        "relative",
-        pytest.param("home", marks=pytest.mark.long),
-    ]
-)
+@pytest.fixture(params=["absolute", "relative", "home"])
 def written(request, root, monkeypatch):
     """Returns what a user writes for a file in ``root``."""
     (root.parent / "elsewhere").mkdir()

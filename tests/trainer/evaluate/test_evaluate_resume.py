@@ -97,9 +97,7 @@ def evaluated(capsys):
         return json.load(file)
 
 
-@pytest.mark.parametrize(
-    "protocol", [LINEAR, pytest.param(SEMI_SUPERVISED, marks=pytest.mark.long)], ids=["linear", "semi-supervised"]
-)
+@pytest.mark.parametrize("protocol", [LINEAR, SEMI_SUPERVISED], ids=["linear", "semi-supervised"])
 def test_an_interrupted_evaluation_goes_on_to_the_bits_of_the_uninterrupted_one(
     protocol, finished, run, last, tmp_path, capsys
 ):

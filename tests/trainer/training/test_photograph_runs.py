@@ -97,7 +97,6 @@ def check_evaluation(folder, images, capsys):
         assert result["unreadable"] == {f"class1/2.png in {images / 'train'}": DAMAGE}
 
 
-@pytest.mark.long
 @needs_webdataset
 def test_run_on_shards_and_on_synthetic_images(tmp_path):
     for number in range(2):
@@ -117,7 +116,6 @@ def test_run_on_shards_and_on_synthetic_images(tmp_path):
         assert {"cross_correlation.png", "augmented_views.png"} <= {p.name for p in folder.pictures.iterdir()}
 
 
-@pytest.mark.long
 def test_a_run_on_a_folder_without_classes(tmp_path, capsys):
     root = write_folder(tmp_path / "images", classes=2) / "class0"
     for name in ("beside.png", "notes.txt", ".hidden.png"):

@@ -51,7 +51,6 @@ def check_begun(state, backbone_state):
     assert state.step == 0 and not state.optimizer.state
 
 
-@pytest.mark.long
 def test_a_run_begins_with_a_file_and_goes_on_without_it(tiny, arguments, tv_file, monkeypatch, capsys):
     strided = dataclasses.replace(tiny, shortcuts="strided", initial_weights=str(tv_file), knn_every=0)
     folder, expected = RunFolder(tv_file.parent / "run"), torch.load(tv_file)
@@ -173,7 +172,6 @@ def test_weights_alone_are_nothing_to_continue_from(tiny, arguments, trained, tv
         )
 
 
-@pytest.mark.long
 def test_all_ranks_begin_with_them(tiny, trained, tmp_path):
     pth, _ = export_backbone(trained.backbone, tmp_path, tiny)
     finished = torchrun(BEGIN, str(pth), str(tmp_path))
