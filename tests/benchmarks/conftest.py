@@ -1,7 +1,4 @@
-"""The benchmarks are not installed with the package: they are imported from the repository's root."""
-
-import sys
-from pathlib import Path
+"""What the benchmarks' tests share. Benchmarks are not installed: pytest has the repository's root on the path."""
 
 import pytest
 import torch
@@ -9,9 +6,6 @@ import torch
 from tests.support.selection import only_on
 
 pytest_ignore_collect = only_on("cpu")
-
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,14 @@ The commands are setup.py's for the architectures of these tests; nothing of tor
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from build_cuda import HOPPER, Architecture, Objects, Toolkit, find_toolkit
 from tests.cuda_compiled.cuda_kernels import ROOT
 from tests.support import machine_code
 from tests.support.machine_code import MachineCode, functions, resources
 from tests.support.outcomes import Outcomes, digest
-
-sys.path.insert(0, str(ROOT))
-from build_cuda import HOPPER, Architecture, Objects, Toolkit, find_toolkit
 
 TARGETS = {
     "sm_80": Architecture((8, 0), "", False),

@@ -1,7 +1,4 @@
-"""The ranks that all tests of this folder share. The benchmarks' counter of bytes is imported from the root."""
-
-import sys
-from pathlib import Path
+"""The ranks that all tests of this folder share."""
 
 import pytest
 
@@ -9,9 +6,6 @@ from tests.support.distributed.processes import Processes
 from tests.support.selection import only_on
 
 pytest_ignore_collect = only_on("cpu")
-
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(scope="session")

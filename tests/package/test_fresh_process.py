@@ -136,19 +136,16 @@ def test_what_an_import_and_a_first_call_bring():
 
 
 @pytest.mark.long
-@pytest.mark.long_interpreted("what is imported when does not depend on the kernels")
 def test_a_compiled_first_call(backend):
     run(prepared(backend) + COMPILED_FIRST)
 
 
 @pytest.mark.long
-@pytest.mark.long_interpreted("what is imported when does not depend on the kernels")
 def test_a_first_call_by_two_threads(backend):
     run(prepared(backend) + TWO_THREADS)
 
 
 @pytest.mark.long
-@pytest.mark.long_interpreted("what is imported when does not depend on the kernels")
 def test_a_second_import_beside_the_first(backend):
     run(prepared(backend) + SECOND_IMPORT)
 

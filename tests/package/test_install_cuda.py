@@ -11,11 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.support.installation import info_line, install, run, sentences, use
-from tests.support.sources import ROOT, copy_of_sources
-
-sys.path.insert(0, str(ROOT))
 import build_cuda
+from tests.support.installation import info_line, install, run, sentences, use
+from tests.support.sources import copy_of_sources
 
 pytestmark = pytest.mark.runs_on("cpu")
 
