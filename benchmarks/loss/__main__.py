@@ -51,9 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.option("formulation", "of bt_kernels and of the bare products", "auto", choices=FORMULATIONS)
     parser.device()
     parser.threads()
-    parser.max_memory(
-        "candidates that need more are left out", "12 on a CPU, and no more than 80 % of what is free"
-    )
+    parser.max_memory("what a candidate may take at most", "12 on a CPU, and no more than 80 % of what is free")
     parser.output("benchmarks/results/loss-DEVICE.json")
     options = parser.parse_args(arguments)
     if options.quick and (options.n or options.d):
