@@ -23,21 +23,27 @@ NARROW = ("cuda", "triton")
 T = TypeVar("T")
 
 _chosen = "cpu"
+_asked = False
 _emulated_library: Path
 
 
 def choose(name: str) -> None:
+    """Raises RuntimeError where a module has been imported that asked before, and was told of another."""
     global _chosen
+    if _asked and name != _chosen:
+        raise RuntimeError(f"a conftest.py imports what asks for the device before --device {name} is read")
     _chosen = name
 
 
 def name() -> str:
+    global _asked
+    _asked = True
     return _chosen
 
 
 def device() -> torch.device:
     """Where the embeddings of the tests lie."""
-    return torch.device("cuda", torch.cuda.current_device()) if _chosen == "cuda" else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if name() == "cuda" else torch.device("cpu")
 
 
 def set_emulated_library(library: Path) -> None:
@@ -52,10 +58,10 @@ def emulated_library() -> Path:
 
 def few(all_of_them: T, on_a_cpu: T) -> T:
     """The second where a GPU's kernels run on a CPU and a run of the loss takes a fifth of a second."""
-    return on_a_cpu if _chosen in ("interpreter", "emulated") else all_of_them
+    return on_a_cpu if name() in ("interpreter", "emulated") else all_of_them
 
 
 def few_kinds(all_of_them: T, for_triton: T) -> T:
     """The second wherever a GPU's kernels run: Triton's are compiled again for each kind of dtype, shape and
     stride, which takes a second on a GPU."""
-    return all_of_them if _chosen == "cpu" else for_triton
+    return all_of_them if name() == "cpu" else for_triton
