@@ -71,12 +71,6 @@ inline void check_pair(const Tensor& pair, const char* name, int64_t rows, int64
                   name, " is not what the forward returned: expected two matrices of ", rows, " x ", columns);
 }
 
-// That sums are in an accumulation type, where there are no embeddings to tell which.
-inline void check_accumulated(const Tensor& sums, const char* name) {
-  STD_TORCH_CHECK(sums.scalar_type() == ScalarType::Double || sums.scalar_type() == ScalarType::Float, name,
-                  " must be float32 or float64");
-}
-
 template <typename scalar_t>
 ViewEmbeddings<scalar_t> view_embeddings(const Tensor& z) {
   return {static_cast<const scalar_t*>(z.const_data_ptr()), z.size(0), z.size(1), z.stride(0), z.stride(1)};
@@ -106,8 +100,16 @@ void dispatch_accumulated(const Tensor& sums, const Body& body) {
 }
 
 // The type that embeddings are accumulated in; that of sums is their own.
-inline ScalarType accumulation_type(const Tensor& z) {
-  return z.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+inline ScalarType accumulation_type(ScalarType dtype) {
+  return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline ScalarType accumulation_type(const Tensor& z) { return accumulation_type(z.scalar_type()); }
+
+// That sums are in the accumulation type of the embeddings, which are not at hand.
+inline void check_accumulated(const Tensor& sums, const char* name, ScalarType dtype) {
+  STD_TORCH_CHECK(sums.scalar_type() == accumulation_type(dtype), name, " must be ",
+                  dtype == ScalarType::Double ? "float64" : "float32", ", in which such embeddings are accumulated");
 }
 
 inline int32_t accumulation_dtype(const Tensor& z) {

@@ -70,7 +70,7 @@ Tensors<3> correlation_partial_cpu(const Tensor& z_a, const Tensor& z_b, const T
 // Leaves c_off_diagonal in c, for the backward: a copy would be another D x D matrix.
 Tensors<7> correlation_total_cpu(const Tensor& c, int64_t n, ScalarType dtype, double lambd, double scale, bool tf32,
                                  bool needs_backward) {
-  check_accumulated(c, "c");
+  check_accumulated(c, "c", dtype);
   STD_TORCH_CHECK(c.dim() == 2 && c.size(0) == c.size(1) && c.size(0) >= 1 && c.is_contiguous(),
                   "c must be contiguous and have shape (D, D)");
   const int64_t d = c.size(0);
@@ -93,7 +93,11 @@ Tensors<2> correlation_backward_cpu(const OptionalTensor& grad_loss, const Optio
   const bool keep = c_off_diagonal.numel() > 0;
   STD_TORCH_CHECK(keep || rows == n, "C cannot be computed again from ", rows, " of ", n, " samples");
   check_numbers(statistics, "statistics", 6 * d, ScalarType::Double);
-  if (keep) check_pair(y, "y", rows, d, accumulation_type(z_a));
+  if (keep) {
+    check_pair(y, "y", rows, d, accumulation_type(z_a));
+  } else {
+    check_numbers(y, "y", 0, accumulation_type(z_a));
+  }
   check_numbers(c_diagonal, "c_diagonal", d, ScalarType::Double);
   check_numbers(c_off_diagonal, "c_off_diagonal", keep ? d * d : 0, accumulation_type(z_a));
   Tensor dz_a = gradient_like(z_a, needs_a), dz_b = gradient_like(z_b, needs_b);

@@ -66,7 +66,7 @@ Tensors<5> gram_total_cpu(const Tensor& triangles, const Tensor& sums, int64_t n
                           double scale, bool tf32, bool needs_backward) {
   STD_TORCH_CHECK(n >= 2, "the loss needs N >= 2 samples");
   const int64_t count = triangle_numel(n);
-  check_accumulated(triangles, "triangles");
+  check_accumulated(triangles, "triangles", dtype);
   check_numbers(triangles, "triangles", 2 * count, triangles.scalar_type());
   check_numbers(sums, "sums", 4, ScalarType::Double);
   const double* of = data<double>(sums);

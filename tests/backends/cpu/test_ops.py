@@ -174,8 +174,11 @@ def test_gram_total_refuses_what_are_not_sums_of_partials(ops):
             ops.gram_total(triangles, sums, n, *options)
     with pytest.raises(RuntimeError, match="triangles .* expected 30 contiguous numbers"):
         ops.gram_total(triangles.T.contiguous().T, sums, 5, *options)
-    with pytest.raises(RuntimeError, match="triangles must be float32 or float64"):
-        ops.gram_total(triangles.half(), sums, 5, *options)
+    for bad in (triangles.half(), triangles.double()):
+        with pytest.raises(RuntimeError, match="triangles must be float32, in which such"):
+            ops.gram_total(bad, sums, 5, *options)
+    with pytest.raises(RuntimeError, match="triangles must be float64"):
+        ops.gram_total(triangles, sums, 5, torch.float64, *options[1:])
     for bad in (sums[:3], sums.float()):
         with pytest.raises(RuntimeError, match="sums .* expected 4 contiguous numbers of float64"):
             ops.gram_total(triangles, bad, 5, *options)
@@ -196,8 +199,19 @@ def test_correlation_halves_refuse_other_shares_and_matrices(ops):
     for bad in (c[:3], c.flatten(), c.T[::2, ::2], c[:0, :0]):
         with pytest.raises(RuntimeError, match=r"c must be contiguous and have shape \(D, D\)"):
             ops.correlation_total(bad, *options)
-    with pytest.raises(RuntimeError, match="c must be float32 or float64"):
-        ops.correlation_total(c.bfloat16(), *options)
+    for bad in (c.bfloat16(), c.double()):
+        with pytest.raises(RuntimeError, match="c must be float32, in which such"):
+            ops.correlation_total(bad, *options)
+    with pytest.raises(RuntimeError, match="c must be float64"):
+        ops.correlation_total(c, 5, torch.float64, *options[2:])
+
+
+def test_correlation_backward_refuses_y_without_c(ops):
+    """They are kept together."""
+    arguments = backward_arguments(ops, "correlation", *views(5, 9), (True, True), (torch.tensor(1.0), None, None))
+    for y in (torch.zeros(2, 5, 9), torch.zeros(()), torch.zeros(0, dtype=torch.int32)):
+        with pytest.raises(RuntimeError, match="y is not what the forward returned"):
+            ops.correlation_backward(*arguments[:6], y, *arguments[7:])
 
 
 def test_backward_refuses_batches_that_the_rows_are_not_of(ops):
