@@ -19,6 +19,7 @@ KEPT = Kept(
     numbers_dtype=torch.float64,
     y_without_c=False,
     c_in_place=True,
+    apart=16,  # kLine of csrc/cpu/bindings.h
 )
 
 

@@ -18,10 +18,6 @@ def same(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-# From one view's matrix to the other's there is a multiple of so many numbers: kLine of csrc/cpu/bindings.h.
-PAIR_MULTIPLE = 16
-
-
 class Kept(NamedTuple):
     """What the forwards of a backend keep for their backwards. By default it is what tensor cores want of it."""
 
@@ -34,6 +30,9 @@ class Kept(NamedTuple):
     numbers_dtype: torch.dtype = torch.float32  # of statistics, c_diagonal (D,) and shifts (2,)
     y_without_c: bool = True  # False: one process computes y again in its backward, unless c_off_diagonal is kept
     c_in_place: bool = False  # correlation_total makes c_off_diagonal in c itself, and does not return it
+    # The second view's y and k begin right behind the first's: 0. Or at the next multiple of so many numbers, with
+    # some between: contiguous for some sizes, torch.compile would ask for which, and compile again for the others.
+    apart: int = 0
 
     def matrix(self, like: Tensor, dtype: torch.dtype, keep: bool, rows: int, columns: int) -> Tensor:
         padded = -(-columns // self.row_multiple) * self.row_multiple
@@ -44,7 +43,7 @@ class Kept(NamedTuple):
         if not keep:
             return self.matrix(like, dtype, False, rows, columns)
         padded = -(-columns // self.row_multiple) * self.row_multiple
-        view = -(-rows * padded // PAIR_MULTIPLE) * PAIR_MULTIPLE
+        view = (rows * padded // self.apart + 1) * self.apart if self.apart else rows * padded
         return like.new_empty_strided((2, rows, padded), (view, padded, 1), dtype=self.matrix_dtype(dtype))
 
     def of_features(self, like: Tensor, d: int) -> tuple[Tensor, Tensor]:

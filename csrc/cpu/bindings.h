@@ -58,9 +58,10 @@ inline void copy_statistics(const Tensor& given, int64_t d, double* statistics) 
 }
 
 // One matrix for each view, (2, rows, columns): each begins at a cache line, as the BLAS rounds by where they begin.
+// Between them there is at least one number; Kept.apart of op_shapes.py says why.
 inline Tensor empty_pair(int64_t rows, int64_t columns, int32_t dtype) {
   constexpr int64_t kLine = 16;  // float32
-  const int64_t sizes[] = {2, rows, columns}, strides[] = {round_up(rows * columns, kLine), columns, 1};
+  const int64_t sizes[] = {2, rows, columns}, strides[] = {round_up(rows * columns + 1, kLine), columns, 1};
   return empty_strided(3, sizes, strides, dtype);
 }
 

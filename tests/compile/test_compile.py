@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from bt_kernels import BarlowTwinsLoss
 from bt_kernels.torch_versions import RELEASE
@@ -78,6 +79,22 @@ def test_dynamic_shapes(backend, terms, yardstick):
             if backend != "eager":
                 of_op = terms(expected.z_a, expected.z_b, **FORMULA.options())[1:]
                 assert all(map(torch.equal, result.terms[1:], of_op))
+
+
+@pytest.mark.long_interpreted("a graph of the same op as in test_same_bits")
+@pytest.mark.backends("cpu", "cuda", "triton")
+@pytest.mark.parametrize("d_less_n", [30, -30])
+def test_one_graph_for_all_sizes(terms, d_less_n):
+    """Of N and D it asks which is larger, and not whether a matrix that is kept fills whole cache lines."""
+    compiler = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(terms, fullgraph=True, dynamic=True, backend=compiler)
+    counts = []
+    for smaller in (9, 10, 12, 16):
+        shape = (smaller, smaller + d_less_n) if d_less_n > 0 else (smaller - d_less_n, smaller)
+        z_a, z_b = (z.requires_grad_() for z in views(*shape))
+        torch.autograd.grad(compiled(z_a, z_b).loss, (z_a, z_b))
+        counts.append(compiler.frame_count)
+    assert len(set(counts)) == 1
 
 
 @pytest.mark.runs_on("cpu")
